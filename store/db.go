@@ -1,0 +1,282 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// ErrNotFound is returned (wrapped) where a row that was asked for by its key is not there.
+var ErrNotFound = errors.New("not found")
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// DB is the database. Its methods may be called from any goroutine.
+type DB struct {
+	write, read *sqlx.DB
+	// Now is the clock of every transaction; set before use (tests inject one).
+	Now func() time.Time
+	key []byte // chains the audit
+
+	accept  chan *acceptance
+	closing <-chan struct{} // Close was called
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced when a commit made tasks due or changed a row that somebody waits on
+}
+
+// Open opens (and creates, and migrates) the database file. auditKey chains the audit and is not stored.
+func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
+	dsn := func(extra string) string {
+		u := url.URL{Scheme: "file", Opaque: url.PathEscape(file)}
+		u.Opaque = strings.ReplaceAll(u.Opaque, "%2F", "/")
+		return u.String() + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)" + extra
+	}
+	// auto_vacuum only takes effect on an empty file, and before WAL is switched on.
+	w, err := sqlx.Open("sqlite", dsn("&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_txlock=immediate"))
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", file, err)
+	}
+	w.SetMaxOpenConns(1)
+	r, err := sqlx.Open("sqlite", dsn("&_pragma=query_only(1)"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close())
+	}
+	r.SetMaxOpenConns(max(4, runtime.NumCPU()))
+	ctx2, stop := context.WithCancel(context.Background())
+	db := &DB{write: w, read: r, Now: time.Now, key: auditKey, accept: make(chan *acceptance), closing: ctx2.Done(), stop: stop, changed: make(chan struct{})}
+	if err := db.migrate(ctx); err != nil {
+		stop()
+		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", file, err), w.Close(), r.Close())
+	}
+	db.stopped.Go(func() { db.acceptLoop(ctx2) })
+	return db, nil
+}
+
+// Close ends the accept loop and closes the file.
+func (db *DB) Close() error {
+	db.stop()
+	db.stopped.Wait()
+	return errors.Join(db.read.Close(), db.write.Close())
+}
+
+// migrate applies the files of migrations/ that are newer than user_version, each in a transaction of its own.
+func (db *DB) migrate(ctx context.Context) error {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	var version int
+	if err := db.write.GetContext(ctx, &version, "PRAGMA user_version"); err != nil {
+		return err
+	}
+	if version > len(names) {
+		return fmt.Errorf("it has schema %d, this program knows up to %d: run the newer program again, or restore a backup", version, len(names))
+	}
+	for i := version; i < len(names); i++ {
+		script, err := migrations.ReadFile(names[i])
+		if err != nil {
+			return err
+		}
+		tx, err := db.write.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, string(script)+fmt.Sprintf("\n;PRAGMA user_version = %d", i+1))
+		if err == nil {
+			err = tx.Commit()
+		}
+		if err != nil {
+			_ = tx.Rollback() // the cause is err
+			return fmt.Errorf("%s: %w", names[i], err)
+		}
+	}
+	return nil
+}
+
+// Tx is one transaction. It is valid only inside the function it was given to.
+type Tx struct {
+	ctx   context.Context
+	q     *sqlx.Tx
+	now   time.Time
+	db    *DB
+	wakes bool
+}
+
+// Now is the transaction's one timestamp, in UTC.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Update runs fn in a write transaction: everything that fn did is committed, or, when it returns an error, nothing.
+// There is one writer; fn does no slow work and no side effects.
+func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	tx, err := db.begin(ctx, db.write)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.q.Rollback() }() // after a commit it does nothing
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := tx.q.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if tx.wakes {
+		db.notify()
+	}
+	return nil
+}
+
+// View runs fn on one consistent snapshot.
+func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
+	tx, err := db.begin(ctx, db.read)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.q.Rollback() }() // nothing was written
+	return fn(tx)
+}
+
+func (db *DB) begin(ctx context.Context, on *sqlx.DB) (*Tx, error) {
+	q, err := on.BeginTxx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return &Tx{ctx: ctx, q: q, now: db.Now().UTC(), db: db}, nil
+}
+
+// Changed returns a channel that is closed at the next commit that woke a task.
+func (db *DB) Changed() <-chan struct{} {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.changed
+}
+
+func (db *DB) notify() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	close(db.changed)
+	db.changed = make(chan struct{})
+}
+
+func (tx *Tx) exec(query string, args ...any) (int64, error) {
+	r, err := tx.q.ExecContext(tx.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// insert writes a row from a struct with db tags; columns is the list of its columns.
+func (tx *Tx) insert(table string, columns string, row any) error {
+	names := strings.Fields(columns)
+	_, err := tx.q.NamedExecContext(tx.ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+") VALUES (:"+strings.Join(names, ", :")+")", row)
+	if err != nil {
+		return fmt.Errorf("insert into %s: %w", table, err)
+	}
+	return nil
+}
+
+func get[T any](tx *Tx, what, query string, args ...any) (T, error) {
+	var v T
+	err := tx.q.GetContext(tx.ctx, &v, query, args...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return v, fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	if err != nil {
+		return v, fmt.Errorf("read %s: %w", what, err)
+	}
+	return v, nil
+}
+
+func list[T any](tx *Tx, query string, args ...any) ([]T, error) {
+	var v []T
+	if err := tx.q.SelectContext(tx.ctx, &v, query, args...); err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	return v, nil
+}
+
+// NewID returns 128 random bits in lower-case base32 (26 characters): an address that cannot be guessed.
+func NewID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:]))
+}
+
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+func stamp(t time.Time) string { return t.UTC().Format(timeFormat) }
+
+// Time is a time as the database keeps it: UTC, milliseconds; the zero time is NULL.
+type Time struct{ time.Time }
+
+// Value implements driver.Valuer.
+func (t Time) Value() (driver.Value, error) {
+	if t.IsZero() {
+		return nil, nil
+	}
+	return stamp(t.Time), nil
+}
+
+// Scan implements sql.Scanner.
+func (t *Time) Scan(v any) error {
+	switch v := v.(type) {
+	case nil:
+		*t = Time{}
+		return nil
+	case string:
+		p, err := time.Parse(timeFormat, v)
+		*t = Time{p}
+		return err
+	}
+	return fmt.Errorf("a time cannot be a %T", v)
+}
+
+// JSON is a column that holds V as JSON text.
+type JSON[T any] struct{ V T }
+
+// Value implements driver.Valuer.
+func (j JSON[T]) Value() (driver.Value, error) {
+	b, err := json.Marshal(j.V)
+	return string(b), err
+}
+
+// Scan implements sql.Scanner.
+func (j *JSON[T]) Scan(v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("a JSON column cannot be a %T", v)
+	}
+	return json.Unmarshal([]byte(s), &j.V)
+}
+
+// Nested runs fn inside the transaction; when it returns an error, what fn wrote is undone and the transaction goes on.
+func (tx *Tx) Nested(fn func() error) error {
+	if _, err := tx.exec("SAVEPOINT nested"); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		_, undo := tx.exec("ROLLBACK TO nested")
+		return errors.Join(err, undo)
+	}
+	_, err := tx.exec("RELEASE nested")
+	return err
+}

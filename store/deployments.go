@@ -1,0 +1,341 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Why a deployment exists.
+const (
+	CauseAutomatic = "automatic" // the environment takes every release of its branches
+	CauseDeploy    = "deploy"
+	CausePromote   = "promote"
+	CauseRollback  = "rollback" // a person's
+	CauseRecovery  = "recovery" // our own, after a failed deployment
+)
+
+// Kinds of blocks.
+const (
+	BlockApproval = "approval" // By may approve; Have of Need did
+	BlockHold     = "hold"     // By rolled back at Since, with Text as the reason
+	BlockRunning  = "running"  // deployment Number is being made
+	BlockOrder    = "order"    // the release is not live in Environment yet
+	BlockSoak     = "soak"     // it must be live in Environment until Until
+)
+
+// A Block is one reason why a deployment waits, as data.
+type Block struct {
+	Kind        string    `json:"kind"`
+	By          []string  `json:"by,omitempty"`
+	Have        int       `json:"have,omitempty"`
+	Need        int       `json:"need,omitempty"`
+	Number      int       `json:"number,omitempty"`
+	Environment string    `json:"environment,omitempty"`
+	Since       time.Time `json:"since,omitzero"`
+	Until       time.Time `json:"until,omitzero"`
+	Text        string    `json:"text,omitempty"`
+}
+
+// A Deployment is one release going to one environment.
+type Deployment struct {
+	ID          string                `db:"id"`
+	Repo        string                `db:"repo"`
+	App         string                `db:"app"`
+	Number      int                   `db:"number"`
+	Environment string                `db:"environment"`
+	Release     int                   `db:"release"`
+	RollbackOf  string                `db:"rollback_of"`
+	Restores    string                `db:"restores"`
+	Cause       string                `db:"cause"`
+	Requester   string                `db:"requester"`
+	Run         string                `db:"run"`
+	Event       string                `db:"event"`
+	Spec        JSON[json.RawMessage] `db:"spec"`
+	State       string                `db:"state"`
+	Blocks      JSON[[]Block]         `db:"blocks"`
+	Reason      string                `db:"reason"`
+	Failure     JSON[*Failure]        `db:"failure"`
+	Progress    string                `db:"progress"`
+	Objects     []byte                `db:"objects"`
+	ObjectsHash string                `db:"objects_hash"`
+	Inventory   JSON[json.RawMessage] `db:"inventory"`
+	Changes     string                `db:"changes"`
+	CancelBy    string                `db:"cancel_by"`
+	GitHubID    int64                 `db:"github_id"`
+	CreatedAt   Time                  `db:"created_at"`
+	BeganAt     Time                  `db:"began_at"`
+	FinishedAt  Time                  `db:"finished_at"`
+	ExpiresAt   Time                  `db:"expires_at"`
+}
+
+// An Approval is one person's vote on one deployment.
+type Approval struct {
+	Deployment string `db:"deployment"`
+	Login      string `db:"login"`
+	Vote       string `db:"vote"` // approve | reject
+	Reason     string `db:"reason"`
+	Bound      string `db:"bound"` // hash of what was approved
+	Via        string `db:"via"`   // github, …
+	At         Time   `db:"at"`
+}
+
+// A Hold is what a person's rollback leaves: automatic deployments of the environment stop until it is ended.
+type Hold struct {
+	Repo        string `db:"repo"`
+	App         string `db:"app"`
+	Environment string `db:"environment"`
+	By          string `db:"by"`
+	Reason      string `db:"reason"`
+	Since       Time   `db:"since"`
+}
+
+// EnvKey is the key of the task that works on one environment of one app.
+func EnvKey(repo, app, environment string) string { return repo + "\n" + app + "\n" + environment }
+
+// NewDeployment stores a deployment, gives it its id and number, and wakes its work and its report. What waits in the
+// same environment is superseded by it, except that an automatic one leaves alone what a person asked for, and a recovery
+// everything: what waits may be the fix.
+func (tx *Tx) NewDeployment(d *Deployment, steps ...string) error {
+	n, err := get[int](tx, "deployment number", "SELECT coalesce(max(number), 0) + 1 FROM deployments WHERE repo = ?", d.Repo)
+	if err != nil {
+		return err
+	}
+	open, err := tx.OpenDeployments(d.Repo, d.App, d.Environment)
+	if err != nil {
+		return err
+	}
+	for _, o := range open {
+		if Active(o.State) || d.Cause == CauseRecovery || d.Cause == CauseAutomatic && o.Cause != CauseAutomatic {
+			continue
+		}
+		if err := tx.EndDeployment(o, Superseded, fmt.Sprintf("by deployment %d", n), nil); err != nil {
+			return err
+		}
+	}
+	d.ID, d.Number, d.State, d.CreatedAt = NewID(), n, Queued, Time{tx.now}
+	if d.Inventory.V == nil {
+		d.Inventory.V = json.RawMessage("[]")
+	}
+	err = tx.insert("deployments", `id repo app number environment release rollback_of restores cause requester run event spec
+		state objects objects_hash inventory changes created_at expires_at`, d)
+	if err != nil {
+		return err
+	}
+	if err := tx.newSteps(d.ID, steps); err != nil {
+		return err
+	}
+	return errors.Join(tx.Wake(TaskPrepare, d.ID), tx.wakeDeployment(*d))
+}
+
+func (tx *Tx) wakeDeployment(d Deployment) error {
+	return errors.Join(tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, d.Environment)), tx.Wake(TaskReport, "deployment/"+d.ID))
+}
+
+// Deployment reads a deployment by its id.
+func (tx *Tx) Deployment(id string) (Deployment, error) {
+	return get[Deployment](tx, "deployment "+id, "SELECT * FROM deployments WHERE id = ?", id)
+}
+
+// DeploymentNumber reads a deployment by the number that people type.
+func (tx *Tx) DeploymentNumber(repo string, number int) (Deployment, error) {
+	return get[Deployment](tx, fmt.Sprintf("deployment %d", number), "SELECT * FROM deployments WHERE repo = ? AND number = ?", repo, number)
+}
+
+const ended = "('succeeded','rejected','expired','failed','cancelled','superseded')"
+
+// OpenDeployments lists the unfinished deployments of an environment, oldest first.
+func (tx *Tx) OpenDeployments(repo, app, environment string) ([]Deployment, error) {
+	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state NOT IN "+ended+" ORDER BY number", repo, app, environment)
+}
+
+// Waiting lists the deployments of a repository that wait for an approval, oldest first.
+func (tx *Tx) Waiting(repo string) ([]Deployment, error) {
+	return list[Deployment](tx, `SELECT * FROM deployments WHERE repo = ? AND state = 'blocked'
+		AND EXISTS (SELECT 1 FROM json_each(blocks) WHERE value ->> 'kind' = 'approval') ORDER BY number`, repo)
+}
+
+// DeploymentsOf lists the deployments of the release that a run made, oldest first.
+func (tx *Tx) DeploymentsOf(run string) ([]Deployment, error) {
+	return list[Deployment](tx, "SELECT * FROM deployments WHERE run = ? ORDER BY number", run)
+}
+
+// History lists the deployments of an environment that began, newest first.
+func (tx *Tx) History(repo, app, environment string, limit int) ([]Deployment, error) {
+	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY number DESC LIMIT ?", repo, app, environment, limit)
+}
+
+// Live is the newest deployment that succeeded in an environment.
+func (tx *Tx) Live(repo, app, environment string) (Deployment, error) {
+	return get[Deployment](tx, "live deployment", "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded' ORDER BY finished_at DESC, number DESC LIMIT 1", repo, app, environment)
+}
+
+// LiveRelease is the newest deployment of one release that succeeded in an environment.
+func (tx *Tx) LiveRelease(repo, app, environment string, release int) (Deployment, error) {
+	return get[Deployment](tx, fmt.Sprintf("deployment of release %d", release), "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND release = ? AND state = 'succeeded' ORDER BY number DESC LIMIT 1", repo, app, environment, release)
+}
+
+// Current is the newest deployment that began to change an environment, whatever came of it.
+func (tx *Tx) Current(repo, app, environment string) (Deployment, error) {
+	return get[Deployment](tx, "current deployment", "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY began_at DESC, number DESC LIMIT 1", repo, app, environment)
+}
+
+// Before finds what to go back to from d: the newest deployment of another release that succeeded before it. A rollback
+// stands where the deployment stands that it restored, so that going back twice goes back two releases.
+func (tx *Tx) Before(d Deployment) (Deployment, error) {
+	for d.Restores != "" && d.State == Succeeded {
+		o, err := tx.Deployment(d.Restores)
+		if err != nil {
+			return o, err
+		}
+		d = o
+		d.State = Succeeded
+	}
+	return get[Deployment](tx, "earlier release", `SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded'
+		AND (finished_at, number) < (?, ?) AND release <> ? AND restores = '' ORDER BY finished_at DESC, number DESC LIMIT 1`, d.Repo, d.App, d.Environment, d.FinishedAt, d.Number, d.Release)
+}
+
+// Block records why a deployment waits (an empty list: nothing), moving it between queued and blocked.
+func (tx *Tx) Block(d Deployment, blocks []Block) error {
+	a, errA := json.Marshal(blocks)
+	b, errB := json.Marshal(d.Blocks.V)
+	if err := errors.Join(errA, errB); err != nil {
+		return err
+	}
+	to := Queued
+	if len(blocks) > 0 {
+		to = Blocked
+	}
+	if d.State == to && (string(a) == string(b) || len(blocks)+len(d.Blocks.V) == 0) {
+		return nil
+	}
+	if d.State != to {
+		if err := tx.move("deployments", to, "", nil, "id = ?", d.ID); err != nil {
+			return err
+		}
+	}
+	if blocks == nil {
+		blocks = []Block{}
+	}
+	_, err := tx.exec("UPDATE deployments SET blocks = ? WHERE id = ?", JSON[[]Block]{blocks}, d.ID)
+	return errors.Join(err, tx.wakeDeployment(d))
+}
+
+// Expire says until when a deployment waits for its approvals.
+func (tx *Tx) Expire(d Deployment, at time.Time) error {
+	_, err := tx.exec("UPDATE deployments SET expires_at = ? WHERE id = ?", stamp(at), d.ID)
+	return err
+}
+
+// Prepared stores what was rendered for a deployment. It is stored once: what was approved is what is applied.
+func (tx *Tx) Prepared(d Deployment, objects []byte, hash string, inventory json.RawMessage, changes string) error {
+	n, err := tx.exec("UPDATE deployments SET objects = ?, objects_hash = ?, inventory = ?, changes = ? WHERE id = ? AND objects IS NULL",
+		objects, hash, JSON[json.RawMessage]{inventory}, changes, d.ID)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("deployment %d is rendered already: %w", d.Number, ErrState)
+	}
+	return tx.wakeDeployment(d)
+}
+
+// Begin moves a queued deployment to applying.
+func (tx *Tx) Begin(d Deployment) error {
+	return errors.Join(
+		tx.move("deployments", Applying, "began_at = ?, blocks = '[]'", []any{stamp(tx.now)}, "id = ?", d.ID),
+		tx.wakeDeployment(d))
+}
+
+// Advance moves a deployment on to progressing or verifying.
+func (tx *Tx) Advance(d Deployment, state string) error {
+	return errors.Join(tx.move("deployments", state, "", nil, "id = ?", d.ID), tx.Wake(TaskReport, "deployment/"+d.ID))
+}
+
+// Progress records one line on how far a rollout is.
+func (tx *Tx) Progress(d Deployment, line string) error {
+	n, err := tx.exec("UPDATE deployments SET progress = ? WHERE id = ? AND progress <> ?", line, d.ID, line)
+	if err != nil || n == 0 {
+		return err
+	}
+	return tx.Wake(TaskReport, "deployment/"+d.ID)
+}
+
+// EndDeployment moves a deployment to a final state and wakes what waited for it.
+func (tx *Tx) EndDeployment(d Deployment, state, reason string, f *Failure) error {
+	err := tx.move("deployments", state, "reason = ?, failure = ?, blocks = '[]', finished_at = ?", []any{reason, JSON[*Failure]{f}, stamp(tx.now)}, "id = ?", d.ID)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(tx.endSteps(d.ID, state), tx.wakeDeployment(d)); err != nil {
+		return err
+	}
+	if state == Succeeded {
+		// What was live before says so no more.
+		if before, err := list[string](tx, "SELECT id FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded' AND id <> ? ORDER BY finished_at DESC LIMIT 1", d.Repo, d.App, d.Environment, d.ID); err != nil {
+			return err
+		} else if len(before) == 1 {
+			if err := tx.Wake(TaskReport, "deployment/"+before[0]); err != nil {
+				return err
+			}
+		}
+	}
+	// Later environments may have waited for this one.
+	others, err := list[string](tx, "SELECT DISTINCT environment FROM deployments WHERE repo = ? AND app = ? AND environment <> ? AND state = 'blocked'", d.Repo, d.App, d.Environment)
+	for _, e := range others {
+		err = errors.Join(err, tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, e)))
+	}
+	return err
+}
+
+// AskCancel asks a deployment that is being made to stop; the engine stops it at its next safe point.
+func (tx *Tx) AskCancel(d Deployment, by string) error {
+	_, err := tx.exec("UPDATE deployments SET cancel_by = ? WHERE id = ? AND cancel_by = ''", by, d.ID)
+	return errors.Join(err, tx.wakeDeployment(d))
+}
+
+// SetGitHubID records the id of the GitHub deployment that stands for this one.
+func (tx *Tx) SetGitHubID(id string, github int64) error {
+	_, err := tx.exec("UPDATE deployments SET github_id = ? WHERE id = ?", github, id)
+	return err
+}
+
+// Vote records one person's vote; a second one of the same person replaces the first. The caller wakes the environment
+// by Reconsidering it in the same transaction.
+func (tx *Tx) Vote(a Approval) error {
+	a.At = Time{tx.now}
+	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO approvals (deployment, login, vote, reason, bound, via, at)
+		VALUES (:deployment, :login, :vote, :reason, :bound, :via, :at)
+		ON CONFLICT (deployment, login) DO UPDATE SET vote = excluded.vote, reason = excluded.reason, bound = excluded.bound, via = excluded.via, at = excluded.at`, a)
+	return err
+}
+
+// Approvals lists the votes on a deployment, oldest first.
+func (tx *Tx) Approvals(deployment string) ([]Approval, error) {
+	return list[Approval](tx, "SELECT * FROM approvals WHERE deployment = ? ORDER BY at, login", deployment)
+}
+
+// PutHold leaves (or renews) a hold.
+func (tx *Tx) PutHold(h Hold) error {
+	h.Since = Time{tx.now}
+	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO holds (repo, app, environment, by, reason, since) VALUES (:repo, :app, :environment, :by, :reason, :since)
+		ON CONFLICT (repo, app, environment) DO UPDATE SET by = excluded.by, reason = excluded.reason, since = excluded.since`, h)
+	return err
+}
+
+// Hold reads the hold of an environment.
+func (tx *Tx) Hold(repo, app, environment string) (Hold, error) {
+	return get[Hold](tx, "hold", "SELECT * FROM holds WHERE repo = ? AND app = ? AND environment = ?", repo, app, environment)
+}
+
+// EndHold ends the hold of an environment and wakes what waited for it.
+func (tx *Tx) EndHold(repo, app, environment string) error {
+	_, err := tx.exec("DELETE FROM holds WHERE repo = ? AND app = ? AND environment = ?", repo, app, environment)
+	return errors.Join(err, tx.Wake(TaskEnv, EnvKey(repo, app, environment)))
+}
+
+// RollbackOf finds the deployment that goes back from another.
+func (tx *Tx) RollbackOf(id string) (Deployment, error) {
+	return get[Deployment](tx, "rollback", "SELECT * FROM deployments WHERE rollback_of = ? ORDER BY number DESC LIMIT 1", id)
+}

@@ -1,0 +1,294 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Why a run exists.
+const (
+	CausePush    = "push"
+	CauseCommand = "command"
+)
+
+// Kinds of tasks about a run or a deployment; the key is its id, for TaskEnv it is EnvKey.
+const (
+	TaskRun     = "run"     // advance a run
+	TaskPrepare = "prepare" // render a deployment
+	TaskEnv     = "env"     // advance the deployments of one environment, one at a time
+	TaskReport  = "report"  // say what the state of run/<id> or deployment/<id> is
+)
+
+// A Repo is a repository that an installation gave us access to.
+type Repo struct {
+	Name          string `db:"name"` // owner/name
+	ID            int64  `db:"id"`   // GitHub's
+	Installation  int64  `db:"installation"`
+	DefaultBranch string `db:"default_branch"`
+	Private       bool   `db:"private"`
+	HTMLURL       string `db:"html_url"`
+}
+
+// PutRepo records what the newest event said of a repository.
+func (tx *Tx) PutRepo(r Repo) error {
+	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO repos (name, id, installation, default_branch, private, html_url)
+		VALUES (:name, :id, :installation, :default_branch, :private, :html_url)
+		ON CONFLICT (name) DO UPDATE SET id = excluded.id, installation = excluded.installation, default_branch = excluded.default_branch,
+			private = excluded.private, html_url = excluded.html_url`, r)
+	return err
+}
+
+// Repo reads a repository by its full name.
+func (tx *Tx) Repo(name string) (Repo, error) {
+	return get[Repo](tx, "repository "+name, "SELECT * FROM repos WHERE name = ?", name)
+}
+
+// A Failure is why a run or a deployment failed, in words for people.
+type Failure struct {
+	Step    string   `json:"step"`              // the kind of the step that failed
+	Where   string   `json:"where,omitempty"`   // Dockerfile:12, or Deployment/web, pod web-1, container web
+	Reason  string   `json:"reason"`            // one line
+	Logs    []string `json:"logs,omitempty"`    // the last lines of the log that matters
+	Event   string   `json:"event,omitempty"`   // the newest warning event
+	Hint    string   `json:"hint,omitempty"`    // what to do
+	Command string   `json:"command,omitempty"` // the command that failed
+}
+
+// Request asks for a deployment of the release that a run will make.
+type Request struct {
+	Environment string          `json:"environment"`
+	Cause       string          `json:"cause"`
+	Requester   string          `json:"requester"`
+	Event       string          `json:"event,omitempty"`
+	Spec        json.RawMessage `json:"spec"` // the environment as the default branch's file says
+}
+
+// A Run is what one commit goes through until its release exists, or it failed.
+type Run struct {
+	ID         string                `db:"id"`
+	Repo       string                `db:"repo"`
+	App        string                `db:"app"`
+	Number     int                   `db:"number"`
+	Ref        string                `db:"ref"`
+	SHA        string                `db:"sha"`
+	Subject    string                `db:"subject"`
+	Author     string                `db:"author"`
+	Sender     string                `db:"sender"`
+	Cause      string                `db:"cause"`
+	Pull       int                   `db:"pull"`
+	Event      string                `db:"event"`
+	Config     JSON[json.RawMessage] `db:"config"`
+	Deploys    JSON[[]Request]       `db:"deploys"`
+	State      string                `db:"state"`
+	Reason     string                `db:"reason"`
+	Failure    JSON[*Failure]        `db:"failure"`
+	Digest     string                `db:"digest"`
+	Release    int                   `db:"release"`
+	CreatedAt  Time                  `db:"created_at"`
+	StartedAt  Time                  `db:"started_at"`
+	FinishedAt Time                  `db:"finished_at"`
+}
+
+// A Step is one piece of work of a run or a deployment.
+type Step struct {
+	Owner      string `db:"owner"`
+	Seq        int    `db:"seq"`
+	Kind       string `db:"kind"`
+	State      string `db:"state"`
+	Detail     string `db:"detail"`
+	StartedAt  Time   `db:"started_at"`
+	FinishedAt Time   `db:"finished_at"`
+}
+
+// An Image is what a release consists of.
+type Image struct {
+	Repository string `json:"repository"`
+	Digest     string `json:"digest"`
+}
+
+// A Release is immutable.
+type Release struct {
+	Repo      string        `db:"repo"`
+	App       string        `db:"app"`
+	Number    int           `db:"number"`
+	Run       string        `db:"run"`
+	Ref       string        `db:"ref"`
+	SHA       string        `db:"sha"`
+	Subject   string        `db:"subject"`
+	Author    string        `db:"author"`
+	Sender    string        `db:"sender"`
+	Images    JSON[[]Image] `db:"images"`
+	CreatedAt Time          `db:"created_at"`
+}
+
+// NewRun stores a run with its steps, gives it its id and number, and wakes its work and its report.
+// A push supersedes the runs that earlier pushes to its ref started and that have not ended, unless a person asked for a
+// deployment of theirs; a build that is under way is stopped.
+func (tx *Tx) NewRun(r *Run, steps ...string) error {
+	n, err := get[int](tx, "run number", "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE repo = ? AND app = ?", r.Repo, r.App)
+	if err != nil {
+		return err
+	}
+	if r.Cause == CausePush {
+		older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ?", r.Repo, r.App, r.Ref, CausePush)
+		if err != nil {
+			return err
+		}
+		for _, o := range older {
+			if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
+				continue // somebody waits for it
+			}
+			if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", n, r.SHA), nil); err != nil {
+				return err
+			}
+		}
+	}
+	r.ID, r.Number, r.State, r.CreatedAt = NewID(), n, RunQueued, Time{tx.now}
+	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull event config deploys state created_at", r)
+	if err != nil {
+		return err
+	}
+	if err := tx.newSteps(r.ID, steps); err != nil {
+		return err
+	}
+	return errors.Join(tx.Wake(TaskRun, r.ID), tx.Wake(TaskReport, "run/"+r.ID))
+}
+
+// Run reads a run.
+func (tx *Tx) Run(id string) (Run, error) {
+	return get[Run](tx, "run "+id, "SELECT * FROM runs WHERE id = ?", id)
+}
+
+// RunOf finds the newest run of a commit, for one app.
+func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
+	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), "SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? ORDER BY number DESC LIMIT 1", repo, app, sha)
+}
+
+// StartRun moves a queued run to running.
+func (tx *Tx) StartRun(id string) error {
+	return errors.Join(
+		tx.move("runs", RunRunning, "started_at = ?", []any{stamp(tx.now)}, "id = ?", id),
+		tx.Wake(TaskReport, "run/"+id))
+}
+
+// RequestDeploy adds to what is deployed when the run succeeds.
+func (tx *Tx) RequestDeploy(r Run, req Request) error {
+	if Final(r.State) {
+		return fmt.Errorf("run %d is %s: %w", r.Number, r.State, ErrState)
+	}
+	r.Deploys.V = append(r.Deploys.V, req)
+	_, err := tx.exec("UPDATE runs SET deploys = ? WHERE id = ?", r.Deploys, r.ID)
+	return errors.Join(err, tx.Wake(TaskReport, "run/"+r.ID))
+}
+
+// EndRun moves a run to a final state other than succeeded.
+func (tx *Tx) EndRun(id, state, reason string, f *Failure) error {
+	err := tx.move("runs", state, "reason = ?, failure = ?, finished_at = ?", []any{reason, JSON[*Failure]{f}, stamp(tx.now)}, "id = ?", id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(tx.endSteps(id, state), tx.Wake(TaskReport, "run/"+id))
+}
+
+// SucceedRun moves a run to succeeded and makes its release.
+func (tx *Tx) SucceedRun(r Run, images []Image) (Release, error) {
+	n, err := get[int](tx, "release number", "SELECT coalesce(max(number), 0) + 1 FROM releases WHERE repo = ? AND app = ?", r.Repo, r.App)
+	if err != nil {
+		return Release{}, err
+	}
+	err = tx.move("runs", RunSucceeded, "digest = ?, release = ?, finished_at = ?", []any{images[0].Digest, n, stamp(tx.now)}, "id = ?", r.ID)
+	if err != nil {
+		return Release{}, err
+	}
+	rel := Release{Repo: r.Repo, App: r.App, Number: n, Run: r.ID, Ref: r.Ref, SHA: r.SHA, Subject: r.Subject, Author: r.Author, Sender: r.Sender,
+		Images: JSON[[]Image]{images}, CreatedAt: Time{tx.now}}
+	if err := tx.insert("releases", "repo app number run ref sha subject author sender images created_at", rel); err != nil {
+		return Release{}, err
+	}
+	return rel, errors.Join(tx.endSteps(r.ID, RunSucceeded), tx.Wake(TaskReport, "run/"+r.ID))
+}
+
+// Release reads a release by its number.
+func (tx *Tx) Release(repo, app string, number int) (Release, error) {
+	return get[Release](tx, fmt.Sprintf("release %d of %s", number, app), "SELECT * FROM releases WHERE repo = ? AND app = ? AND number = ?", repo, app, number)
+}
+
+// ReleaseOf finds the newest release of a commit.
+func (tx *Tx) ReleaseOf(repo, app, sha string) (Release, error) {
+	return get[Release](tx, fmt.Sprintf("release of %.7s", sha), "SELECT * FROM releases WHERE repo = ? AND app = ? AND sha = ? ORDER BY number DESC LIMIT 1", repo, app, sha)
+}
+
+// ReleaseOn finds the newest release of a ref.
+func (tx *Tx) ReleaseOn(repo, app, ref string) (Release, error) {
+	return get[Release](tx, "release of "+ref, "SELECT * FROM releases WHERE repo = ? AND app = ? AND ref = ? ORDER BY number DESC LIMIT 1", repo, app, ref)
+}
+
+// Apps lists the apps of a repository that have had a run.
+func (tx *Tx) Apps(repo string) ([]string, error) {
+	return list[string](tx, "SELECT DISTINCT app FROM runs WHERE repo = ? ORDER BY app", repo)
+}
+
+// Steps lists the steps of a run or a deployment in their order.
+func (tx *Tx) Steps(owner string) ([]Step, error) {
+	return list[Step](tx, "SELECT * FROM steps WHERE owner = ? ORDER BY seq", owner)
+}
+
+func (tx *Tx) newSteps(owner string, kinds []string) error {
+	for i, k := range kinds {
+		if err := tx.insert("steps", "owner seq kind state", Step{Owner: owner, Seq: i + 1, Kind: k, State: StepPending}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartStep moves a step to running; one that is running stays so. It returns whether the step is still to be done.
+func (tx *Tx) StartStep(owner, kind string) (todo bool, err error) {
+	s, err := get[Step](tx, "step "+kind, "SELECT * FROM steps WHERE owner = ? AND kind = ?", owner, kind)
+	if err != nil || s.State == StepSucceeded || s.State == StepSkipped {
+		return false, err
+	}
+	if s.State == StepRunning {
+		return true, nil
+	}
+	return true, tx.move("steps", StepRunning, "started_at = coalesce(started_at, ?)", []any{stamp(tx.now)}, "owner = ? AND kind = ?", owner, kind)
+}
+
+// EndStep moves a running step to its end. The caller wakes the report.
+func (tx *Tx) EndStep(owner, kind, state, detail string) error {
+	return tx.move("steps", state, "detail = ?, finished_at = ?", []any{detail, stamp(tx.now)}, "owner = ? AND kind = ?", owner, kind)
+}
+
+// endSteps closes what is open when the run or deployment that the steps belong to ends.
+func (tx *Tx) endSteps(owner, state string) error {
+	steps, err := tx.Steps(owner)
+	if err != nil {
+		return err
+	}
+	running := StepCancelled
+	switch state {
+	case RunFailed:
+		running = StepFailed
+	case RunSucceeded:
+		running = StepSucceeded
+	}
+	for _, s := range steps {
+		switch s.State {
+		case StepRunning, StepInterrupted:
+			err = tx.EndStep(owner, s.Kind, running, s.Detail)
+		case StepPending:
+			err = tx.move("steps", StepSkipped, "", nil, "owner = ? AND kind = ?", owner, s.Kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NewestRelease is the number of an app's newest release, 0 for none.
+func (tx *Tx) NewestRelease(repo, app string) (int, error) {
+	return get[int](tx, "newest release", "SELECT coalesce(max(number), 0) FROM releases WHERE repo = ? AND app = ?", repo, app)
+}
