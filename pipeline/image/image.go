@@ -1,0 +1,237 @@
+// Package image talks to container registries: it resolves, checks, copies and tags images by digest, over the OCI
+// distribution specification, and says in plain words what a registry's refusal means.
+//
+// Credentials come from the map given to New and from nowhere else: no docker configuration is read. A credential goes
+// to its own registry and to the token service that this registry names, as the distribution specification has it; a
+// redirect elsewhere does not carry it.
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Registry says how a registry is reached. Without Username and Password it is used anonymously.
+type Registry struct {
+	Username string
+	Password string
+	// PlainHTTP means HTTP and only HTTP. Without it a registry is spoken to by HTTPS only, also one on a loopback or
+	// private address.
+	PlainHTTP bool
+}
+
+// Client is safe for concurrent use.
+type Client struct {
+	registries map[string]Registry
+	transport  *http.Transport
+}
+
+// New returns a client that knows these registries by host[:port], and others without a credential. Docker Hub is
+// docker.io.
+func New(registries map[string]Registry) *Client {
+	c := &Client{
+		registries: make(map[string]Registry, len(registries)),
+		transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			ForceAttemptHTTP2:     true,
+			MaxIdleConnsPerHost:   16,
+			IdleConnTimeout:       90 * time.Second,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ExpectContinueTimeout: time.Second,
+		},
+	}
+	for host, r := range registries {
+		if host == "docker.io" || host == "registry-1.docker.io" {
+			host = name.DefaultRegistry
+		}
+		c.registries[host] = r
+	}
+	return c
+}
+
+// Resolve returns the digest ("sha256:…") that ref stands for in its registry now. A reference without tag and digest
+// means the tag latest. For an image of several platforms it is the index's digest.
+func (c *Client) Resolve(ctx context.Context, ref string) (string, error) {
+	r, err := c.parse(ref)
+	if err != nil {
+		return "", err
+	}
+	digest, err := c.digest(ctx, r)
+	if err != nil {
+		return "", failure("resolve", r, err)
+	}
+	return digest, nil
+}
+
+// Exists reports whether the registry has repoAtDigest ("host/repository@sha256:…").
+func (c *Client) Exists(ctx context.Context, repoAtDigest string) (bool, error) {
+	r, err := c.parseDigest(repoAtDigest)
+	if err != nil {
+		return false, err
+	}
+	found, err := c.exists(ctx, r)
+	if err != nil {
+		return false, failure("look for", r, err)
+	}
+	return found, nil
+}
+
+// Copy copies src ("host/repository@sha256:…"), an index with all it lists, to dst: a repository, or a repository with
+// a tag that is then set too. The digest stays the same. What is there already is not sent again.
+func (c *Client) Copy(ctx context.Context, src, dst string) error {
+	from, err := c.parseDigest(src)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(dst, "@") {
+		return fmt.Errorf("copy to %s: a digest can't be chosen; write a repository, or repository:tag", dst)
+	}
+	to, err := c.parse(dst)
+	if err != nil {
+		return err
+	}
+	target := to.Context().Digest(from.DigestStr())
+	found, err := c.exists(ctx, target)
+	if err != nil {
+		return failure("look for", target, err)
+	}
+	if !found {
+		image, err := remote.Get(from, c.options(ctx, from)...)
+		if err != nil {
+			return failure("read", from, err)
+		}
+		if err := remote.Push(target, image, c.options(ctx, target)...); err != nil {
+			return failure("copy to", target, err)
+		}
+	}
+	if tag, ok := to.(name.Tag); ok && strings.HasSuffix(dst, ":"+tag.TagStr()) {
+		return c.tag(ctx, target, tag)
+	}
+	return nil
+}
+
+// Tag makes tag in the image's own repository stand for repoAtDigest. A tag that does so already is left alone, so it
+// may be repeated where tags are immutable.
+func (c *Client) Tag(ctx context.Context, repoAtDigest, tag string) error {
+	r, err := c.parseDigest(repoAtDigest)
+	if err != nil {
+		return err
+	}
+	if !tagPattern.MatchString(tag) {
+		return fmt.Errorf("tag %s: %q is not a tag", r, tag)
+	}
+	return c.tag(ctx, r, r.Context().Tag(tag))
+}
+
+func (c *Client) tag(ctx context.Context, image name.Digest, tag name.Tag) error {
+	if now, err := c.digest(ctx, tag); err == nil && now == image.DigestStr() {
+		return nil
+	}
+	manifest, err := remote.Get(image, c.options(ctx, image)...)
+	if err != nil {
+		return failure("read", image, err)
+	}
+	if err := remote.Tag(tag, manifest, c.options(ctx, tag)...); err != nil {
+		return failure("tag", tag, err)
+	}
+	return nil
+}
+
+func (c *Client) exists(ctx context.Context, r name.Digest) (bool, error) {
+	_, err := c.digest(ctx, r)
+	var refusal *transport.Error
+	if errors.As(err, &refusal) && refusal.StatusCode == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// digest asks by HEAD, and by GET where that fails: some registries know no HEAD, and only an answer to GET has a body
+// that says what is wrong.
+func (c *Client) digest(ctx context.Context, r name.Reference) (string, error) {
+	if d, err := remote.Head(r, c.options(ctx, r)...); err == nil {
+		return d.Digest.String(), nil
+	}
+	d, err := remote.Get(r, c.options(ctx, r)...)
+	if err != nil {
+		return "", err
+	}
+	return d.Digest.String(), nil
+}
+
+func (c *Client) parse(ref string) (name.Reference, error) {
+	r, err := name.ParseReference(ref)
+	if err == nil && c.registries[r.Context().RegistryStr()].PlainHTTP {
+		r, err = name.ParseReference(ref, name.Insecure)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q is not an image reference: %w", ref, err)
+	}
+	return r, nil
+}
+
+func (c *Client) parseDigest(ref string) (name.Digest, error) {
+	r, err := c.parse(ref)
+	if err != nil {
+		return name.Digest{}, err
+	}
+	d, ok := r.(name.Digest)
+	if !ok {
+		return name.Digest{}, fmt.Errorf("%q names no digest; write host/repository@sha256:…", ref)
+	}
+	return d, nil
+}
+
+func (c *Client) options(ctx context.Context, r name.Reference) []remote.Option {
+	host := r.Context().RegistryStr()
+	registry := c.registries[host]
+	auth := authn.Anonymous
+	if registry.Username != "" || registry.Password != "" {
+		auth = authn.FromConfig(authn.AuthConfig{Username: registry.Username, Password: registry.Password})
+	}
+	return []remote.Option{
+		remote.WithContext(ctx),
+		remote.WithAuth(auth),
+		remote.WithUserAgent("shipmate"),
+		remote.WithTransport(&schemeGuard{host: host, plainHTTP: registry.PlainHTTP, inner: c.transport}),
+	}
+}
+
+// schemeGuard keeps to the configured scheme. The library would fall back from HTTPS to HTTP, with the password, on
+// loopback and private addresses.
+type schemeGuard struct {
+	host      string
+	plainHTTP bool
+	inner     http.RoundTripper
+}
+
+func (g *schemeGuard) RoundTrip(r *http.Request) (*http.Response, error) {
+	switch {
+	case r.URL.Scheme == "http" && !g.plainHTTP:
+		return nil, fmt.Errorf("plain HTTP not tried: registry %s has no plain_http: true", g.host)
+	case r.URL.Scheme == "https" && g.plainHTTP && r.URL.Host == g.host:
+		return nil, fmt.Errorf("HTTPS not tried: registry %s has plain_http: true", g.host)
+	}
+	return g.inner.RoundTrip(r)
+}
+
+// failure names what was tried. Addresses lose their query: the one of a redirect to blob storage is a credential.
+func failure(verb string, r name.Reference, err error) error {
+	var address *url.Error
+	if errors.As(err, &address) {
+		address.URL, _, _ = strings.Cut(address.URL, "?")
+	}
+	return fmt.Errorf("%s %s: %w", verb, r, err)
+}
