@@ -1,0 +1,313 @@
+package kube
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// ApplyOptions changes how Apply treats what others own.
+type ApplyOptions struct {
+	Force bool // takes fields that another manager owns instead of refusing
+}
+
+// crdTimeout bounds how long a CustomResourceDefinition may take until its kind can be used.
+const crdTimeout = 30 * time.Second
+
+// Apply makes the cluster's objects what objs say, by server-side apply: definitions
+// and namespaces first, workloads last. Everything is tried by a dry run before
+// anything is changed, as far as that is possible, so a refusal usually leaves the
+// cluster as it was. It is safe to repeat.
+//
+// A field that another manager owns is a *Conflict unless forced; an object of
+// another app or environment of Shipmate is one even then. Other refusals are an
+// *Error. spec.replicas is left out of an object whose replicas a
+// HorizontalPodAutoscaler owns.
+func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, opts ApplyOptions) error {
+	ordered := slices.Clone(objs)
+	slices.SortStableFunc(ordered, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
+	coming := comingWith(objs)
+
+	for i, obj := range ordered {
+		live, err := c.get(ctx, RefOf(obj))
+		if err == nil {
+			if err := ownedByAnother(obj, live); err != nil {
+				return err
+			}
+			if scaledByHPA(live) {
+				obj = obj.DeepCopy()
+				unstructured.RemoveNestedField(obj.Object, "spec", "replicas")
+				ordered[i] = obj
+			}
+			_, err = c.patch(ctx, obj, opts.Force, true)
+		}
+		if err != nil && !coming.explains(err) && !noDryRun(err) {
+			return err
+		}
+	}
+	for i, obj := range ordered {
+		if _, err := c.patch(ctx, obj, opts.Force, false); err != nil {
+			return err
+		}
+		if last := i+1 == len(ordered) || !isCRD(ordered[i+1]); isCRD(obj) && last {
+			if err := c.established(ctx, ordered[:i+1]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// get returns the live object, nil if there is none.
+func (c *Cluster) get(ctx context.Context, ref ObjectRef) (*unstructured.Unstructured, error) {
+	r, err := c.resource(ctx, c.client, ref)
+	if err != nil {
+		return nil, err
+	}
+	live, err := r.Get(ctx, ref.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return live, explain("get", ref, err)
+}
+
+// patch applies one object and returns what it then is.
+func (c *Cluster) patch(ctx context.Context, obj *unstructured.Unstructured, force, dryRun bool) (*unstructured.Unstructured, error) {
+	ref := RefOf(obj)
+	r, err := c.resource(ctx, c.client, ref)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(obj.Object)
+	if err != nil {
+		return nil, fmt.Errorf("apply %s: %w", ref, err)
+	}
+	opts := metav1.PatchOptions{FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict}
+	if force {
+		opts.Force = &force
+	}
+	if dryRun {
+		opts.DryRun = []string{metav1.DryRunAll}
+	}
+	applied, err := r.Patch(ctx, ref.Name, types.ApplyPatchType, data, opts)
+	return applied, explain("apply", ref, err)
+}
+
+// rank orders kinds for Apply: what others need comes first.
+func rank(obj *unstructured.Unstructured) int {
+	switch obj.GroupVersionKind().GroupKind().String() {
+	case "CustomResourceDefinition.apiextensions.k8s.io":
+		return 0
+	case "Namespace":
+		return 1
+	case "ResourceQuota", "LimitRange", "ServiceAccount", "PriorityClass.scheduling.k8s.io", "StorageClass.storage.k8s.io",
+		"Role.rbac.authorization.k8s.io", "RoleBinding.rbac.authorization.k8s.io",
+		"ClusterRole.rbac.authorization.k8s.io", "ClusterRoleBinding.rbac.authorization.k8s.io":
+		return 2
+	case "ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim":
+		return 3
+	case "MutatingWebhookConfiguration.admissionregistration.k8s.io", "ValidatingWebhookConfiguration.admissionregistration.k8s.io":
+		return 6 // they would turn away everything until what answers them runs
+	}
+	if len(podSpecs(obj)) > 0 {
+		return 5
+	}
+	return 4
+}
+
+func isCRD(obj *unstructured.Unstructured) bool {
+	gvk := obj.GroupVersionKind()
+	return gvk.Group == "apiextensions.k8s.io" && gvk.Kind == "CustomResourceDefinition"
+}
+
+// definedKind is the kind that a CustomResourceDefinition defines.
+func definedKind(crd *unstructured.Unstructured) schema.GroupKind {
+	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+	return schema.GroupKind{Group: group, Kind: kind}
+}
+
+// established waits until the kinds that the definitions among objs define can be used.
+func (c *Cluster) established(ctx context.Context, objs []*unstructured.Unstructured) error {
+	ctx, cancel := context.WithTimeout(ctx, crdTimeout)
+	defer cancel()
+	if err := c.Wait(ctx, objs, func(Progress) {}); err != nil {
+		return err
+	}
+	for _, crd := range objs {
+		kind := definedKind(crd)
+		// Discovery follows a moment after the condition.
+		err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+			ctx = quiet(ctx)
+			c.mapper.ResetWithContext(ctx)
+			_, err := c.mapper.RESTMappingWithContext(ctx, kind)
+			if meta.IsNoMatchError(err) {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if err != nil {
+			return fmt.Errorf("%s: kind %s does not become usable: %w", RefOf(crd), kind.Kind, err)
+		}
+	}
+	return nil
+}
+
+// coming is what a set of objects will bring, and a dry run of the others must do without.
+type coming struct {
+	namespaces map[string]bool
+	kinds      map[schema.GroupKind]bool
+}
+
+func comingWith(objs []*unstructured.Unstructured) coming {
+	c := coming{namespaces: map[string]bool{}, kinds: map[schema.GroupKind]bool{}}
+	for _, obj := range objs {
+		if obj.GetAPIVersion() == "v1" && obj.GetKind() == "Namespace" {
+			c.namespaces[obj.GetName()] = true
+		}
+		if isCRD(obj) {
+			c.kinds[definedKind(obj)] = true
+		}
+	}
+	return c
+}
+
+// explains reports whether err is only that the namespace or kind is not there yet.
+func (c coming) explains(err error) bool {
+	var noKind *meta.NoKindMatchError
+	if errors.As(err, &noKind) {
+		return c.kinds[noKind.GroupKind]
+	}
+	var status apierrors.APIStatus
+	if apierrors.IsNotFound(err) && errors.As(err, &status) {
+		d := status.Status().Details
+		return d != nil && d.Kind == "namespaces" && c.namespaces[d.Name]
+	}
+	return false
+}
+
+// noDryRun reports whether err is that a dry run is impossible because of an
+// admission webhook with side effects.
+func noDryRun(err error) bool {
+	return apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run")
+}
+
+// ownedByAnother returns a conflict if live is another app's or environment's.
+func ownedByAnother(obj, live *unstructured.Unstructured) error {
+	if live == nil {
+		return nil
+	}
+	want, have := obj.GetLabels(), live.GetLabels()
+	if have[LabelManagedBy] != FieldManager || have[LabelApp] == "" {
+		return nil
+	}
+	if have[LabelApp] == want[LabelApp] && have[LabelEnvironment] == want[LabelEnvironment] {
+		return nil
+	}
+	return &Conflict{Object: RefOf(obj).String(), Manager: fmt.Sprintf("app %s, environment %s", have[LabelApp], have[LabelEnvironment])}
+}
+
+// scaledByHPA reports whether a HorizontalPodAutoscaler set the live object's
+// replicas: the controller manager does that through the scale subresource.
+func scaledByHPA(live *unstructured.Unstructured) bool {
+	if live == nil {
+		return false
+	}
+	return slices.ContainsFunc(live.GetManagedFields(), func(f metav1.ManagedFieldsEntry) bool {
+		return f.Manager == "kube-controller-manager" && f.Subresource == "scale" &&
+			f.FieldsV1 != nil && strings.Contains(f.FieldsV1.GetRawString(), `"f:replicas"`)
+	})
+}
+
+// keptKinds are never removed by Prune: with them goes what can't be rendered again.
+var keptKinds = []string{"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"}
+
+// Prune deletes what old has and new has not, last applied first, and returns what
+// it deleted, as in ConfigMap/web. It deletes only what carries the labels of owner's
+// app and environment, and never a PersistentVolumeClaim, PersistentVolume,
+// Namespace or CustomResourceDefinition. What is gone already is no error.
+func (c *Cluster) Prune(ctx context.Context, old, new Inventory, owner Owner) ([]string, error) {
+	var pruned []string
+	for _, ref := range slices.Backward(old) {
+		if slices.ContainsFunc(new, ref.same) || slices.Contains(keptKinds, ref.Kind) {
+			continue
+		}
+		live, err := c.get(ctx, ref)
+		if meta.IsNoMatchError(err) || err == nil && (live == nil || !owner.owns(live)) {
+			continue
+		}
+		if err != nil {
+			return pruned, fmt.Errorf("prune: %w", err)
+		}
+		r, err := c.resource(ctx, c.client, ref)
+		if err != nil {
+			return pruned, fmt.Errorf("prune: %w", err)
+		}
+		uid, background := live.GetUID(), metav1.DeletePropagationBackground
+		err = r.Delete(ctx, ref.Name, metav1.DeleteOptions{
+			Preconditions:     &metav1.Preconditions{UID: &uid},
+			PropagationPolicy: &background,
+		})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return pruned, fmt.Errorf("prune: %w", explain("delete", ref, err))
+		}
+		pruned = append(pruned, ref.String())
+	}
+	return pruned, nil
+}
+
+// EnsurePullSecret makes the Secret name in namespace hold the credentials for
+// pulling from host (Kubernetes documentation, "Pull an Image from a Private
+// Registry"). A Secret of that name that is not Shipmate's is left alone and is an
+// error.
+func (c *Cluster) EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error {
+	ref := ObjectRef{Version: "v1", Kind: "Secret", Namespace: namespace, Name: name}
+	live, err := c.get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if live != nil && live.GetLabels()[LabelManagedBy] != FieldManager {
+		return &Error{Object: ref.String(), Message: "exists in namespace " + namespace + " and was not made by us",
+			Hint: "delete it, or choose another name for pull_secret"}
+	}
+	server := host
+	if host == "docker.io" || host == "index.docker.io" {
+		server = "https://index.docker.io/v1/"
+	}
+	config, err := json.Marshal(map[string]any{"auths": map[string]any{server: map[string]string{
+		"username": username,
+		"password": password,
+		"auth":     base64.StdEncoding.EncodeToString([]byte(username + ":" + password)),
+	}}})
+	if err != nil {
+		return fmt.Errorf("pull secret %s: %w", name, err)
+	}
+	_, err = c.patch(ctx, &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1",
+		"kind":       "Secret",
+		"metadata": map[string]any{
+			"name":      name,
+			"namespace": namespace,
+			"labels":    map[string]any{LabelManagedBy: FieldManager},
+		},
+		"type": "kubernetes.io/dockerconfigjson",
+		"data": map[string]any{".dockerconfigjson": base64.StdEncoding.EncodeToString(config)},
+	}}, false, false)
+	return err
+}

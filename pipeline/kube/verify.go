@@ -1,0 +1,202 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Verify compares the running pods of the present rollout with the release: in every
+// container that Bind bound to one of images, the pod must have an image of that
+// digest in its specification, else Verify returns an error. What the runtime
+// reports as running must be the digest, or one of Image.Also; since runtimes differ
+// in what they report, anything else is only a warning.
+func (c *Cluster) Verify(ctx context.Context, objs []*unstructured.Unstructured, images []Image) (warnings []string, err error) {
+	byDigest := map[string]Image{}
+	for _, image := range images {
+		byDigest[image.Digest] = image
+	}
+	for _, obj := range objs {
+		bound := map[string]Image{} // by container
+		for _, spec := range podSpecs(obj) {
+			for _, container := range spec.containers() {
+				name, _ := container.content["name"].(string)
+				ref, _ := container.content["image"].(string)
+				_, digest, _ := strings.Cut(ref, "@")
+				if image, ok := byDigest[digest]; ok {
+					bound[name] = image
+				}
+			}
+		}
+		if len(bound) == 0 {
+			continue
+		}
+		w, err := c.present(ctx, obj)
+		if err != nil {
+			return warnings, err
+		}
+		if w == nil {
+			continue // a CronJob, say: it has no pods of its own
+		}
+		for _, pod := range w.pods {
+			if pod.Status.Phase != corev1.PodRunning {
+				continue
+			}
+			warned, err := verifyPod(RefOf(obj).String(), pod, bound)
+			warnings = append(warnings, warned...)
+			if err != nil {
+				return warnings, err
+			}
+		}
+	}
+	return warnings, nil
+}
+
+// verifyPod compares one pod with what its containers are bound to, by name.
+func verifyPod(object string, pod *corev1.Pod, bound map[string]Image) (warnings []string, err error) {
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		image, ok := bound[container.Name]
+		if ok && !strings.HasSuffix(container.Image, "@"+image.Digest) {
+			return nil, fmt.Errorf("%s: pod %s, container %s has the image %s instead of %s; does a webhook or another controller change it?",
+				object, pod.Name, container.Name, container.Image, image.Ref())
+		}
+	}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		image, ok := bound[status.Name]
+		if !ok || status.ImageID == "" {
+			continue
+		}
+		// name@sha256:…, sha256:… or docker-pullable://name@sha256:…
+		digest := status.ImageID[strings.LastIndexAny(status.ImageID, "@/")+1:]
+		if digest != image.Digest && !slices.Contains(image.Also, digest) {
+			warnings = append(warnings, fmt.Sprintf("%s: pod %s, container %s runs %s by its runtime's account, the release is %s",
+				object, pod.Name, status.Name, status.ImageID, image.Digest))
+		}
+	}
+	return warnings, nil
+}
+
+// WorkloadStatus is what the cluster says of one workload now.
+type WorkloadStatus struct {
+	Object  string   // as in Deployment/web
+	Found   bool     // it is there; all below is empty otherwise
+	Release string   // that was applied last
+	Desired int      // pods that should run
+	Updated int      // pods of the present rollout
+	Ready   int      // pods that are ready, old ones included
+	Images  []string // in the specifications of pods that are ready, sorted
+	Stable  bool
+	Text    string // as in Progress
+	Problem string // what holds it up; may be empty
+}
+
+// Status reads the Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and Pods
+// among objs from the cluster, and returns them in the same order.
+func (c *Cluster) Status(ctx context.Context, objs []*unstructured.Unstructured) ([]WorkloadStatus, error) {
+	var all []WorkloadStatus
+	for _, obj := range objs {
+		w, err := c.present(ctx, obj)
+		if err != nil {
+			return nil, err
+		}
+		if w == nil {
+			continue
+		}
+		s := WorkloadStatus{Object: RefOf(obj).String()}
+		if w.live != nil {
+			if err := w.describe(&s); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// presence is a workload as it is in the cluster at one moment.
+type presence struct {
+	target *target
+	live   *unstructured.Unstructured // nil if it is not there
+	pods   []*corev1.Pod              // of the present rollout
+}
+
+// present reads the workload obj, nil if it is of a kind that has no pods.
+func (c *Cluster) present(ctx context.Context, obj *unstructured.Unstructured) (*presence, error) {
+	if len(podSpecs(obj)) == 0 {
+		return nil, nil
+	}
+	t, err := c.target(ctx, obj)
+	if err != nil {
+		return nil, err
+	}
+	if t.pods == nil {
+		return nil, nil
+	}
+	for _, f := range t.feeds() {
+		if _, err := f.list(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w := &presence{target: t, live: t.self.one()}
+	if w.live != nil {
+		w.pods, _, err = t.rollout(w.live)
+	}
+	return w, err
+}
+
+func (w *presence) describe(s *WorkloadStatus) error {
+	s.Found, s.Release = true, w.live.GetAnnotations()[AnnotationRelease]
+	long := func(string) time.Time { return time.Time{} } // one look can't tell what lasts
+	st, problems, err := w.target.assess(time.Now(), long)
+	if err != nil {
+		return err
+	}
+	s.Stable, s.Text = st.stable, st.text
+	slices.SortStableFunc(problems, worst)
+	for _, p := range problems {
+		if !p.quiet {
+			s.Problem = p.Failure.Error()
+			break
+		}
+	}
+	s.Desired = desiredPods(w.live)
+	s.Updated = len(w.pods)
+
+	selected, err := decodeAll[corev1.Pod](w.target.pods)
+	if err != nil {
+		return err
+	}
+	images := map[string]bool{}
+	for _, pod := range selected {
+		if pod.DeletionTimestamp != nil || !podReady(pod) {
+			continue
+		}
+		s.Ready++
+		for _, container := range pod.Spec.Containers {
+			images[container.Image] = true
+		}
+	}
+	s.Images = slices.Sorted(maps.Keys(images))
+	return nil
+}
+
+// desiredPods returns how many pods a live workload should have.
+func desiredPods(live *unstructured.Unstructured) int {
+	path := []string{"spec", "replicas"}
+	switch live.GetKind() {
+	case "DaemonSet":
+		path = []string{"status", "desiredNumberScheduled"}
+	case "Job":
+		path = []string{"spec", "parallelism"}
+	}
+	if n, ok, _ := unstructured.NestedInt64(live.Object, path...); ok {
+		return int(n)
+	}
+	return 1
+}

@@ -1,0 +1,290 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Progress is news about one object that Wait waits for.
+type Progress struct {
+	Object  string   // as in Deployment/web
+	Text    string   // as in "1 of 2 pods ready"
+	Stable  bool     // it has arrived
+	Problem *Failure // what holds it up and may still heal; without log and event; may be nil
+}
+
+// Wait returns nil once every one of objs, as applied, is stable in the cluster. It
+// tells report, one call at a time, whenever what it knows of an object changes.
+//
+// It returns a *Failure at once when one of them can't become stable, and when the
+// deadline of ctx is over. Only pods of the present rollout count. When ctx is
+// cancelled it returns that error.
+func (c *Cluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(Progress)) error {
+	w := &waiter{
+		changed:  make(chan struct{}, 1),
+		denied:   make(chan error, 1),
+		since:    map[string]time.Time{},
+		reported: map[string]string{},
+	}
+	events := map[string]*feed{} // by namespace
+	for _, obj := range objs {
+		if inert(obj) {
+			continue
+		}
+		t, err := c.target(ctx, obj)
+		if err != nil {
+			return err
+		}
+		if t.pods != nil {
+			ns := obj.GetNamespace()
+			if events[ns] == nil {
+				if events[ns], err = c.feed(ctx, ObjectRef{Version: "v1", Kind: "Event", Namespace: ns}, metav1.ListOptions{FieldSelector: "type=Warning"}); err != nil {
+					return err
+				}
+				events[ns].optional = true
+			}
+			t.events = events[ns]
+		}
+		w.targets = append(w.targets, t)
+	}
+	if len(w.targets) == 0 {
+		return nil
+	}
+
+	watching, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	feeds := slices.Collect(maps.Values(events))
+	for _, t := range w.targets {
+		feeds = append(feeds, t.feeds()...)
+	}
+	for _, f := range feeds {
+		group.Go(func() { f.follow(watching, w) })
+	}
+	for {
+		found, recheck, err := w.look(time.Now(), report)
+		if err != nil || found == nil && w.stable {
+			return err
+		}
+		if found != nil {
+			return c.conclude(ctx, *found, w)
+		}
+		var timer <-chan time.Time
+		if recheck > 0 {
+			timer = time.After(recheck)
+		}
+		select {
+		case <-w.changed:
+		case <-timer:
+		case err := <-w.denied:
+			return err
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return ctx.Err()
+			}
+			return c.timeUp(ctx, w)
+		}
+	}
+}
+
+// inert reports whether obj is of a kind that is what it says as soon as it is
+// applied, so that nobody needs the right to watch it.
+func inert(obj *unstructured.Unstructured) bool {
+	switch obj.GroupVersionKind().GroupKind().String() {
+	case "ConfigMap", "Secret", "ServiceAccount", "Endpoints", "LimitRange", "ResourceQuota", "PodTemplate", "Namespace",
+		"CronJob.batch", "EndpointSlice.discovery.k8s.io",
+		"Role.rbac.authorization.k8s.io", "RoleBinding.rbac.authorization.k8s.io",
+		"ClusterRole.rbac.authorization.k8s.io", "ClusterRoleBinding.rbac.authorization.k8s.io",
+		"NetworkPolicy.networking.k8s.io", "IngressClass.networking.k8s.io",
+		"PriorityClass.scheduling.k8s.io", "StorageClass.storage.k8s.io", "RuntimeClass.node.k8s.io",
+		"PodDisruptionBudget.policy", "HorizontalPodAutoscaler.autoscaling":
+		return true
+	case "Service":
+		kind, _, _ := unstructured.NestedString(obj.Object, "spec", "type")
+		return kind != string(corev1.ServiceTypeLoadBalancer)
+	}
+	return false
+}
+
+// waiter is the memory of one Wait. Its feeds are filled by goroutines; everything
+// else belongs to Wait's own.
+type waiter struct {
+	targets []*target
+	changed chan struct{} // something arrived
+	denied  chan error    // a feed can't be had
+
+	stable   bool
+	since    map[string]time.Time // when a problem or a running container was first seen, by its key
+	reported map[string]string    // what was last told, by object
+	problems []problem            // of the last look, worst first
+	unstable []unstable           // of the last look
+}
+
+// unstable is an object that has not arrived, and what it waits for.
+type unstable struct {
+	ref  ObjectRef
+	text string
+}
+
+// sooner returns the shorter of two times, of which 0 means none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return a + b
+	}
+	return min(a, b)
+}
+
+// look judges what the feeds hold. It returns the problem that ends the wait, or the
+// time after which a problem becomes fatal by age; 0 if there is none.
+func (w *waiter) look(now time.Time, report func(Progress)) (*problem, time.Duration, error) {
+	for _, t := range w.targets {
+		for _, f := range t.feeds() {
+			if !f.listed() {
+				return nil, 0, nil
+			}
+		}
+	}
+	var recheck time.Duration
+	since := map[string]time.Time{}
+	firstSeen := func(key string) time.Time {
+		first, seen := w.since[key]
+		if !seen {
+			first = now
+		}
+		since[key] = first
+		return first
+	}
+	w.stable, w.problems, w.unstable = true, nil, nil
+	for _, t := range w.targets {
+		s, problems, err := t.assess(now, firstSeen)
+		if err != nil {
+			return nil, 0, err
+		}
+		for i := range problems {
+			p := &problems[i]
+			if p.fatalAfter == 0 {
+				continue
+			}
+			if left := p.fatalAfter - now.Sub(firstSeen(p.key())); left <= 0 {
+				p.Fatal = true
+			} else {
+				recheck = sooner(recheck, left)
+			}
+		}
+		slices.SortStableFunc(problems, worst)
+		w.problems = append(w.problems, problems...)
+		w.tell(t, s, problems, report)
+		if !s.stable {
+			w.stable = false
+			w.unstable = append(w.unstable, unstable{t.ref, s.text})
+			recheck = sooner(recheck, s.recheck)
+		}
+	}
+	w.since = since
+	slices.SortStableFunc(w.problems, worst)
+	if len(w.problems) > 0 && w.problems[0].Fatal {
+		return &w.problems[0], 0, nil
+	}
+	return nil, recheck, nil
+}
+
+// tell reports the object's progress if it differs from what was last told.
+func (w *waiter) tell(t *target, s state, problems []problem, report func(Progress)) {
+	news := Progress{Object: t.ref.String(), Text: s.text, Stable: s.stable}
+	for _, p := range problems {
+		if !p.quiet {
+			f := p.Failure
+			news.Problem = &f
+			break
+		}
+	}
+	text := fmt.Sprint(news.Text, news.Stable)
+	if news.Problem != nil {
+		// Not the message: it may count, or alternate with each attempt.
+		text += news.Problem.Pod + news.Problem.Container + news.Problem.Reason
+	}
+	key := t.ref.String() + "\x00" + t.ref.Namespace
+	if w.reported[key] == text {
+		return
+	}
+	w.reported[key] = text
+	report(news)
+}
+
+// poke says that there is something to look at.
+func (w *waiter) poke() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// timeUp says, when the deadline is over, what held the rollout up.
+func (c *Cluster) timeUp(ctx context.Context, w *waiter) error {
+	for _, t := range w.targets {
+		for _, f := range t.feeds() {
+			if err := f.trouble(); err != nil {
+				return fmt.Errorf("time is up, and the cluster is out of sight: %w", err)
+			}
+		}
+	}
+	var texts []string
+	for _, u := range w.unstable {
+		texts = append(texts, u.ref.String()+" "+u.text)
+	}
+	text := "time is up: " + strings.Join(texts, ", ")
+	switch {
+	case len(w.problems) > 0:
+		p := w.problems[0]
+		p.Message = oneLine(p.Message + " (" + text + ")")
+		return c.conclude(ctx, p, w)
+	case len(w.unstable) > 0:
+		ref := w.unstable[0].ref
+		return &Failure{Object: ref.String(), Namespace: ref.Namespace, Reason: "Timeout", Message: oneLine(text)}
+	default:
+		return fmt.Errorf("time is up before the cluster could be read: %w", ctx.Err())
+	}
+}
+
+// diagnosisTimeout bounds how long the log may take, after the wait is over.
+const diagnosisTimeout = 10 * time.Second
+
+// conclude adds the log and the newest warning event.
+func (c *Cluster) conclude(ctx context.Context, p problem, w *waiter) error {
+	// The deadline of ctx may be what brought us here.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diagnosisTimeout)
+	defer cancel()
+	f := p.Failure
+	for _, t := range w.targets {
+		if t.ref.String() != p.Object || t.events == nil {
+			continue
+		}
+		// An event that can't be read only makes the diagnosis shorter.
+		events, _ := decodeAll[corev1.Event](t.events)
+		for i, e := range warnings(values(events), p.uid) {
+			// That the kubelet backs off tells less than any older one.
+			if i == 0 || strings.HasPrefix(f.Event, "BackOff: ") {
+				f.Event = oneLine(e.Reason + ": " + e.Message)
+			}
+		}
+	}
+	if p.hasLog {
+		lines, err := c.logs(ctx, f.Namespace, f.Pod, f.Container, p.previous)
+		if err != nil {
+			lines = []string{"(log not available: " + oneLine(err.Error()) + ")"}
+		}
+		f.Logs = lines
+	}
+	return &f
+}
