@@ -1,0 +1,238 @@
+package pipeline
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shipmate-dev/shipmate/internal/strictyaml"
+)
+
+func TestParseRepository(t *testing.T) {
+	for repository, want := range map[string][2]string{
+		"registry.example.com/team/app":      {"registry.example.com", "team/app"},
+		"registry.example.com:5000/app":      {"registry.example.com:5000", "app"},
+		"localhost/app":                      {"localhost", "app"},
+		"127.0.0.1:41231/team/devops-app":    {"127.0.0.1:41231", "team/devops-app"},
+		"ccr.ccs.tencentyun.com/a__b/c.d--e": {"ccr.ccs.tencentyun.com", "a__b/c.d--e"},
+	} {
+		host, repo, err := ParseRepository(repository)
+		if err != nil || host != want[0] || repo != want[1] {
+			t.Errorf("%s: %q, %q, %v", repository, host, repo, err)
+		}
+	}
+	for _, repository := range []string{
+		"", "app", "team/app", "nginx:1.2", "host:5000", "registry.example.com", "registry.example.com/", "registry.example.com/app:latest",
+		"registry.example.com:5000/app:1", "registry.example.com/app@sha256:abc", "https://registry.example.com/app", "registry.example.com/team/../other",
+		"registry.example.com/team/./app", "registry.example.com//app", "registry.example.com/Team/app", "registry.example.com/app/", "user:pw@registry.example.com/app",
+		"registry.example.com/app?x=1", "registry.example.com/app#x", "registry.example.com/a b", "registry.example.com/app\n", "registry.example.com/" + strings.Repeat("a", 300),
+		"/app", "../app", "registry.example.com/-app", "Registry.example.com/app", "registry..:5000/app:", "registry.example.com/a%2e",
+	} {
+		if host, repo, err := ParseRepository(repository); err == nil {
+			t.Errorf("%q must be refused, is %q and %q", repository, host, repo)
+		} else if !strings.Contains(err.Error(), ";") {
+			t.Errorf("%q: %v does not say what to write", repository, err)
+		}
+	}
+}
+
+// Each case is the minimal file with one line of it replaced.
+func TestMistakes(t *testing.T) {
+	const file = `app: web
+trigger: {branches: [master]}
+build:
+  image: registry.example.com/team/web
+environments:
+  - {name: staging, cluster: test, namespace: staging, manifests: deploy}
+  - name: production
+    cluster: prod
+    namespace: prod
+    manifests: deploy/
+notify:
+  - {wecom: ops}
+`
+	const image, production, wecom = "  image: registry.example.com/team/web", "  - name: production", "  - {wecom: ops}"
+	if _, err := Parse("f", []byte(file)); err != nil {
+		t.Fatal(err)
+	}
+	in := func(line, add string) [2]string { return [2]string{line, line + "\n" + add} }
+	tests := map[string]struct {
+		replace [2]string
+		want    string
+	}{
+		"app":              {[2]string{"app: web", "app: My_App"}, `f:1: app: "My_App" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
+		"app, empty":       {[2]string{"app: web", `app: ""`}, `f:1: app: is missing; write a name of small letters, digits and -`},
+		"branch glob":      {[2]string{"[master]", `["release/*"]`}, `f:2: trigger.branches[0]: "release/*" is no branch's name; write a /regular expression/ for several, such as /^release\/.*/`},
+		"branch regexp":    {[2]string{"[master]", `["/(/"]`}, "f:2: trigger.branches[0]: \"/(/\" does not compile (error parsing regexp: missing closing ): `(`); correct it as RE2 wants it"},
+		"image, tag":       {[2]string{"team/web", "team/web:v1"}, `f:4: build.image: "registry.example.com/team/web:v1" has a tag; write the repository alone, and the tags under build.tags`},
+		"image, no host":   {[2]string{"registry.example.com/team/web", "team/web"}, `f:4: build.image: "team/web" does not begin with a registry's host; write it whole, such as registry.example.com/team/app`},
+		"image, none":      {[2]string{image, "  cache: inline"}, `f:3: build.image: is missing; write the repository to push to, such as registry.example.com/team/app`},
+		"context, up":      {in(image, "  context: a/../.."), `f:5: build.context: "a/../.." leads out of the repository; write a path inside it`},
+		"context, up only": {in(image, "  context: .."), `f:5: build.context: ".." leads out of the repository; write a path inside it`},
+		"context, root":    {in(image, "  context: /etc"), `f:5: build.context: "/etc" must be relative to the repository's root, with / between its parts`},
+		"context, address": {in(image, "  context: https://example.com/x.git"), `f:5: build.context: "https://example.com/x.git" is an address; write a path in this repository`},
+		"context, empty":   {in(image, `  context: ""`), `f:5: build.context: is empty; write a path relative to the repository's root`},
+		"dockerfile":       {in(image, "  dockerfile: ../Dockerfile"), `f:5: build.dockerfile: "../Dockerfile" leads out of the repository; write a path inside it`},
+		"cache":            {in(image, "  cache: local"), `f:5: build.cache: "local" is not known here; write registry or inline or off`},
+		"timeout, zero":    {in(image, "  timeout: 0s"), `f:5: build.timeout: must be between 1s and 24h; write for example 30m`},
+		"timeout, long":    {in(image, "  timeout: 2d"), `f:5: build.timeout: must be between 1s and 24h; write for example 30m`},
+		"argument":         {in(image, `  args: {"A B": x}`), `f:5: build.args.A B: "A B" is no build argument; write letters, digits and _`},
+		"secret":           {in(image, `  secrets: ["a/b"]`), `f:5: build.secrets[0]: "a/b" is not a valid name; write the name of a secret in the server's file`},
+		"secret twice":     {in(image, `  secrets: [a, a]`), `f:5: build.secrets[1]: "a" is here a second time; remove it`},
+		"platform":         {in(image, `  platforms: [amd64]`), `f:5: build.platforms[0]: "amd64" is no platform; write os/architecture, such as linux/amd64`},
+		"tag placeholder":  {in(image, `  tags: ["{brunch}"]`), `f:5: build.tags[0]: tag template "{brunch}": there is no {brunch}; use {branch}, {tag}, {short_sha}, {sha}, {run}`},
+		"tag":              {in(image, `  tags: ["v/1"]`), `f:5: build.tags[0]: tag template "v/1" gives "v/1", which is not a tag: letters, digits, _ . and - only, at most 128, not . or - first`},
+
+		"environment, no name":    {[2]string{"{name: staging, ", "{"}, `f:6: environments[0].name: is missing; write a name of small letters, digits and -`},
+		"environment, twice":      {[2]string{"name: production", "name: staging"}, `f:7: environments[1].name: "staging" is the name of environments[0] already; choose another`},
+		"environment, reserved":   {[2]string{"name: production", "name: all"}, `f:7: environments[1].name: "all" has a meaning of its own; choose another name`},
+		"environment, number":     {[2]string{"name: production", "name: 41"}, `f:7: environments[1].name: "41" could be a release's number; choose another name`},
+		"after, unknown":          {in(production, "    after: stagin"), `f:8: environments[1].after: there is no environment "stagin"; did you mean staging?`},
+		"after, itself":           {in(production, "    after: production"), `f:8: environments[1].after: production cannot come after itself; name the environment before it, or none`},
+		"after, in a circle":      {[2]string{"{name: staging,", "{name: staging, after: production,"}, `f:6: environments[0].after: production is listed further down; environments are written in the order of promotion, move it above`},
+		"after, empty":            {in(production, `    after: ""`), `f:8: environments[1].after: is empty; write an environment's name, or none`},
+		"soak after nothing":      {[2]string{"{name: staging,", "{name: staging, soak: 5m,"}, `f:6: environments[0].soak: has nothing to wait for, since no environment comes before; remove it, or say after which`},
+		"cluster, none":           {[2]string{"    cluster: prod\n", ""}, `f:7: environments[1].cluster: is missing; write the name of a cluster in the server's file`},
+		"cluster, odd":            {[2]string{"cluster: prod", "cluster: prod/x"}, `f:8: environments[1].cluster: "prod/x" is not a valid name; write the name of a cluster in the server's file`},
+		"namespace":               {[2]string{"namespace: prod", "namespace: Prod"}, `f:9: environments[1].namespace: "Prod" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
+		"manifests, none":         {[2]string{"    manifests: deploy/\n", ""}, `f:7: environments[1].manifests: is missing; write the folder of the Kubernetes manifests, such as deploy/`},
+		"manifests, up":           {[2]string{"deploy/", "../deploy"}, `f:10: environments[1].manifests: "../deploy" leads out of the repository; write a path inside it`},
+		"manifests, backslash":    {[2]string{"deploy/", `..\deploy`}, `f:10: environments[1].manifests: "..\\deploy" must be relative to the repository's root, with / between its parts`},
+		"deploy":                  {in(production, "    deploy: always"), `f:8: environments[1].deploy: "always" is not known here; write auto or manual`},
+		"rollback":                {in(production, "    rollback: never"), `f:8: environments[1].rollback: "never" is not known here; write auto or manual`},
+		"conflicts":               {in(production, "    conflicts: ignore"), `f:8: environments[1].conflicts: "ignore" is not known here; write refuse or force`},
+		"approvals, count":        {in(production, "    approvals: {count: 0}"), `f:8: environments[1].approvals.count: must be at least 1; remove approvals where none is needed`},
+		"approvals, negative":     {in(production, "    approvals: {count: -1}"), `f:8: environments[1].approvals.count: must be at least 1; remove approvals where none is needed`},
+		"approvals, out of reach": {in(production, "    approvals: {count: 2, by: [alice, Alice]}"), `f:8: environments[1].approvals.count: asks for 2 approvals, but by names 1; lower it or name more`},
+		"approvals, expire":       {in(production, "    approvals: {expire: 0s}"), `f:8: environments[1].approvals.expire: must be more than 0; write for example 72h`},
+		"approvals, at":           {in(production, `    approvals: {by: ["@alice"]}`), `f:8: environments[1].approvals.by[0]: "@alice" is neither a person nor a team; write alice for the person, or @org/team`},
+		"approvals, misspelled":   {in(production, `    aprovals: {count: 2}`), `f:8: environments[1].aprovals: unknown key; did you mean approvals?`},
+		"deployers":               {in(production, `    deployers: ["acme/dev"]`), `f:8: environments[1].deployers[0]: "acme/dev" is neither a person nor a team; write a GitHub login, or @org/team in quotes`},
+		"pull secret":             {in(production, `    pull_secret: A`), `f:8: environments[1].pull_secret: "A" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
+		"strategy":                {in(production, `    strategy: fast`), `f:8: environments[1].strategy: "fast" is no strategy; write rolling`},
+		"strategy, short":         {in(production, `    strategy: canary`), `f:8: environments[1].strategy: canary is not supported by this version yet; remove it`},
+		"flow, no step":           {in(production, `    flow: [jump]`), `f:8: environments[1].flow[0]: "jump" is no step; write deploy`},
+		"flow, two":               {in(production, `    flow: [deploy, deploy: {}]`), `f:8: environments[1].flow[1]: only [deploy] is supported by this version yet; remove this step`},
+		"flow, nothing":           {in(production, `    flow: [{}]`), `f:8: environments[1].flow[0]: only [deploy] is supported by this version yet; remove this step`},
+
+		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel`},
+		"notify, two chats":   {[2]string{wecom, "  - {wecom: ops, slack: team, channel: C1}"}, `f:12: notify[0].slack: stands beside wecom; write one entry for each chat`},
+		"notify, no channel":  {[2]string{wecom, "  - {slack: team}"}, `f:12: notify[0].channel: is missing; write the Slack channel's ID, such as C0123456789`},
+		"notify, channel":     {[2]string{wecom, "  - {wecom: ops, channel: C1}"}, `f:12: notify[0].channel: is a matter of Slack; remove it, a WeCom robot belongs to one group`},
+		"notify, environment": {[2]string{wecom, "  - {wecom: ops, environments: [prodction]}"}, `f:12: notify[0].environments[0]: there is no environment "prodction"; did you mean production?`},
+		"notify, on":          {[2]string{wecom, "  - {wecom: ops, on: [fail]}"}, `f:12: notify[0].on[0]: "fail" is not known here; write started or succeeded or failed or waiting or resumed or stopped`},
+		"notify, mention":     {[2]string{wecom, "  - {wecom: ops, mention: {failed: everyone}}"}, `f:12: notify[0].mention.failed: "everyone" is not known here; write author or approvers`},
+		"notify, mention on":  {[2]string{wecom, "  - {wecom: ops, mention: {faild: author}}"}, `f:12: notify[0].mention.faild: there is no notice "faild"; did you mean failed?`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			yaml := strings.Replace(file, test.replace[0], test.replace[1], 1)
+			if yaml == file {
+				t.Fatal("the case changes nothing")
+			}
+			_, err := Parse("f", []byte(yaml))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if err.Error() != test.want {
+				t.Errorf("got\n%s\nwant\n%s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeInOneRun(t *testing.T) {
+	const file = `
+ap: web
+build: {image: team/web, cache: none, submodules: true}
+environments:
+  - {name: staging, cluster: test, namespace: S, manifests: deploy, freeze: [x]}
+  - {name: staging, cluster: test, namespace: s, manifests: /deploy, soak: 5}
+`
+	err := Check("f", []byte(file), func(c *Config, doc *strictyaml.Document) {
+		if c.Environments[1].Cluster == "test" {
+			doc.Errorf("environments[1].cluster", "found by the caller; write something else")
+		}
+	})
+	want := `f:2: ap: unknown key; did you mean app?
+f:3: build.submodules: is not supported by this version yet; remove it
+f:3: build.image: "team/web" does not begin with a registry's host; write it whole, such as registry.example.com/team/app
+f:3: build.cache: "none" is not known here; write registry or inline or off
+f:5: environments[0].freeze: is not supported by this version yet; remove it
+f:5: environments[0].namespace: "S" is not a valid name; write at most 63 small letters, digits and -, with no - at either end
+f:6: environments[1].soak: "5" is no time span; write for example 90s, 30m, 1h30m or 30d
+f:6: environments[1].name: "staging" is the name of environments[0] already; choose another
+f:6: environments[1].manifests: "/deploy" must be relative to the repository's root, with / between its parts
+f:6: environments[1].cluster: found by the caller; write something else`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+// Every key of notYet is refused where it stands in a file, also beside what is right.
+func TestNotYet(t *testing.T) {
+	tests := map[string]string{
+		"trigger.tags":                       "trigger: {tags: [v1]}",
+		"trigger.paths":                      `trigger: {paths: ["**"]}`,
+		"trigger.paths_ignore":               `trigger: {paths_ignore: ["docs/**"]}`,
+		"trigger.authors_ignore":             `trigger: {authors_ignore: ["dependabot[bot]"]}`,
+		"trigger.pull_requests":              "trigger: {pull_requests: true}",
+		"trigger.schedule":                   `trigger: {schedule: [{cron: "0 3 * * *"}]}`,
+		"trigger.registry":                   "trigger: {registry: {repository: r.example.com/base}}",
+		"build.submodules":                   "build: {submodules: true}",
+		"build.lfs":                          "build: {lfs: true}",
+		"checks":                             "checks: [{name: unit, target: test}]",
+		"environments[].values":              "environments: [{values: [values.yaml]}]",
+		"environments[].require_checks":      "environments: [{require_checks: required}]",
+		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,
+		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
+		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",
+		"environments[].strategy.blue-green": "environments: [{strategy: {blue-green: {keep: 10m}}}]",
+		"environments[].flow[].job":          "environments: [{flow: [{job: migrate.yaml}]}]",
+		"environments[].flow[].wait":         "environments: [{flow: [{wait: 5m}]}]",
+		"environments[].flow[].approve":      "environments: [{flow: [{approve: alice}]}]",
+		"environments[].flow[].verify":       "environments: [{flow: [{verify: {http: x}}]}]",
+		"environments[].flow[].webhook":      "environments: [{flow: [{webhook: x}]}]",
+		"notify[].webhook":                   "notify: [{webhook: audit}]",
+		"notify[].quiet":                     `notify: [{quiet: "22:00 - 08:00"}]`,
+	}
+	for _, path := range notYet {
+		yaml, ok := tests[path]
+		if !ok {
+			t.Errorf("%s has no test", path)
+			continue
+		}
+		_, err := Parse("f", []byte(yaml))
+		want := "f:1: " + strings.ReplaceAll(path, "[]", "[0]") + ": is not supported by this version yet; remove it"
+		if err == nil || !slices.Contains(strings.Split(err.Error(), "\n"), want) {
+			t.Errorf("%s: got %v, want %s among them", path, err, want)
+		}
+	}
+	if len(tests) != len(notYet) {
+		t.Errorf("%d tests for %d keys", len(tests), len(notYet))
+	}
+	off := "trigger: {tags: [], pull_requests: false}\nbuild: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
+	if _, err := Parse("f", []byte(off)); err != nil {
+		t.Errorf("a key that is turned off asks for nothing: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte(chain))
+	f.Add([]byte("build: {image: 'a:b/c:d@e', tags: ['{x}'], platforms: ['']}\nenvironments: [{after: x, approvals: {count: -1}}]\nnotify: [{mention: {a: b}}]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f", data)
+		if err != nil {
+			return
+		}
+		c = Effective(c, c).WithDefaults("acme/web", "master")
+		c.Plan(Trigger{Kind: TriggerPush, Ref: "refs/heads/master", DefaultBranch: "master"})
+		for i := range c.Environments {
+			env := &c.Environments[i]
+			if env.After == env.Name || env.Approvals.Count < 0 || env.PolicyHash() == "" {
+				t.Fatalf("%+v", env)
+			}
+		}
+	})
+}

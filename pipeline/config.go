@@ -1,0 +1,285 @@
+package pipeline
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/internal/strictyaml"
+)
+
+// Values of Environment.Deploy and Environment.Rollback.
+const (
+	Auto   = "auto"
+	Manual = "manual"
+)
+
+// Values of Environment.Conflicts.
+const (
+	Refuse = "refuse"
+	Force  = "force"
+)
+
+// Values of Build.Cache.
+const (
+	CacheRegistry = "registry"
+	CacheInline   = "inline"
+	CacheOff      = "off"
+)
+
+// Config is a repository file, .shipmate.yaml, as Parse returns it: checked, and with every default filled in that the
+// file alone decides. Treat it as read-only; copies share its lists.
+type Config struct {
+	App          string        `yaml:"app"` // a DNS label; WithDefaults takes it from the repository's name
+	Trigger      TriggerRules  `yaml:"trigger"`
+	Build        Build         `yaml:"build"`
+	Environments []Environment `yaml:"environments"` // the promotion chain, in order
+	Notify       []Notify      `yaml:"notify"`
+}
+
+// TriggerRules say which pushes start a run.
+type TriggerRules struct {
+	Branches []Pattern `yaml:"branches"` // WithDefaults: the default branch
+}
+
+// Build says how a commit becomes an image. Context, Dockerfile, Target, Args and Platforms are taken from the commit
+// that is built, the rest from the default branch (Effective).
+type Build struct {
+	Image      string            `yaml:"image"`      // the repository that is pushed to, with its host, without tag or digest
+	Context    string            `yaml:"context"`    // a folder, relative to the repository's root; default "."
+	Dockerfile string            `yaml:"dockerfile"` // relative to the repository's root; default "Dockerfile"
+	Target     string            `yaml:"target"`     // a stage of the Dockerfile; default: its last
+	Args       map[string]string `yaml:"args"`
+	Secrets    []string          `yaml:"secrets"`   // names in the server's file
+	Platforms  []string          `yaml:"platforms"` // os/arch[/variant]; default: the builder's own
+	Tags       []string          `yaml:"tags"`      // templates, as image.Tags fills them; default "{branch}-{short_sha}"
+	Cache      string            `yaml:"cache"`     // CacheRegistry (default), CacheInline or CacheOff
+	Timeout    time.Duration     `yaml:"timeout"`   // default 30 minutes
+}
+
+// Environment is one stage of the promotion chain.
+type Environment struct {
+	Name       string        `yaml:"name"`
+	After      string        `yaml:"after"`    // the environment before this one, or "": default the entry before
+	Soak       time.Duration `yaml:"soak"`     // how long a release must have been live in After
+	Branches   []Pattern     `yaml:"branches"` // whose releases it takes (Allows); default any for the first environment, [default] for the others
+	Cluster    string        `yaml:"cluster"`  // a name in the server's file
+	Namespace  string        `yaml:"namespace"`
+	Manifests  string        `yaml:"manifests"` // a folder or file, relative to the repository's root
+	Deploy     string        `yaml:"deploy"`    // Auto or Manual (default)
+	Timeout    time.Duration `yaml:"timeout"`   // from apply until stable; default 30 minutes
+	Approvals  Approvals     `yaml:"approvals"`
+	Deployers  []string      `yaml:"deployers"`   // logins and @org/team; empty: everyone with write
+	Rollback   string        `yaml:"rollback"`    // when a deploy fails after it began to apply: Auto (default) or Manual
+	PullSecret string        `yaml:"pull_secret"` // the imagePullSecrets secret that is kept current in Namespace; empty: none
+	Conflicts  string        `yaml:"conflicts"`   // with other field managers: Refuse (default) or Force
+
+	Strategy Strategy   `yaml:"strategy" json:"-"`
+	Flow     []FlowStep `yaml:"flow" json:"-"`
+}
+
+// Approvals say who must agree before a release goes to an environment.
+type Approvals struct {
+	Count  int           `yaml:"count"`  // 0: none needed; in a file the section's mere presence means at least 1
+	By     []string      `yaml:"by"`     // logins and @org/team; empty: everyone with maintain
+	Self   bool          `yaml:"self"`   // whether those whose work it is may approve it
+	Expire time.Duration `yaml:"expire"` // default 72 hours
+}
+
+// Strategy is how a release replaces the one before. This version knows one, rolling.
+type Strategy struct {
+	Rolling *struct{} `yaml:"rolling"`
+}
+
+// UnmarshalText reads the short form, as in "strategy: rolling".
+func (s *Strategy) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "rolling":
+		s.Rolling = &struct{}{}
+		return nil
+	case "canary", "blue-green":
+		return fmt.Errorf("%s is not supported by this version yet; remove it", text)
+	}
+	return fmt.Errorf("%q is no strategy; write rolling", text)
+}
+
+// FlowStep is a step of an environment's flow. This version knows one flow, a single deploy.
+type FlowStep struct {
+	Deploy *struct{} `yaml:"deploy"`
+}
+
+// UnmarshalText reads the short form, as in "flow: [deploy]".
+func (s *FlowStep) UnmarshalText(text []byte) error {
+	if string(text) != "deploy" {
+		return fmt.Errorf("%q is no step; write deploy", text)
+	}
+	s.Deploy = &struct{}{}
+	return nil
+}
+
+// notices are the values of Notify.On.
+var notices = []string{"started", "succeeded", "failed", "waiting", "resumed", "stopped"}
+
+// mentionable are the values of Notify.Mention.
+var mentionable = []string{"author", "approvers"}
+
+// Notify sends notices to one chat of the server's file: either WeCom or Slack names it.
+type Notify struct {
+	WeCom        string            `yaml:"wecom"`
+	Slack        string            `yaml:"slack"`
+	Channel      string            `yaml:"channel"`      // of Slack
+	Environments []string          `yaml:"environments"` // empty: all
+	On           []string          `yaml:"on"`           // started, succeeded, failed, waiting, resumed, stopped; empty: all
+	Mention      map[string]string `yaml:"mention"`      // from one of On to author or approvers
+}
+
+// Wants says whether a notice ("started", "failed" …) of a deployment to environment belongs into this chat. A notice
+// of a build has no environment ("") and is held back by none.
+func (n *Notify) Wants(notice, environment string) bool {
+	return (len(n.On) == 0 || slices.Contains(n.On, notice)) &&
+		(environment == "" || len(n.Environments) == 0 || slices.Contains(n.Environments, environment))
+}
+
+// notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a freeze,
+// would be worse. Whoever implements one adds its field and removes its line.
+var notYet = []string{
+	"trigger.tags",
+	"trigger.paths",
+	"trigger.paths_ignore",
+	"trigger.authors_ignore",
+	"trigger.pull_requests",
+	"trigger.schedule",
+	"trigger.registry",
+	"build.submodules",
+	"build.lfs",
+	"checks",
+	"environments[].values",
+	"environments[].require_checks",
+	"environments[].freeze",
+	"environments[].registry",
+	"environments[].strategy.canary",
+	"environments[].strategy.blue-green",
+	"environments[].flow[].job",
+	"environments[].flow[].wait",
+	"environments[].flow[].approve",
+	"environments[].flow[].verify",
+	"environments[].flow[].webhook",
+	"notify[].webhook",
+	"notify[].quiet",
+}
+
+// Parse reads a repository file. The error is strictyaml.Errors and has every mistake in it; file is the name that
+// they are told by.
+func Parse(file string, data []byte) (*Config, error) {
+	var parsed *Config
+	err := Check(file, data, func(c *Config, _ *strictyaml.Document) { parsed = c })
+	if err != nil {
+		return nil, err
+	}
+	return parsed, nil
+}
+
+// fillIn sets what a file need not say. What depends on the repository is left to WithDefaults.
+func (c *Config) fillIn(doc *strictyaml.Document) {
+	setDefault(&c.Build.Context, ".")
+	setDefault(&c.Build.Dockerfile, "Dockerfile")
+	setDefault(&c.Build.Cache, CacheRegistry)
+	if !doc.Has("build.timeout") {
+		c.Build.Timeout = 30 * time.Minute
+	}
+	if len(c.Build.Tags) == 0 {
+		c.Build.Tags = []string{"{branch}-{short_sha}"}
+	}
+	for i := range c.Environments {
+		env, at := &c.Environments[i], fmt.Sprintf("environments[%d]", i)
+		switch {
+		case env.After == "none":
+			env.After = ""
+		case env.After == "" && i > 0:
+			env.After = c.Environments[i-1].Name
+		}
+		if len(env.Branches) == 0 {
+			env.Branches = []Pattern{defaultBranchOnly}
+			if i == 0 {
+				env.Branches = []Pattern{anyBranch}
+			}
+		}
+		setDefault(&env.Deploy, Manual)
+		setDefault(&env.Rollback, Auto)
+		setDefault(&env.Conflicts, Refuse)
+		if !doc.Has(at + ".timeout") {
+			env.Timeout = 30 * time.Minute
+		}
+		if doc.Has(at+".approvals") && !doc.Has(at+".approvals.count") {
+			env.Approvals.Count = 1
+		}
+		if !doc.Has(at + ".approvals.expire") {
+			env.Approvals.Expire = 72 * time.Hour
+		}
+	}
+}
+
+func setDefault(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+// Effective is the configuration that rules a run of a commit. From the commit's own file come build.context,
+// dockerfile, target, args and platforms; everything else (where it is pushed, which secrets it gets, what starts it,
+// where it goes and who must agree) from the file of the default branch, because that one has been reviewed. A nil
+// shipped changes nothing; without a file on the default branch there is no configuration, and Effective returns nil.
+func Effective(defaultBranch, shipped *Config) *Config {
+	if defaultBranch == nil {
+		return nil
+	}
+	c := *defaultBranch
+	if shipped != nil {
+		c.Build.Context = shipped.Build.Context
+		c.Build.Dockerfile = shipped.Build.Dockerfile
+		c.Build.Target = shipped.Build.Target
+		c.Build.Args = shipped.Build.Args
+		c.Build.Platforms = shipped.Build.Platforms
+	}
+	return &c
+}
+
+var notInLabel = regexp.MustCompile(`[^a-z0-9]+`)
+
+// WithDefaults returns a copy with what the repository decides: the app's name from the last part of repo, made a DNS
+// label, and the default branch to be built.
+func (c *Config) WithDefaults(repo, defaultBranch string) *Config {
+	filled := *c
+	if filled.App == "" {
+		label := notInLabel.ReplaceAllString(strings.ToLower(path.Base(repo)), "-")
+		filled.App = strings.Trim(label[:min(len(label), 63)], "-")
+	}
+	if len(filled.Trigger.Branches) == 0 {
+		filled.Trigger.Branches = []Pattern{{text: defaultBranch}}
+	}
+	return &filled
+}
+
+// Environment returns the environment of that exact name.
+func (c *Config) Environment(name string) (*Environment, bool) {
+	i := slices.IndexFunc(c.Environments, func(e Environment) bool { return e.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &c.Environments[i], true
+}
+
+// EnvironmentNames lists the names in the order of the promotion chain.
+func (c *Config) EnvironmentNames() []string {
+	names := make([]string, len(c.Environments))
+	for i, env := range c.Environments {
+		names[i] = env.Name
+	}
+	return names
+}
+
+// Nearest returns the one of known that name was most likely meant to be, or "".
+func Nearest(name string, known []string) string { return strictyaml.Nearest(name, known) }

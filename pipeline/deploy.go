@@ -1,0 +1,552 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/pipeline/source"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Spec is what a deployment was asked to do: the environment and the notices as the default branch's file said when it
+// was made.
+type Spec struct {
+	Environment Environment
+	Notify      []Notify
+}
+
+// maxChanges is how many lines of a diff are kept for those who approve.
+const maxChanges = 200
+
+// Prepare renders a deployment: the environment's manifests at the release's commit, bound to the release's digests.
+// It is done once; approval, apply and rollback use what is stored here.
+func (e *Engine) Prepare(ctx context.Context, id string, attempts int) error {
+	var d store.Deployment
+	var rel store.Release
+	var repo store.Repo
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if d, err = tx.Deployment(id); err != nil {
+			return err
+		}
+		if repo, err = tx.Repo(d.Repo); err != nil {
+			return err
+		}
+		rel, err = tx.Release(d.Repo, d.App, d.Release)
+		return err
+	})
+	if err != nil || store.Final(d.State) || d.Objects != nil {
+		return err
+	}
+	err = e.step(ctx, "deployment", d.ID, StepRender, func() (string, error) { return e.render(ctx, d, rel, repo) })
+	if err == nil || ctx.Err() != nil || !isPermanent(err) && attempts+1 < maxAttempts {
+		return err
+	}
+	f := e.masked(failure(StepRender, err))
+	return e.DB.Update(ctx, func(tx *store.Tx) error { return tx.EndDeployment(d, store.Failed, f.Reason, f) })
+}
+
+func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Release, repo store.Repo) (string, error) {
+	env, cluster, err := e.environment(d)
+	if err != nil {
+		return "", permanent{err}
+	}
+	dir, remove, err := e.workDir()
+	if err != nil {
+		return "", err
+	}
+	defer remove()
+	dir = filepath.Join(dir, "src")
+	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir); err != nil {
+		if errors.Is(err, source.ErrCommitGone) {
+			err = permanent{err}
+		}
+		return "", err
+	}
+	objs, err := kube.Render(dir, env.Manifests)
+	if err != nil {
+		return "", permanent{err}
+	}
+	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
+		return "", permanent{err}
+	}
+	if err := kube.Own(objs, e.owner(d, env)); err != nil {
+		return "", permanent{err}
+	}
+	plain, err := kube.Encode(objs)
+	if err != nil {
+		return "", permanent{err}
+	}
+	hash, err := kube.Hash(objs)
+	if err != nil {
+		return "", permanent{err}
+	}
+	sealed, err := e.Sealer.Seal(plain, d.Repo)
+	if err != nil {
+		return "", err
+	}
+	inventory, err := json.Marshal(kube.InventoryOf(objs))
+	if err != nil {
+		return "", err
+	}
+	changes, err := cluster.Diff(ctx, objs)
+	text := diffText(changes)
+	if err != nil {
+		text = "could not be compared with the cluster: " + err.Error()
+	}
+	text = e.Mask(text)
+	detail := fmt.Sprintf("%d objects", len(objs))
+	return detail, e.DB.Update(ctx, func(tx *store.Tx) error {
+		// In one transaction: what is rendered is never rendered again, so nobody would come back to end the step.
+		return errors.Join(tx.Prepared(d, sealed, hash, inventory, text), tx.EndStep(d.ID, StepRender, store.StepSucceeded, detail))
+	})
+}
+
+func diffText(changes []kube.Change) string {
+	var lines []string
+	for _, c := range changes {
+		if c.Action == "none" && c.Note == "" {
+			continue
+		}
+		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
+		if c.Text != "" {
+			lines = append(lines, strings.Split(strings.TrimRight(c.Text, "\n"), "\n")...)
+		}
+	}
+	if len(lines) == 0 {
+		return "no change"
+	}
+	if n := len(lines) - maxChanges; n > 0 {
+		lines = append(lines[:maxChanges], fmt.Sprintf("… and %d more lines", n))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// environment reads what a deployment was asked to do, and asks again whether it may: the server's file may have changed.
+func (e *Engine) environment(d store.Deployment) (Environment, Cluster, error) {
+	var spec Spec
+	if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
+		return spec.Environment, nil, err
+	}
+	env := spec.Environment
+	if err := e.Server.MayUseCluster(env.Cluster, d.Repo, env.Namespace); err != nil {
+		return env, nil, err
+	}
+	c, ok := e.Clusters[env.Cluster]
+	if !ok {
+		return env, nil, fmt.Errorf("the server knows no cluster %q", env.Cluster)
+	}
+	return env, c, nil
+}
+
+func (e *Engine) owner(d store.Deployment, env Environment) kube.Owner {
+	return kube.Owner{App: d.App, Environment: d.Environment, Release: fmt.Sprint(d.Release), Namespace: env.Namespace, PullSecret: env.PullSecret}
+}
+
+func (e *Engine) images(rel store.Release) []kube.Image {
+	var images []kube.Image
+	for _, i := range rel.Images.V {
+		host, _, _ := ParseRepository(i.Repository) // checked when the file was read
+		images = append(images, kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.Server.PullHost(host), Required: true})
+	}
+	return images
+}
+
+// Reconsider writes why a deployment waits, as things stand in this transaction.
+func (e *Engine) Reconsider(tx *store.Tx, d store.Deployment) (store.Deployment, error) {
+	if store.Final(d.State) || store.Active(d.State) {
+		return d, nil
+	}
+	f, err := e.facts(tx, d)
+	if err != nil {
+		return d, err
+	}
+	blocks := Blocked(d, f)
+	if d.Objects == nil { // nothing can be approved before it is known
+		blocks = slices.DeleteFunc(blocks, func(b store.Block) bool { return b.Kind == store.BlockApproval })
+	}
+	if err := tx.Block(d, blocks); err != nil {
+		return d, err
+	}
+	if d.ExpiresAt.IsZero() && slices.ContainsFunc(blocks, func(b store.Block) bool { return b.Kind == store.BlockApproval }) {
+		if err := tx.Expire(d, tx.Now().Add(f.Approvals.Expire)); err != nil {
+			return d, err
+		}
+	}
+	return tx.Deployment(d.ID)
+}
+
+func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
+	f := Facts{Now: tx.Now()}
+	var spec Spec
+	if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
+		return f, err
+	}
+	env := spec.Environment
+	rel, err := tx.Release(d.Repo, d.App, d.Release)
+	if err != nil {
+		return f, err
+	}
+	f.Approvals = e.Server.Floor(env.Cluster, env.Approvals)
+	f.Bound = Bound(rel, d.ObjectsHash, e.policy(env))
+	f.After, f.Soak = env.After, env.Soak
+	if f.Votes, err = tx.Approvals(d.ID); err != nil {
+		return f, err
+	}
+	if hold, err := tx.Hold(d.Repo, d.App, d.Environment); err == nil {
+		f.Hold = &hold
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return f, err
+	}
+	if f.After != "" {
+		if before, err := tx.LiveRelease(d.Repo, d.App, f.After, d.Release); err == nil {
+			f.Before = &before
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return f, err
+		}
+	}
+	open, err := tx.OpenDeployments(d.Repo, d.App, d.Environment)
+	for _, o := range open {
+		if store.Active(o.State) {
+			f.Active = &o
+		}
+	}
+	return f, err
+}
+
+// policy hashes what an approval is bound to besides the objects: the environment's rules, the cluster's floor included.
+func (e *Engine) policy(env Environment) string {
+	env.Approvals = e.Server.Floor(env.Cluster, env.Approvals)
+	return env.PolicyHash()
+}
+
+// BoundOf is what a vote on this deployment is bound to now.
+func (e *Engine) BoundOf(tx *store.Tx, d store.Deployment) (string, Approvals, error) {
+	f, err := e.facts(tx, d)
+	return f.Bound, f.Approvals, err
+}
+
+// AdvanceEnv works on one environment of one app: it finishes what is being made there, or begins the next that nothing
+// blocks. It returns when it should be called again by the clock (the zero time: only when woken).
+func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time.Time, error) {
+	part := strings.Split(key, "\n")
+	if len(part) != 3 {
+		return time.Time{}, permanent{fmt.Errorf("environment key %q", key)}
+	}
+	for {
+		var next *store.Deployment
+		var wake time.Time
+		err := e.DB.Update(ctx, func(tx *store.Tx) error {
+			open, err := tx.OpenDeployments(part[0], part[1], part[2])
+			if err != nil {
+				return err
+			}
+			next = nil
+			for _, d := range open {
+				if store.Active(d.State) {
+					next = &d
+					return nil
+				}
+			}
+			for _, d := range open {
+				if !d.ExpiresAt.IsZero() && !tx.Now().Before(d.ExpiresAt.Time) && d.State == store.Blocked {
+					if err := tx.EndDeployment(d, store.Expired, "nobody decided in time", nil); err != nil {
+						return err
+					}
+					continue
+				}
+				if d, err = e.Reconsider(tx, d); err != nil {
+					return err
+				}
+				for _, b := range d.Blocks.V {
+					wake = sooner(wake, b.Until)
+				}
+				wake = sooner(wake, d.ExpiresAt.Time)
+				if d.State == store.Queued && d.Objects != nil && (next == nil || first(d, *next)) {
+					next = &d
+				}
+			}
+			if next == nil {
+				return nil
+			}
+			if err := tx.Begin(*next); err != nil {
+				return err
+			}
+			*next, err = tx.Deployment(next.ID)
+			return err
+		})
+		if err != nil || next == nil {
+			return wake, err
+		}
+		if err := e.rollout(ctx, *next, attempts); err != nil {
+			return wake, err
+		}
+	}
+}
+
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// first tells whether a goes before b: the way back first, then the oldest.
+func first(a, b store.Deployment) bool {
+	back := func(d store.Deployment) bool { return d.RollbackOf != "" }
+	if back(a) != back(b) {
+		return back(a)
+	}
+	return a.Number < b.Number
+}
+
+// rollout takes a deployment that has begun to its end. An error means: try again later.
+func (e *Engine) rollout(ctx context.Context, d store.Deployment, attempts int) error {
+	env, cluster, err := e.environment(d)
+	if err != nil {
+		return e.fail(ctx, d, env, e.masked(failure(StepApply, err)))
+	}
+	timeout := env.Timeout
+	step := StepApply
+	id := d.ID // d itself is written to meanwhile
+	err = e.while(ctx, func(tx *store.Tx) (bool, error) {
+		d, err := tx.Deployment(id)
+		return d.CancelBy != "" || store.Final(d.State), err
+	}, func(ctx context.Context) error {
+		ctx, cancel := context.WithDeadline(ctx, d.BeganAt.Add(timeout))
+		defer cancel()
+		return e.roll(ctx, &d, env, cluster, &step)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errStopped):
+		return e.DB.Update(ctx, func(tx *store.Tx) error {
+			d, err := tx.Deployment(d.ID)
+			if err != nil || store.Final(d.State) {
+				return err
+			}
+			return tx.EndDeployment(d, store.Cancelled, "by "+d.CancelBy, nil)
+		})
+	case ctx.Err() != nil:
+		return err
+	}
+	f := failure(step, err)
+	var k *kube.Failure
+	var api *kube.Error
+	switch {
+	case errors.As(err, &k):
+		f.Where, f.Reason, f.Hint = where(k), oneLine(k.Reason+": "+k.Message), k.Hint
+		f.Logs, f.Event = k.Logs, k.Event
+	case errors.As(err, &api):
+		f.Where, f.Reason, f.Hint = api.Object, oneLine(api.Message), api.Hint
+		if api.Temporary && time.Now().Before(d.BeganAt.Add(timeout)) {
+			return err // the cluster could not be asked; nothing is known to be wrong with the release
+		}
+	case errors.As(err, new(*kube.Conflict)), isPermanent(err):
+	case !time.Now().Before(d.BeganAt.Add(timeout)):
+		f.Reason = fmt.Sprintf("it took longer than its timeout of %s: %s", timeout, f.Reason)
+	default:
+		return err
+	}
+	return e.fail(ctx, d, env, e.masked(f))
+}
+
+// where names the object that fails, down to the container.
+func where(k *kube.Failure) string {
+	w := k.Object
+	if k.Pod != "" && k.Object != "Pod/"+k.Pod {
+		w += ", pod " + k.Pod
+	}
+	if k.Container != "" {
+		w += ", container " + k.Container
+	}
+	return w
+}
+
+// rolloutNews gathers what is known of each object that is waited for into one line.
+type rolloutNews struct{ all []kube.Progress }
+
+func (n *rolloutNews) add(p kube.Progress) string {
+	i := slices.IndexFunc(n.all, func(o kube.Progress) bool { return o.Object == p.Object })
+	if i < 0 {
+		n.all = append(n.all, p)
+	} else {
+		n.all[i] = p
+	}
+	return n.String()
+}
+
+// String tells what is not stable yet, or the last of what is.
+func (n *rolloutNews) String() string {
+	var open []string
+	for _, p := range n.all {
+		if !p.Stable {
+			line := p.Object + ": " + p.Text
+			if p.Problem != nil {
+				line += " (" + p.Problem.Error() + ")"
+			}
+			open = append(open, line)
+		}
+	}
+	if len(open) == 0 && len(n.all) > 0 {
+		p := n.all[len(n.all)-1]
+		return p.Object + ": " + p.Text
+	}
+	return strings.Join(open, "; ")
+}
+
+// roll does what is left to do of a rollout, from the state that it is in.
+func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment, cluster Cluster, step *string) error {
+	plain, err := e.Sealer.Open(d.Objects, d.Repo)
+	if err != nil {
+		return permanent{err}
+	}
+	objs, err := kube.Decode(plain)
+	if err != nil {
+		return permanent{err}
+	}
+	advance := func(state string) error {
+		return e.DB.Update(ctx, func(tx *store.Tx) (err error) {
+			if err := tx.Advance(*d, state); err != nil {
+				return err
+			}
+			*d, err = tx.Deployment(d.ID)
+			return err
+		})
+	}
+	var rel store.Release
+	var live store.Deployment
+	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
+			return err
+		}
+		if live, err = tx.Live(d.Repo, d.App, d.Environment); errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	images, owner := e.images(rel), e.owner(*d, env)
+
+	if d.State == store.Applying {
+		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
+			if env.PullSecret != "" {
+				host, _, _ := ParseRepository(images[0].Repository) // as above
+				user, password := e.Server.PullCredentials(host)
+				if user == "" {
+					return "", permanent{fmt.Errorf("pull_secret is asked for, but the server's file has no read-only credentials for %s: add registries.%s.pull {username, password}", host, host)}
+				}
+				if err := cluster.EnsurePullSecret(ctx, env.Namespace, env.PullSecret, images[0].PullHost, user, password); err != nil {
+					return "", err
+				}
+			}
+			return fmt.Sprintf("%d objects", len(objs)), cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force})
+		})
+		if err != nil {
+			return err
+		}
+		if err := advance(store.Progressing); err != nil {
+			return err
+		}
+	}
+	*step = StepObserve
+	if d.State == store.Progressing {
+		var news rolloutNews
+		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
+			err := cluster.Wait(ctx, objs, func(p kube.Progress) {
+				line := e.mask().String(news.add(p))
+				// Progress is told, not needed: an error here must not fail a rollout.
+				_ = e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(*d, line) })
+			})
+			return e.Mask(news.String()), err
+		})
+		if err != nil {
+			return err
+		}
+		if err := advance(store.Verifying); err != nil {
+			return err
+		}
+	}
+	*step = StepVerify
+	err = e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
+		warnings, err := cluster.Verify(ctx, objs, images)
+		if err != nil {
+			return "", err
+		}
+		var before kube.Inventory
+		if len(live.Inventory.V) > 0 {
+			if err := json.Unmarshal(live.Inventory.V, &before); err != nil {
+				return "", permanent{err}
+			}
+		}
+		gone, err := cluster.Prune(ctx, before, kube.InventoryOf(objs), owner)
+		for _, g := range gone {
+			warnings = append(warnings, "removed "+g)
+		}
+		return e.Mask(strings.Join(warnings, "; ")), err
+	})
+	if err != nil {
+		return err
+	}
+	return e.DB.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.EndDeployment(*d, store.Succeeded, "", nil); err != nil || d.RollbackOf == "" {
+			return err
+		}
+		return tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf) // which now says what it was taken back to
+	})
+}
+
+// fail ends a deployment that began, and goes back to what was live before where the environment wants that.
+func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, f *store.Failure) error {
+	return e.DB.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.Deployment(d.ID)
+		if err != nil {
+			return err
+		}
+		if now.CancelBy != "" { // whoever cancelled it meanwhile said what comes next
+			return tx.EndDeployment(d, store.Cancelled, "by "+now.CancelBy, f)
+		}
+		if err := tx.EndDeployment(d, store.Failed, f.Reason, f); err != nil {
+			return err
+		}
+		if env.Rollback == Manual || d.RollbackOf != "" { // a way back that failed is not tried in circles
+			return nil
+		}
+		live, err := tx.Live(d.Repo, d.App, d.Environment)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		back, err := NewRollback(tx, d, live, store.CauseRecovery, "shipmate", d.Event)
+		if err != nil {
+			return err
+		}
+		return tx.Audit(store.Entry{Actor: "shipmate", Via: "engine", Action: "recover", Repo: d.Repo, Subject: "deployment/" + back.ID,
+			Detail: fmt.Sprintf("deployment %d failed: back to release %d", d.Number, live.Release)})
+	})
+}
+
+// Objects returns the rendered objects of a deployment, nil when it is not rendered yet.
+func (e *Engine) Objects(d store.Deployment) ([]*unstructured.Unstructured, error) {
+	if d.Objects == nil {
+		return nil, nil
+	}
+	plain, err := e.Sealer.Open(d.Objects, d.Repo)
+	if err != nil {
+		return nil, err
+	}
+	return kube.Decode(plain)
+}

@@ -1,0 +1,788 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/pipeline/source"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+const (
+	testRepo  = "acme/web"
+	testImage = "registry.example.com/team/web"
+	manifest  = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: registry.example.com/team/web}]
+`
+)
+
+// bench is an engine with far ends that remember what was done to them.
+type bench struct {
+	*Engine
+	t *testing.T
+
+	mu      sync.Mutex
+	points  int    // transactions begun, and calls of far ends begun and ended
+	dieAt   int    // at this point kill is called; 0: never
+	kill    func() // ends the context of the work
+	pushed  map[string]bool
+	builds  int
+	running string // the image that the cluster runs
+	calls   []string
+	on      map[string]func(context.Context) error // what a call does before its effect
+	servers server
+}
+
+// server allows everything.
+type server struct {
+	denied  error
+	secrets []string
+	floor   int
+}
+
+func (s server) MayUseRegistry(string, string) error               { return s.denied }
+func (s server) MayUseCluster(string, string, string) error        { return s.denied }
+func (s server) MayUseSecret(string, string, string, string) error { return s.denied }
+func (s server) Secret(string) (string, error)                     { return "", nil }
+func (s server) PullHost(host string) string                       { return host }
+func (s server) PullCredentials(string) (string, string)           { return "", "" }
+func (s server) Secrets() []string                                 { return s.secrets }
+func (s server) Floor(_ string, a Approvals) Approvals             { a.Count = max(a.Count, s.floor); return a }
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, pushed: map[string]bool{}, on: map[string]func(context.Context) error{}}
+	b.open(t.TempDir())
+	b.update(func(tx *store.Tx) error {
+		return tx.PutRepo(store.Repo{Name: testRepo, ID: 1, Installation: 1, DefaultBranch: "master", HTMLURL: "https://github.example.com/acme/web"})
+	})
+	return b
+}
+
+// open opens the database in dir.
+func (b *bench) open(dir string) {
+	b.t.Helper()
+	key := []byte("0123456789abcdef0123456789abcdef")
+	db, err := store.Open(context.Background(), filepath.Join(dir, "test.db"), key)
+	b.ok(err)
+	b.t.Cleanup(func() { b.ok(db.Close()) })
+	db.Now = func() time.Time { b.point(""); return time.Now() }
+	sealer, err := NewSealer(key)
+	b.ok(err)
+	b.Engine = &Engine{DB: db, Server: &b.servers, Source: (*fakeSource)(b), Builder: (*fakeBuilder)(b), Images: (*fakeImages)(b),
+		Clusters: map[string]Cluster{"test": (*fakeCluster)(b)}, Sealer: sealer, DataDir: dir}
+}
+
+// copy is another bench in the state of b, which is closed.
+func (b *bench) copy() *bench {
+	b.t.Helper()
+	b.ok(b.DB.Close())
+	dir := b.t.TempDir()
+	data, err := os.ReadFile(filepath.Join(b.DataDir, "test.db"))
+	b.ok(err)
+	b.ok(os.WriteFile(filepath.Join(dir, "test.db"), data, 0o600))
+	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), builds: b.builds, running: b.running, on: map[string]func(context.Context) error{}}
+	c.open(dir)
+	return c
+}
+
+func (b *bench) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) update(fn func(*store.Tx) error) {
+	b.t.Helper()
+	b.ok(b.DB.Update(context.Background(), fn))
+}
+
+// point is a moment at which the program may be killed; what names a call of a far end.
+func (b *bench) point(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if what != "" {
+		b.calls = append(b.calls, what)
+	}
+	b.points++
+	if b.points == b.dieAt {
+		b.kill()
+	}
+}
+
+// call is one call of a far end: fn is its effect, which a kill right after it does not undo.
+func (b *bench) call(ctx context.Context, what string, fn func()) error {
+	b.point(what)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if on := b.on[what]; on != nil {
+		if err := on(ctx); err != nil {
+			return err
+		}
+	}
+	b.mu.Lock()
+	if fn != nil {
+		fn()
+	}
+	b.mu.Unlock()
+	b.point("")
+	return ctx.Err()
+}
+
+type fakeSource bench
+
+func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string) (source.Commit, error) {
+	err := (*bench)(f).call(ctx, "checkout", func() {
+		f.t.Helper()
+		(*bench)(f).ok(os.MkdirAll(filepath.Join(dest, "deploy"), 0o700))
+		(*bench)(f).ok(os.WriteFile(filepath.Join(dest, "deploy", "web.yaml"), []byte(manifest), 0o600))
+	})
+	return source.Commit{Time: time.Unix(1, 0), Subject: "Change"}, err
+}
+
+type fakeBuilder bench
+
+func (f *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+	var digest string
+	err := (*bench)(f).call(ctx, "build", func() {
+		f.builds++ // no two builds make the same image
+		digest = fmt.Sprintf("sha256:%064x", f.builds)
+		f.pushed[req.Image+"@"+digest] = true
+	})
+	if err == nil {
+		out(build.Line{At: time.Now(), Step: "build", Text: "done"})
+	}
+	return build.Result{Digest: digest}, err
+}
+
+type fakeImages bench
+
+func (f *fakeImages) Resolve(ctx context.Context, ref string) (string, error) {
+	_, digest, _ := strings.Cut(ref, "@")
+	err := (*bench)(f).call(ctx, "resolve", nil)
+	if err == nil && !f.pushed[ref] {
+		err = fmt.Errorf("%s was never pushed", ref)
+	}
+	return digest, err
+}
+
+type fakeCluster bench
+
+func imageOf(objs []*unstructured.Unstructured) string {
+	containers, _, _ := unstructured.NestedSlice(objs[0].Object, "spec", "template", "spec", "containers")
+	return containers[0].(map[string]any)["image"].(string)
+}
+
+func (f *fakeCluster) Diff(ctx context.Context, _ []*unstructured.Unstructured) ([]kube.Change, error) {
+	return nil, (*bench)(f).call(ctx, "diff", nil)
+}
+
+func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
+	return (*bench)(f).call(ctx, "apply", func() { f.running = imageOf(objs) })
+}
+
+func (f *fakeCluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error {
+	report(kube.Progress{Object: "Deployment/web", Text: "0 of 1 pods ready"})
+	release := objs[0].GetAnnotations()[kube.AnnotationRelease]
+	if err := (*bench)(f).call(ctx, "wait", nil); err != nil {
+		return err
+	}
+	return (*bench)(f).call(ctx, "wait release "+release, nil)
+}
+
+func (f *fakeCluster) Verify(ctx context.Context, _ []*unstructured.Unstructured, _ []kube.Image) ([]string, error) {
+	return nil, (*bench)(f).call(ctx, "verify", nil)
+}
+
+func (f *fakeCluster) Prune(ctx context.Context, _, _ kube.Inventory, _ kube.Owner) ([]string, error) {
+	return nil, (*bench)(f).call(ctx, "prune", nil)
+}
+
+func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, _, _, _, _ string) error {
+	return (*bench)(f).call(ctx, "pull secret", nil)
+}
+
+func (f *fakeCluster) Status(context.Context, []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
+	return nil, nil
+}
+
+// environment is where the tests deploy to.
+func environment(edit func(*Environment)) Environment {
+	env := Environment{Name: "staging", Cluster: "test", Namespace: "staging", Manifests: "deploy/", Deploy: Auto, Rollback: Auto, Timeout: time.Minute}
+	env.Approvals.Expire = time.Hour
+	if edit != nil {
+		edit(&env)
+	}
+	return env
+}
+
+func encoded(t *testing.T, v any) json.RawMessage {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run queues a run of a commit, whose release goes to env.
+func (b *bench) run(sha byte, env Environment, edit func(*Config)) store.Run {
+	b.t.Helper()
+	cfg := Config{App: "web", Build: Build{Image: testImage, Tags: []string{"{short_sha}"}, Timeout: time.Minute}, Environments: []Environment{env}}
+	if edit != nil {
+		edit(&cfg)
+	}
+	r := store.Run{Repo: testRepo, App: "web", Ref: "refs/heads/master", SHA: strings.Repeat(string(sha), 40), Sender: "alice", Cause: "push"}
+	r.Config.V = encoded(b.t, cfg)
+	r.Deploys.V = []store.Request{{Environment: env.Name, Cause: store.CauseAutomatic, Requester: "alice", Spec: encoded(b.t, Spec{Environment: env})}}
+	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, StepFetch, StepBuild, StepResolve) })
+	return r
+}
+
+// work does what is due, as the worker does, until nothing is, or something fails.
+func (b *bench) work(ctx context.Context) error {
+	kinds := []string{store.TaskRun, store.TaskPrepare, store.TaskEnv}
+	for range 50 {
+		var task store.Task
+		var due bool
+		err := b.DB.Update(ctx, func(tx *store.Tx) (err error) { task, due, err = tx.Claim(kinds, time.Hour); return err })
+		if err != nil || !due {
+			return err
+		}
+		switch task.Kind {
+		case store.TaskRun:
+			err = b.AdvanceRun(ctx, task.Key, 0)
+		case store.TaskPrepare:
+			err = b.Prepare(ctx, task.Key, 0)
+		case store.TaskEnv:
+			_, err = b.AdvanceEnv(ctx, task.Key, 0)
+		}
+		if err == nil {
+			err = b.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(task) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.New("it goes round in circles")
+}
+
+// deployments lists the deployments, one a line.
+func (b *bench) deployments() string {
+	b.t.Helper()
+	var lines []string
+	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) error {
+		for n := 1; ; n++ {
+			d, err := tx.DeploymentNumber(testRepo, n)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			lines = append(lines, fmt.Sprintf("%s %d %s", d.Cause, d.Release, d.State))
+			steps, err := tx.Steps(d.ID)
+			if err != nil {
+				return err
+			}
+			for _, s := range steps {
+				if store.Final(d.State) && (s.State == store.StepPending || s.State == store.StepRunning || s.State == store.StepInterrupted) {
+					b.t.Errorf("deployment %d is %s, its step %s %s", n, d.State, s.Kind, s.State)
+				}
+			}
+		}
+	}))
+	return strings.Join(lines, ", ")
+}
+
+// deployment reads a deployment by its number.
+func (b *bench) deployment(number int) (d store.Deployment) {
+	b.t.Helper()
+	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) (err error) { d, err = tx.DeploymentNumber(testRepo, number); return err }))
+	return d
+}
+
+func (b *bench) reload(r store.Run) store.Run {
+	b.t.Helper()
+	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) (err error) { r, err = tx.Run(r.ID); return err }))
+	return r
+}
+
+// runs checks that the cluster runs a release, and that its digest is in the registry.
+func (b *bench) runs(release int) {
+	b.t.Helper()
+	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) error {
+		rel, err := tx.Release(testRepo, "web", release)
+		if err != nil {
+			return err
+		}
+		if want := testImage + "@" + rel.Images.V[0].Digest; b.running != want || !b.pushed[want] {
+			b.t.Errorf("the cluster runs %s, release %d is %s", b.running, release, want)
+		}
+		return nil
+	}))
+}
+
+// TestKilledAnywhere kills the engine at every transaction and before and after every call of a far end; a second engine
+// on what is left then comes to the same end as one that was never killed.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	crash := func(context.Context) error {
+		return &kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff", Fatal: true}
+	}
+	stories := map[string]struct {
+		play func(*bench, context.Context) error
+		want string
+		live int
+	}{
+		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1},
+		"a push that fails": {func(b *bench, ctx context.Context) error {
+			b.on["wait release 2"] = crash
+			return b.work(ctx)
+		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1},
+	}
+	for name, story := range stories {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := newBench(t)
+			if strings.Contains(story.want, "2") {
+				before.run('a', environment(nil), nil)
+				before.ok(before.work(t.Context()))
+			}
+			before.run('b', environment(nil), nil)
+			stride := 1
+			if testing.Short() {
+				stride = 7
+			}
+			for n := 1; ; n += stride {
+				b := before.copy()
+				ctx, kill := context.WithCancel(t.Context())
+				b.mu.Lock()
+				b.points, b.dieAt, b.kill = 0, n, kill
+				b.mu.Unlock()
+				err := story.play(b, ctx)
+				kill()
+				b.mu.Lock()
+				survived := b.points < n
+				b.dieAt = 0
+				b.mu.Unlock()
+				if survived && err != nil {
+					t.Fatal(err)
+				}
+				b.update((*store.Tx).Recover)
+				if err := story.play(b, t.Context()); err != nil {
+					t.Fatalf("killed at %d: %v", n, err)
+				}
+				if got := b.deployments(); got != story.want {
+					t.Errorf("killed at %d: %s, want %s", n, got, story.want)
+				}
+				b.runs(story.live)
+				if survived {
+					if n < 20 {
+						t.Errorf("only %d points", n)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+func TestSupersededBuildIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	started := make(chan struct{})
+	b.on["build"] = func(ctx context.Context) error {
+		close(started)
+		<-ctx.Done() // a builder that is told to stop
+		return ctx.Err()
+	}
+	old := b.run('a', environment(nil), nil)
+	done := make(chan error, 1)
+	go func() { done <- b.AdvanceRun(t.Context(), old.ID, 0) }()
+	<-started
+	b.on = map[string]func(context.Context) error{}
+	b.run('b', environment(nil), nil)
+	b.ok(<-done)
+	if old = b.reload(old); old.State != store.RunSuperseded {
+		t.Errorf("the older run is %s", old.State)
+	}
+	b.ok(b.work(t.Context()))
+	if got, want := b.deployments(), "automatic 1 succeeded"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	b.runs(1)
+}
+
+// TestSupersededWhileItFinishes: a run that is superseded between its last step and its release makes none.
+func TestSupersededWhileItFinishes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	old := b.run('a', environment(nil), nil)
+	b.on["resolve"] = func(context.Context) error {
+		b.on = map[string]func(context.Context) error{}
+		b.run('b', environment(nil), nil)
+		return nil
+	}
+	_ = b.AdvanceRun(t.Context(), old.ID, 0) // it may be told to come again
+	b.ok(b.work(t.Context()))
+	if old = b.reload(old); old.State != store.RunSuperseded || old.Release != 0 {
+		t.Errorf("the older run is %s with release %d", old.State, old.Release)
+	}
+	if got, want := b.deployments(), "automatic 1 succeeded"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestRunThatFails(t *testing.T) {
+	t.Parallel()
+	down := errors.New("no route to host, token s3cr3t-token")
+	slow := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	tests := map[string]struct {
+		on       map[string]func(context.Context) error
+		denied   error
+		timeout  time.Duration
+		attempts int
+		again    bool // it is to be tried again
+		want     store.Failure
+	}{
+		"far end down":       {on: map[string]func(context.Context) error{"checkout": func(context.Context) error { return down }}, again: true},
+		"far end stays down": {on: map[string]func(context.Context) error{"checkout": func(context.Context) error { return down }}, attempts: maxAttempts - 1, want: store.Failure{Step: StepFetch, Reason: "no route to host, token •••"}},
+		"commit is gone":     {on: map[string]func(context.Context) error{"checkout": func(context.Context) error { return source.ErrCommitGone }}, want: store.Failure{Step: StepFetch, Reason: source.ErrCommitGone.Error()}},
+		"builder away":       {on: map[string]func(context.Context) error{"build": func(context.Context) error { return build.ErrUnavailable }}, again: true},
+		"build too long":     {on: map[string]func(context.Context) error{"build": slow}, timeout: 20 * time.Millisecond, want: store.Failure{Step: StepBuild, Reason: "the build took longer than its timeout of 20ms"}},
+		"registry denies":    {denied: errors.New("acme/web may not push"), want: store.Failure{Step: StepFetch, Reason: "acme/web may not push"}},
+		"registry lacks it":  {on: map[string]func(context.Context) error{"resolve": func(context.Context) error { return down }}, again: true},
+		"Dockerfile does not work": {on: map[string]func(context.Context) error{"build": func(context.Context) error {
+			return &build.Failure{Command: "RUN curl s3cr3t-token", File: "Dockerfile", Line: 7, Tail: []string{"using s3cr3t-token"}, Err: errors.New("exit code: 1")}
+		}}, want: store.Failure{Step: StepBuild, Where: "Dockerfile:7", Reason: "Dockerfile:7: RUN curl •••: exit code: 1", Command: "RUN curl •••", Logs: []string{"using •••"}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.servers = server{denied: test.denied, secrets: []string{"s3cr3t-token"}}
+			if test.on != nil {
+				b.on = test.on
+			}
+			r := b.run('a', environment(nil), func(c *Config) {
+				if test.timeout > 0 {
+					c.Build.Timeout = test.timeout
+				}
+			})
+			err := b.AdvanceRun(t.Context(), r.ID, test.attempts)
+			r = b.reload(r)
+			if test.again {
+				if err == nil || r.State != store.RunRunning {
+					t.Fatalf("%v, the run is %s", err, r.State)
+				}
+				b.on = map[string]func(context.Context) error{}
+				b.ok(b.work(t.Context()))
+				b.runs(1)
+				return
+			}
+			b.ok(err)
+			if len(test.want.Logs) == 0 && r.Failure.V != nil {
+				r.Failure.V.Logs = nil
+			}
+			if r.State != store.RunFailed || fmt.Sprintf("%+v", *r.Failure.V) != fmt.Sprintf("%+v", test.want) {
+				t.Errorf("the run is %s: %+v, want %+v", r.State, r.Failure.V, test.want)
+			}
+			log, _ := os.ReadFile(LogFile(b.DataDir, r.ID)) // there is none where nothing was allowed
+			if strings.Contains(string(log), "s3cr3t-token") {
+				t.Errorf("the log: %s", log)
+			}
+		})
+	}
+}
+
+func TestRolloutThatFails(t *testing.T) {
+	t.Parallel()
+	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	giveUp := func(ctx context.Context) error {
+		<-ctx.Done()
+		return &kube.Failure{Object: "Deployment/web", Reason: "Unschedulable", Message: "no node fits"}
+	}
+	fails := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	const kept = "automatic 1 succeeded, automatic 2 "
+	tests := map[string]struct {
+		verb    string
+		fn      func(context.Context) error
+		timeout time.Duration
+		manual  bool
+		again   bool
+		want    string
+		reason  string
+	}{
+		"cluster is down":           {verb: "apply", fn: fails(&kube.Error{Object: "cluster", Message: "refused", Temporary: true}), again: true},
+		"cluster breaks off":        {verb: "wait release 2", fn: fails(&kube.Error{Object: "cluster", Message: "eof", Temporary: true}), again: true},
+		"error of unknown kind":     {verb: "verify", fn: fails(errors.New("odd")), again: true},
+		"pruning breaks off":        {verb: "prune", fn: fails(&kube.Error{Temporary: true}), again: true},
+		"cluster refuses":           {verb: "apply", fn: fails(&kube.Error{Object: "Deployment/web", Message: "invalid"}), want: "failed, recovery 1 succeeded", reason: "invalid"},
+		"field of another":          {verb: "apply", fn: fails(&kube.Conflict{Object: "Deployment/web", Fields: []string{".spec"}, Manager: "helm"}), want: "failed, recovery 1 succeeded", reason: "helm"},
+		"pod crashes":               {verb: "wait release 2", fn: fails(&kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff", Message: "back-off"}), want: "failed, recovery 1 succeeded", reason: "CrashLoopBackOff: back-off"},
+		"pod crashes, manual":       {verb: "wait release 2", fn: fails(&kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff"}), manual: true, want: "failed", reason: "CrashLoopBackOff"},
+		"time is up":                {verb: "wait release 2", fn: giveUp, timeout: 300 * time.Millisecond, want: "failed, recovery 1 succeeded", reason: "no node fits"},
+		"time is up without reason": {verb: "wait release 2", fn: hang, timeout: 300 * time.Millisecond, want: "failed, recovery 1 succeeded", reason: "longer than its timeout"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.run('a', environment(nil), nil)
+			b.ok(b.work(t.Context()))
+			b.on[test.verb] = func(ctx context.Context) error {
+				delete(b.on, test.verb) // once
+				return test.fn(ctx)
+			}
+			b.run('b', environment(func(e *Environment) {
+				if test.timeout > 0 {
+					e.Timeout = test.timeout
+				}
+				if test.manual {
+					e.Rollback = Manual
+				}
+			}), nil)
+			err := b.work(t.Context())
+			if test.again {
+				if d := b.deployment(2); err == nil || !store.Active(d.State) {
+					t.Fatalf("%v, the deployment is %s", err, d.State)
+				}
+				b.update((*store.Tx).Recover) // gives the task back
+				b.ok(b.work(t.Context()))
+				if got := b.deployments(); got != kept+"succeeded" {
+					t.Error(got)
+				}
+				b.runs(2)
+				return
+			}
+			b.ok(err)
+			if got := b.deployments(); got != kept+test.want {
+				t.Errorf("%s, want %s", got, kept+test.want)
+			}
+			late := test.timeout > 0 && strings.Contains(b.deployment(2).Reason, "longer than its timeout") // also where it is slow here
+			if r := b.deployment(2).Reason; !strings.Contains(r, test.reason) && !late {
+				t.Errorf("the reason is %q, not %q", r, test.reason)
+			}
+		})
+	}
+}
+
+// TestFirstRolloutThatFails has nothing to go back to.
+func TestFirstRolloutThatFails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.on["wait"] = func(context.Context) error {
+		return &kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff"}
+	}
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if got, want := b.deployments(), "automatic 1 failed"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestRecoveryThatFails is not tried in circles.
+func TestRecoveryThatFails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	b.on["wait"] = func(context.Context) error {
+		return &kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff"}
+	}
+	b.run('b', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if got, want := b.deployments(), "automatic 1 succeeded, automatic 2 failed, recovery 1 failed"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestRollbackDuringRollout cancels the rollout, also when it fails at that very moment: then the person's way back is
+// gone, not another of our own.
+func TestRollbackDuringRollout(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(context.Context) error{
+		"while it waits": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"as it fails": func(context.Context) error {
+			return &kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.run('a', environment(nil), nil)
+			b.ok(b.work(t.Context()))
+			b.run('b', environment(nil), nil)
+			b.on["wait release 2"] = func(ctx context.Context) error {
+				b.update(func(tx *store.Tx) error {
+					from, err := tx.DeploymentNumber(testRepo, 2)
+					if err != nil {
+						return err
+					}
+					to, err := tx.DeploymentNumber(testRepo, 1)
+					if err != nil {
+						return err
+					}
+					_, err = NewRollback(tx, from, to, store.CauseRollback, "bob", "")
+					return errors.Join(tx.AskCancel(from, "bob"), err)
+				})
+				return end(ctx)
+			}
+			b.ok(b.work(t.Context()))
+			if got, want := b.deployments(), "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded"; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			b.runs(1)
+			if b.builds != 2 {
+				t.Errorf("%d builds", b.builds)
+			}
+		})
+	}
+}
+
+// TestRightsAreAskedAgain: what the server's file no longer allows is not done, also when it was asked for before.
+func TestRightsAreAskedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.on["resolve"] = func(context.Context) error { b.servers.denied = errors.New("not any more"); return nil }
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || d.Reason != "not any more" {
+		t.Errorf("the deployment is %s: %s", d.State, d.Reason)
+	}
+	if b.running != "" {
+		t.Errorf("the cluster runs %s", b.running)
+	}
+
+	// The same after it was rendered and approved.
+	b = newBench(t)
+	b.run('a', environment(nil), nil)
+	b.on["diff"] = func(context.Context) error { b.servers.denied = errors.New("not any more"); return nil }
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || b.running != "" {
+		t.Errorf("the deployment is %s, the cluster runs %q", d.State, b.running)
+	}
+}
+
+// TestRollbackAppliesWhatWasStored needs neither git nor a builder.
+func TestRollbackAppliesWhatWasStored(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	b.run('b', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	broken := func(context.Context) error { return permanent{errors.New("must not be needed")} }
+	b.on["checkout"], b.on["build"], b.on["resolve"], b.on["diff"] = broken, broken, broken, broken
+	b.update(func(tx *store.Tx) error {
+		_, err := NewRollback(tx, b.deployment(2), b.deployment(1), store.CauseRollback, "bob", "")
+		return err
+	})
+	b.ok(b.work(t.Context()))
+	if got, want := b.deployments(), "automatic 1 succeeded, automatic 2 succeeded, rollback 1 succeeded"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	b.runs(1)
+	if one, three := b.deployment(1), b.deployment(3); one.ObjectsHash != three.ObjectsHash {
+		t.Error("other objects were applied")
+	}
+}
+
+// TestVotes: only those count that are bound to exactly what would be applied.
+func TestVotes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.run('a', environment(func(e *Environment) { e.Approvals.Count = 2 }), nil)
+	b.ok(b.work(t.Context()))
+	vote := func(login, bound string) {
+		b.t.Helper()
+		b.update(func(tx *store.Tx) error {
+			d, err := tx.DeploymentNumber(testRepo, 1)
+			if err != nil {
+				return err
+			}
+			if bound == "" {
+				if bound, _, err = b.BoundOf(tx, d); err != nil {
+					return err
+				}
+			}
+			if err := tx.Vote(store.Approval{Deployment: d.ID, Login: login, Vote: "approve", Bound: bound, Via: "test"}); err != nil {
+				return err
+			}
+			_, err = b.Reconsider(tx, d)
+			return err
+		})
+		b.ok(b.work(t.Context()))
+	}
+	vote("bob", "")
+	vote("BOB", "") // the same person
+	vote("erin", "something else")
+	if d := b.deployment(1); d.State != store.Blocked || d.Blocks.V[0].Have != 1 {
+		t.Fatalf("the deployment is %s: %v", d.State, d.Blocks.V)
+	}
+	b.servers.floor = 3 // another policy: what was agreed to is not this
+	vote("carol", "")
+	if d := b.deployment(1); d.State != store.Blocked || d.Blocks.V[0].Have != 1 || d.Blocks.V[0].Need != 3 {
+		t.Fatalf("the deployment is %s: %v", d.State, d.Blocks.V)
+	}
+	vote("bob", "")
+	vote("dave", "")
+	if d := b.deployment(1); d.State != store.Succeeded {
+		t.Fatalf("the deployment is %s: %v", d.State, d.Blocks.V)
+	}
+	b.runs(1)
+}
+
+// TestNothingIsAppliedThatWasChanged: stored objects that somebody changed do not open.
+func TestNothingIsAppliedThatWasChanged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	other, err := NewSealer([]byte("another key, of thirty-two bytes"))
+	b.ok(err)
+	b.run('a', environment(func(e *Environment) { e.Approvals.Count = 1 }), nil)
+	b.ok(b.work(t.Context()))
+	b.Sealer = other
+	b.update(func(tx *store.Tx) error {
+		d, err := tx.DeploymentNumber(testRepo, 1)
+		if err != nil {
+			return err
+		}
+		bound, _, err := b.BoundOf(tx, d)
+		if err != nil {
+			return err
+		}
+		err = tx.Vote(store.Approval{Deployment: d.ID, Login: "bob", Vote: "approve", Bound: bound, Via: "test"})
+		if err != nil {
+			return err
+		}
+		_, err = b.Reconsider(tx, d)
+		return err
+	})
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || !strings.Contains(d.Reason, "data_key") || b.running != "" {
+		t.Errorf("the deployment is %s: %s; the cluster runs %q", d.State, d.Reason, b.running)
+	}
+}
