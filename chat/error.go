@@ -1,0 +1,84 @@
+package chat
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent marks err as one that trying again can't heal. It is nil if err is.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanentError{err}
+}
+
+// IsPermanent reports whether err, or an error that it wraps, was marked by [Permanent].
+func IsPermanent(err error) bool {
+	var p permanentError
+	return errors.As(err, &p)
+}
+
+type retryAfterError struct {
+	error
+	delay time.Duration
+}
+
+func (e retryAfterError) Unwrap() error { return e.error }
+
+// RetryAfter marks err as one that may heal, but not before d has passed. It is nil if err is.
+func RetryAfter(err error, d time.Duration) error {
+	if err == nil {
+		return nil
+	}
+	return retryAfterError{err, d}
+}
+
+// RetryDelay returns the delay that [RetryAfter] gave to err or to an error that it wraps.
+func RetryDelay(err error) (time.Duration, bool) {
+	var r retryAfterError
+	ok := errors.As(err, &r)
+	return r.delay, ok
+}
+
+// withoutURL takes the address off an error of net/http: it may hold a credential.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// guarded is client, but it waits no longer than 15 seconds for an answer unless client has a limit of its own, and
+// follows no redirect, which would carry the credential to another host.
+func guarded(client *http.Client) *http.Client {
+	c := *client
+	if c.Timeout == 0 {
+		c.Timeout = 15 * time.Second
+	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &c
+}
+
+// baseURL checks the address of a far end, to which paths are appended, and completes it with a slash. Errors don't
+// repeat the address: a proxy's may hold a password.
+func baseURL(given, byDefault string) (string, error) {
+	if given == "" {
+		given = byDefault
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("base_url is not an http or https address without query; leave it out or write " + byDefault)
+	}
+	if given[len(given)-1] != '/' {
+		given += "/"
+	}
+	return given, nil
+}

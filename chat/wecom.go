@@ -1,0 +1,269 @@
+package chat
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// WeComConfig is one entry of chat.wecom in the server's file.
+type WeComConfig struct {
+	RobotKeys []Secret `yaml:"robot_keys"` // of robots in one group, which share the load
+	BaseURL   string   `yaml:"base_url"`   // default https://qyapi.weixin.qq.com/
+	Language  string   `yaml:"language"`   // en or zh; default: the server's
+	Allow     []string `yaml:"allow"`      // repositories that may name this chat
+}
+
+// The limits of a group robot, by WeCom developer documentation 91770.
+const (
+	robotMarkdownBytes = 4096 // of UTF-8
+	robotBudget        = 20   // messages of one robot
+	robotWindow        = time.Minute
+)
+
+// WeComRobot is a [Service] that speaks through the group robots of one WeCom group (WeCom developer documentation
+// 91770). It can't edit and can't be answered. It keeps the limit of 20 messages a minute for each robot itself: when all
+// are used up it sends nothing and says by [RetryAfter] when there is room again.
+type WeComRobot struct {
+	client *http.Client
+	base   string
+	now    func() time.Time
+
+	mu     sync.Mutex
+	robots []robot
+	next   int // the robot whose turn it is
+}
+
+type robot struct {
+	key     Secret
+	sent    []time.Time // within the last window
+	blocked time.Time   // WeCom refused it for its rate until then
+}
+
+// NewWeComRobot returns the robots of cfg. Requests go through client; now is the clock of the budget.
+func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (*WeComRobot, error) {
+	base, err := baseURL(cfg.BaseURL, "https://qyapi.weixin.qq.com/")
+	if err != nil {
+		return nil, fmt.Errorf("wecom robot: %w", err)
+	}
+	if len(cfg.RobotKeys) == 0 {
+		return nil, errors.New("wecom robot: robot_keys is empty; add the key of the robot's webhook address")
+	}
+	w := &WeComRobot{client: guarded(client), base: base, now: now}
+	for i, key := range cfg.RobotKeys {
+		if key.Reveal() == "" {
+			return nil, fmt.Errorf("wecom robot: robot_keys[%d] is empty", i)
+		}
+		w.robots = append(w.robots, robot{key: key})
+	}
+	return w, nil
+}
+
+// Send posts m as a markdown message to the robots' group. The Ref is empty, and to is not used.
+func (w *WeComRobot) Send(ctx context.Context, _ string, m Message) (Ref, error) {
+	content, err := robotMarkdown(m)
+	if err != nil {
+		return "", fmt.Errorf("wecom robot: %w", err)
+	}
+	var limited error
+	for range w.robots {
+		i, err := w.take()
+		if err != nil {
+			return "", err
+		}
+		err = w.post(ctx, w.robots[i].key.Reveal(), content)
+		if err == nil {
+			return "", nil
+		}
+		err = fmt.Errorf("wecom robot: robot_keys[%d]: %w", i, err)
+		if _, ok := RetryDelay(err); !ok {
+			return "", err
+		}
+		w.block(i)
+		limited = err // but another robot may have room
+	}
+	return "", limited
+}
+
+// Edit returns [ErrCannotEdit].
+func (w *WeComRobot) Edit(context.Context, Ref, Message) error {
+	return fmt.Errorf("wecom robot: %w", Permanent(ErrCannotEdit))
+}
+
+// take spends one message of the budget of the robot whose turn it is, passing over those that have no room.
+func (w *WeComRobot) take() (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	soonest := robotWindow
+	for range w.robots {
+		i := w.next
+		w.next = (i + 1) % len(w.robots)
+		r := &w.robots[i]
+		for len(r.sent) > 0 && now.Sub(r.sent[0]) >= robotWindow {
+			r.sent = r.sent[1:]
+		}
+		wait := r.blocked.Sub(now)
+		if len(r.sent) >= robotBudget {
+			wait = max(wait, r.sent[0].Add(robotWindow).Sub(now))
+		}
+		if wait <= 0 {
+			r.sent = append(r.sent, now)
+			return i, nil
+		}
+		soonest = min(soonest, wait)
+	}
+	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more",
+		robotBudget*len(w.robots)), soonest)
+}
+
+func (w *WeComRobot) block(i int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.robots[i].blocked = w.now().Add(robotWindow)
+}
+
+func (w *WeComRobot) post(ctx context.Context, key, content string) error {
+	body, err := json.Marshal(map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
+	if err != nil {
+		return err
+	}
+	target := w.base + "cgi-bin/webhook/send?key=" + url.QueryEscape(key)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(string(body)))
+	if err != nil {
+		return withoutURL(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return withoutURL(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("HTTP status %d", resp.StatusCode)
+	}
+	var answer struct {
+		Code *int `json:"errcode"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&answer); err != nil || answer.Code == nil {
+		return errors.New("the answer has no errcode; is base_url the address of WeCom's API?")
+	}
+	return robotError(*answer.Code)
+}
+
+// robotError classifies an errcode (WeCom developer documentation 90313). The errmsg beside it is for people, may change,
+// and may repeat the request, so it is neither read nor shown.
+func robotError(code int) error {
+	err := fmt.Errorf("errcode %d", code)
+	switch code {
+	case 0:
+		return nil
+	case -1:
+		return fmt.Errorf("%w: WeCom is busy", err)
+	case 40008:
+		return Permanent(fmt.Errorf("%w: WeCom does not accept the message's form or length", err))
+	case 45009:
+		return RetryAfter(fmt.Errorf("%w: more than %d messages a minute", err, robotBudget), robotWindow)
+	case 93000:
+		return Permanent(fmt.Errorf("%w: the key is wrong or the robot was removed from its group; copy the key from the robot's webhook address again", err))
+	}
+	return err
+}
+
+var wecomID = regexp.MustCompile(`^[0-9A-Za-z][-_.@0-9A-Za-z]{0,63}$`)
+
+// wecomUserID reports whether id has the form of a member's userid (WeCom developer documentation 90195). "all" would
+// call everyone.
+func wecomUserID(id string) bool { return wecomID.MatchString(id) && !strings.EqualFold(id, "all") }
+
+var robotColour = map[State]string{
+	Running: "comment", Waiting: "warning", Succeeded: "info", Failed: "warning", Stopped: "comment",
+}
+
+// robotMarkdown renders m in the subset of markdown that a robot knows, in at most robotMarkdownBytes. What must stay is
+// placed first: title, link and mentions, whose lengths have bounds. Fields, then text, then detail share the rest.
+func robotMarkdown(m Message) (string, error) {
+	if clean(m.Title) == "" {
+		return "", errNoTitle
+	}
+	title := "**" + clip(m.Title, 256, octets, inert) + "**"
+	if status := clip(m.Status, 128, octets, inert); status != "" {
+		title += " " + font(robotColour[m.State], status)
+	}
+	link := robotLink(m.Link.Text, m.Link.URL, 128)
+	people := mentions(m.Mentions, 1024, wecomUserID, inert)
+
+	room := robotMarkdownBytes - len(title) - len("\n"+link) - len("\n"+people)
+	parts := []string{title}
+	for _, f := range m.Fields {
+		line := robotField(f)
+		if line == "" || len("\n"+line) > room {
+			continue
+		}
+		room -= len("\n" + line)
+		parts = append(parts, line)
+	}
+	// An empty line after a quote ends it: what follows must not read as part of it.
+	const least = 32 // room for less than this says nothing
+	if quote := clip(m.Text, room-len("\n\n"), octets, robotQuote); quote != "" && room > least {
+		room -= len("\n\n" + quote)
+		parts = append(parts, quote, "")
+	}
+	if tail := clipTail(m.Detail, room-len("\n\n"), octets, robotQuote); tail != "" && room > 4*least {
+		parts = append(parts, tail, "")
+	}
+	for _, last := range []string{link, people} {
+		if last != "" {
+			parts = append(parts, last)
+		}
+	}
+	return strings.Join(parts, "\n"), nil
+}
+
+func robotField(f Field) string {
+	const valueBytes = 512
+	value := robotLink(f.Value, f.URL, valueBytes)
+	if value == "" {
+		value = clip(f.Value, valueBytes, octets, inert)
+	}
+	if value == "" {
+		return ""
+	}
+	return font("comment", clip(f.Name, 64, octets, inert)) + " " + value
+}
+
+// robotLink is "" unless there is an address.
+func robotLink(text, target string, limit int) string {
+	target = address(target)
+	if target == "" {
+		return ""
+	}
+	text = clip(text, limit, octets, inert)
+	if text == "" {
+		text = target
+	}
+	return "[" + text + "](" + target + ")"
+}
+
+func font(colour, text string) string {
+	if colour == "" || text == "" {
+		return text
+	}
+	return `<font color="` + colour + `">` + text + `</font>`
+}
+
+func robotQuote(s string) string {
+	quoted := lines(s)
+	for i, line := range quoted {
+		quoted[i] = "> " + inert(line)
+	}
+	return strings.Join(quoted, "\n")
+}
