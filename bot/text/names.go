@@ -1,0 +1,92 @@
+package text
+
+// Field names one fact of a notice or a page.
+type Field int
+
+// The fields, in the order in which a notice gives them.
+const (
+	Project Field = iota
+	App
+	Run
+	Environment
+	Cluster
+	Namespace
+	Release
+	TriggeredBy
+	Branch
+	Commit
+	Image
+	Digest
+	Strategy
+	Approver
+	Duration
+	Step
+	Reason
+	fieldCount
+)
+
+var fields = [fieldCount]words{
+	Project:     {"Project", "项目"},
+	App:         {"App", "应用"},
+	Run:         {"Run", "运行"},
+	Environment: {"Environment", "环境"},
+	Cluster:     {"Cluster", "集群"},
+	Namespace:   {"Namespace", "命名空间"},
+	Release:     {"Release", "版本"},
+	TriggeredBy: {"Triggered by", "触发者"},
+	Branch:      {"Branch", "分支"},
+	Commit:      {"Commit", "提交"},
+	Image:       {"Image", "镜像"},
+	Digest:      {"Digest", "摘要"},
+	Strategy:    {"Strategy", "发布策略"},
+	Approver:    {"Approver", "批准人"},
+	Duration:    {"Duration", "用时"},
+	Step:        {"Step", "步骤"},
+	Reason:      {"Reason", "原因"},
+}
+
+// Field is the field's name.
+func (l Lang) Field(f Field) string { return l.of(fields[f]) }
+
+var states = map[string]words{
+	"pending":     {"pending", "未开始"},
+	"queued":      {"queued", "排队中"},
+	"running":     {"running", "运行中"},
+	"interrupted": {"interrupted", "已中断"},
+	"skipped":     {"skipped", "已跳过"},
+	"blocked":     {"blocked", "等待中"},
+	"applying":    {"applying", "正在应用"},
+	"progressing": {"progressing", "正在上线"},
+	"paused":      {"paused", "已暂停"},
+	"verifying":   {"verifying", "正在核对"},
+	"succeeded":   {"succeeded", "成功"},
+	"failed":      {"failed", "失败"},
+	"cancelled":   {"cancelled", "已取消"},
+	"superseded":  {"superseded", "已被取代"},
+	"rejected":    {"rejected", "已驳回"},
+	"expired":     {"expired", "已过期"},
+}
+
+// State is the word for a state of a run, a step or a deployment as the database has it; an unknown one is returned.
+func (l Lang) State(state string) string { return l.name(states, state) }
+
+var steps = map[string]words{
+	"config":  {"configuration", "读取配置"},
+	"fetch":   {"fetch", "拉取代码"},
+	"build":   {"build", "构建镜像"},
+	"resolve": {"resolve", "解析摘要"},
+	"render":  {"render", "渲染清单"},
+	"apply":   {"apply", "应用清单"},
+	"observe": {"rollout", "等待就绪"},
+	"verify":  {"verify", "核对镜像"},
+}
+
+// Step is the word for a kind of step as the database has it; an unknown one is returned.
+func (l Lang) Step(kind string) string { return l.name(steps, kind) }
+
+func (l Lang) name(known map[string]words, name string) string {
+	if w, ok := known[name]; ok {
+		return l.of(w)
+	}
+	return name
+}

@@ -1,0 +1,196 @@
+package text
+
+// Key names a sentence. Beside it stand the arguments that it takes, in their order.
+type Key int
+
+// What a run and a deployment say of themselves: in a status, on the page, in a chat.
+const (
+	BuildTitle         Key = iota // app, run number
+	DeployTitle                   // app, release, environment
+	RollbackTitle                 // app, environment, release
+	Details                       // what the link to a page is called
+	BuildQueued                   //
+	BuildRunning                  // step
+	BuildSucceeded                // release, duration
+	BuildFailed                   // step, reason
+	SupersededByCommit            // commit
+	CancelledBy                   // login
+	WaitingForApproval            // how many approved, how many are needed
+	HeldAfterRollback             // login, time
+	AnotherDeployment             // deployment number
+	NotThereYet                   // release, environment before
+	Soaking                       // environment before, time
+	DeployQueued                  //
+	Applying                      //
+	PodsReady                     // how many are ready, count of pods that are wanted
+	Verifying                     //
+	Live                          // release, duration
+	DeployFailed                  // reason
+	RolledBack                    // release
+	FailedRolledBack              // reason of the failure, release
+	Rejected                      // login, reason
+	Expired                       // duration
+
+	// What a command is answered with. A usage is the command's form, names are a list.
+
+	HelpIntro           // repository
+	HelpHelp            //
+	HelpStatus          //
+	HelpDeploy          //
+	HelpPromote         //
+	HelpRollback        //
+	HelpApprove         //
+	HelpReject          //
+	HelpUnlock          //
+	NoSuchCommand       //
+	Usage               // usage
+	Unreadable          // what is wrong, usage
+	NotYet              // what, usage
+	TooManyCommands     // how many are read
+	CommentEdited       //
+	CommentDeleted      //
+	NeedsPermission     // needed, repository, had, names of some who have it
+	NotListed           // names of who may
+	CannotCheck         // reason
+	TooManyCommits      // how many, how many at most
+	NoFile              // default branch
+	FileMistakes        // file, mistakes
+	WhichApp            // names, usage
+	NearestName         // a name that may have been meant
+	UnknownEnvironment  // name, names, usage
+	NoSuchRelease       // release, usage
+	NoSuchCommit        // commit, branch
+	WrongBranch         // environment, branch
+	Fork                //
+	HeadMoved           // branch, commit before, commit after, exact command
+	HeadUnknown         // exact command
+	Started             // deployment number, release, environment, address
+	DeployAfterBuild    // environment, commit
+	AlreadyLive         // release, environment
+	NothingBefore       // environment
+	NothingLive         // environment
+	NothingToRollBackTo // environment
+	RollbackStarted     // deployment number, environment, release, command that ends the hold, address
+	NothingWaits        //
+	NoSuchDeployment    // deployment number
+	NotWaiting          // deployment number, state
+	WhichDeployment     // names, usage
+	Approved            // deployment number, how many approved, how many are needed
+	AlreadyVoted        // deployment number
+	OwnApproval         // deployment number, what the person did
+	RejectedReply       // deployment number, environment
+	NotHeld             // environment
+	Unlocked            // environment, login of who had rolled back
+
+	// What makes an approval somebody's own.
+
+	DidRequest   //
+	DidPush      //
+	DidOpen      // pull request
+	DidMergeInto //
+	DidAuthor    // commit
+	DidCommit    // commit
+	DidCoAuthor  // commit
+
+	// Lines of the answer to /status.
+
+	StatusLive    // environment, release, commit, digest, readiness
+	StatusUnread  // environment, release, reason
+	StatusWaiting // environment, release, state or reasons
+
+	keyCount
+)
+
+// sentences give each argument by %v, so that a surface may pass it with its markup around it.
+var sentences = [keyCount]words{
+	BuildTitle:         {"Build %[1]v, run %[2]v", "构建 %[1]v，运行 %[2]v"},
+	DeployTitle:        {"Deploy %[1]v release %[2]v to %[3]v", "部署 %[1]v 版本 %[2]v 到 %[3]v"},
+	RollbackTitle:      {"Roll back %[1]v in %[2]v to release %[3]v", "回滚 %[2]v 中的 %[1]v 到版本 %[3]v"},
+	Details:            {"Details", "查看详情"},
+	BuildQueued:        {"waiting for a builder", "等待构建机"},
+	BuildRunning:       {"running: %v", "正在执行：%v"},
+	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
+	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
+	SupersededByCommit: {"superseded by %v", "已被更新的提交 %v 取代"},
+	CancelledBy:        {"cancelled by %v", "已由 %v 取消"},
+	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
+	HeldAfterRollback:  {"held after a rollback by %v since %v", "%v 回滚后暂停自动部署，自 %v 起"},
+	AnotherDeployment:  {"deployment %v is in progress", "部署 %v 正在进行"},
+	NotThereYet:        {"release %v is not live in %v yet", "版本 %v 尚未在 %v 上线"},
+	Soaking:            {"soaking in %v until %v", "在 %v 观察至 %v"},
+	DeployQueued:       {"queued", "排队中"},
+	Applying:           {"applying", "正在应用清单"},
+	PodsReady:          {"%v of %v ready", "%v/%v 就绪"},
+	Verifying:          {"verifying the running pods", "正在核对运行中的 Pod"},
+	Live:               {"release %v is live after %v", "版本 %v 已上线，用时 %v"},
+	DeployFailed:       {"failed: %v", "失败：%v"},
+	// The release stands first: it must be there when a long reason is cut off.
+	FailedRolledBack: {"rolled back to release %[2]v; failed: %[1]v", "已回滚到版本 %[2]v；失败：%[1]v"},
+	RolledBack:       {"rolled back to release %v", "已回滚到版本 %v"},
+	Rejected:         {"rejected by %v: %v", "已被 %v 驳回：%v"},
+	Expired:          {"expired: not approved within %v", "已过期：%v内未获批准"},
+
+	HelpIntro:       {"What you may say on %v:", "你可以在 %v 发送："},
+	HelpHelp:        {"what you may say here", "可用的命令"},
+	HelpStatus:      {"what is live in each environment, and what waits and why", "各环境的线上版本，以及等待中的部署和原因"},
+	HelpDeploy:      {"deploys the newest release of this pull request or branch, or the one you name; builds it first if there is none", "部署此拉取请求或分支的最新版本，或指定的版本；没有则先构建"},
+	HelpPromote:     {"deploys what is live in the environment before, without building", "发布前一环境的线上版本，不重新构建"},
+	HelpRollback:    {"goes back to the release before, or the one you name, without building", "回滚到上一个版本或指定的版本，不重新构建"},
+	HelpApprove:     {"approves exactly what waits", "批准等待中的部署"},
+	HelpReject:      {"rejects what waits", "驳回等待中的部署"},
+	HelpUnlock:      {"ends the hold that a rollback left, so that automatic deployments go on", "解除回滚后的暂停，恢复自动部署"},
+	NoSuchCommand:   {"There is no such command for you here.", "这里没有你可用的此命令。"},
+	Usage:           {"Usage: %v", "用法：%v"},
+	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
+	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
+	TooManyCommands: {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
+	CommentEdited:   {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
+	CommentDeleted:  {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
+
+	NeedsPermission: {"This needs %[1]v on %[2]v; you have %[3]v. Who has it: %[4]v.", "此操作需要 %[2]v 的 %[1]v 权限；你的权限是 %[3]v。拥有此权限的人：%[4]v。"},
+	NotListed:       {"This environment lets only these do that: %v.", "此环境只允许以下成员执行此操作：%v。"},
+	CannotCheck:     {"It could not be checked whether you may, so nothing was done: %v", "无法核实你的权限，因此未执行任何操作：%v"},
+
+	TooManyCommits:     {"there are %v commits, pull requests or pushes since what is live, too many to tell whose they are (at most %v); promote more often, or set approvals.self", "自线上版本以来有 %v 个提交、拉取请求或推送，超出可核实的数量（最多 %v）；请更频繁地发布，或设置 approvals.self"},
+	NoFile:             {"There is no .shipmate.yaml on %v; add one there.", "%v 上没有 .shipmate.yaml；请添加。"},
+	FileMistakes:       {"%v has mistakes, so nothing was done: %v", "%v 有错误，因此未执行任何操作：%v"},
+	WhichApp:           {"Say which app you mean (%v). Usage: %v", "请写明应用（%v）。用法：%v"},
+	NearestName:        {"Did you mean %v?", "是否指 %v？"},
+	UnknownEnvironment: {"There is no environment %v; there is: %v. Usage: %v", "没有环境 %v；现有：%v。用法：%v"},
+	NoSuchRelease:      {"There is no release %v. Usage: %v", "没有版本 %v。用法：%v"},
+	NoSuchCommit:       {"There is no commit %v on %v.", "%[2]v 上没有提交 %[1]v。"},
+	WrongBranch:        {"%v takes no releases of %v; its branches are listed in .shipmate.yaml on the default branch.", "%v 不接受 %v 的版本；可用分支列在默认分支的 .shipmate.yaml 中。"},
+	Fork:               {"A fork's commits are not deployed.", "不部署来自派生仓库的提交。"},
+	HeadMoved:          {"%[1]v moved from %[2]v to %[3]v when you wrote this or later, so nothing was done. To mean the newest commit, say %[4]v", "在你发送时或之后，%[1]v 从 %[2]v 变为 %[3]v，因此未执行任何操作。如确指最新提交，请发送 %[4]v"},
+	HeadUnknown:        {"It can't be told which commit you saw, so nothing was done. To mean the newest one, say %v", "无法确定你看到的是哪个提交，因此未执行任何操作。如确指最新提交，请发送 %v"},
+
+	Started:             {"Deployment %v: release %v goes to %v. %v", "部署 %v：版本 %v 部署到 %v。%v"},
+	DeployAfterBuild:    {"There is no release of %[2]v yet: it goes to %[1]v once it is built.", "%[2]v 还没有版本：构建成功后部署到 %[1]v。"},
+	AlreadyLive:         {"Release %v is live in %v already.", "版本 %v 已在 %v 上线。"},
+	NothingBefore:       {"No environment comes before %v, so nothing can be promoted to it; use /deploy.", "%v 之前没有环境，无法发布到此；请用 /deploy。"},
+	NothingLive:         {"Nothing is live in %v.", "%v 没有线上版本。"},
+	NothingToRollBackTo: {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
+	RollbackStarted:     {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
+	NothingWaits:        {"Nothing waits for approval.", "没有等待批准的部署。"},
+	NoSuchDeployment:    {"There is no deployment %v.", "没有部署 %v。"},
+	NotWaiting:          {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待批准的不是你所见的内容：当前状态为%v，或此后有变更。"},
+	WhichDeployment:     {"Several wait (%v); say which. Usage: %v", "有多个部署在等待（%v）；请指明。用法：%v"},
+	Approved:            {"Deployment %v approved (%v of %v).", "部署 %v 已批准（%v/%v）。"},
+	AlreadyVoted:        {"You approved deployment %v already.", "你已批准过部署 %v。"},
+	OwnApproval:         {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
+	RejectedReply:       {"Deployment %v to %v is rejected.", "部署 %v（到 %v）已驳回。"},
+	NotHeld:             {"There is no hold on %v.", "%v 没有被暂停。"},
+	Unlocked:            {"The hold on %v, left by a rollback of %v, has ended; automatic deployments go on.", "%v 上由 %v 回滚留下的暂停已解除；自动部署恢复。"},
+
+	DidRequest:   {"asked for it", "发起了它"},
+	DidPush:      {"pushed it", "推送了它"},
+	DidOpen:      {"opened pull request %v", "创建了拉取请求 %v"},
+	DidMergeInto: {"merged a part of it", "合并了其中的一部分"},
+	DidAuthor:    {"wrote %v", "编写了 %v"},
+	DidCommit:    {"committed %v", "提交了 %v"},
+	DidCoAuthor:  {"co-wrote %v", "共同编写了 %v"},
+
+	StatusLive:    {"%v: release %v of commit %v (%v), %v", "%v：版本 %v，提交 %v（%v），%v"},
+	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},
+	StatusWaiting: {"%v: release %v %v", "%v：版本 %v %v"},
+}
