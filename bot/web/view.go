@@ -1,0 +1,240 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+const (
+	refreshMoving  = 2  // seconds between two looks at what is being worked on
+	refreshWaiting = 15 // seconds, where only a person or the clock can change something
+)
+
+// A commit is what a page says of one.
+type commit struct {
+	URL          string // GitHub's page; empty where the repository is not known any more
+	SHA, Subject string
+}
+
+// A runView is what the page of a run shows.
+type runView struct {
+	Now         time.Time
+	Run         store.Run
+	Commit      commit
+	PullURL     string
+	Steps       []store.Step
+	Images      []store.Image // of the release
+	Deployments []store.Deployment
+	Log         *logTail
+	Public      bool // the log is withheld
+}
+
+func readRun(tx *store.Tx, id string) (*runView, error) {
+	v := &runView{Now: tx.Now()}
+	var err error
+	if v.Run, err = tx.Run(id); err != nil {
+		return nil, err
+	}
+	home, err := homeOf(tx, v.Run.Repo)
+	if err != nil {
+		return nil, err
+	}
+	v.Commit = commit{below(home, "commit", v.Run.SHA), v.Run.SHA, v.Run.Subject}
+	v.PullURL = below(home, "pull", strconv.Itoa(v.Run.Pull))
+	if v.Steps, err = tx.Steps(id); err != nil {
+		return nil, err
+	}
+	for i, s := range v.Steps {
+		if s.Detail == v.Run.Subject || s.Detail == v.Run.Digest {
+			v.Steps[i].Detail = "" // it stands above
+		}
+	}
+	if v.Run.Release > 0 {
+		rel, err := tx.Release(v.Run.Repo, v.Run.App, v.Run.Release)
+		if err != nil {
+			return nil, err
+		}
+		v.Images = rel.Images.V
+	}
+	if v.Deployments, err = tx.DeploymentsOf(id); err != nil {
+		return nil, err
+	}
+	v.Public, err = public(tx, v.Run.Repo)
+	if v.Public {
+		withhold(v.Run.Failure.V)
+	}
+	return v, err
+}
+
+// public tells whether a repository is not known to be private. This address stands in commit statuses that everyone who
+// sees the repository can read: of such a one, no log line, object or diff is shown without sign-in.
+func public(tx *store.Tx, name string) (bool, error) {
+	repo, err := tx.Repo(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	return !repo.Private, err
+}
+
+// withhold takes out of a failure what comes from logs and the cluster.
+func withhold(f *store.Failure) {
+	if f != nil {
+		f.Logs, f.Event = nil, ""
+	}
+}
+
+func (v *runView) title() string {
+	return fmt.Sprintf("%s run %d %s", v.Run.App, v.Run.Number, v.Run.State)
+}
+
+func (v *runView) refresh() int {
+	seconds := refreshOf(v.Run.State)
+	for _, d := range v.Deployments {
+		seconds = sooner(seconds, refreshOf(d.State))
+	}
+	return seconds
+}
+
+// A deploymentView is what the page of a deployment shows.
+type deploymentView struct {
+	Now        time.Time
+	Deployment store.Deployment
+	Run        store.Run
+	Release    store.Release
+	Commit     commit
+	Place      place
+	Steps      []store.Step
+	Votes      []store.Approval
+	VotesVoid  bool              // some approvals are bound to something else than what would be deployed now
+	RollsBack  *store.Deployment // the one that it goes back from
+	Restores   *store.Deployment // the one whose objects it applies again
+	UndoneBy   *store.Deployment // the newest that goes back from it
+	Public     bool              // what comes from the cluster is withheld
+}
+
+// A place is where a deployment goes.
+type place struct{ Cluster, Namespace string }
+
+func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
+	v := &deploymentView{Now: tx.Now()}
+	d, err := tx.Deployment(id)
+	if err != nil {
+		return nil, err
+	}
+	v.Deployment = d
+	if v.Run, err = tx.Run(d.Run); err != nil {
+		return nil, err
+	}
+	if v.Release, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
+		return nil, err
+	}
+	home, err := homeOf(tx, d.Repo)
+	if err != nil {
+		return nil, err
+	}
+	v.Commit = commit{below(home, "commit", v.Release.SHA), v.Release.SHA, v.Release.Subject}
+	if v.Steps, err = tx.Steps(id); err != nil {
+		return nil, err
+	}
+	if v.Votes, err = tx.Approvals(id); err != nil {
+		return nil, err
+	}
+	v.VotesVoid = votesVoid(d.Blocks.V, v.Votes)
+	if v.RollsBack, err = optional(tx.Deployment(d.RollbackOf)); err != nil {
+		return nil, err
+	}
+	if v.Restores, err = optional(tx.Deployment(d.Restores)); err != nil {
+		return nil, err
+	}
+	if v.UndoneBy, err = optional(tx.RollbackOf(id)); err != nil {
+		return nil, err
+	}
+	var spec struct{ Environment place } // of pipeline.Spec
+	_ = json.Unmarshal(d.Spec.V, &spec)  // the page goes without what it cannot read
+	v.Place = spec.Environment
+	if v.Public, err = public(tx, d.Repo); err != nil {
+		return nil, err
+	}
+	if v.Public {
+		v.Deployment.Changes = ""
+		withhold(v.Deployment.Failure.V)
+	}
+	return v, nil
+}
+
+func (v *deploymentView) title() string {
+	d := v.Deployment
+	return fmt.Sprintf("%s release %d to %s %s", d.App, d.Release, d.Environment, d.State)
+}
+
+func (v *deploymentView) refresh() int {
+	seconds := refreshOf(v.Deployment.State)
+	if v.UndoneBy != nil {
+		seconds = sooner(seconds, refreshOf(v.UndoneBy.State))
+	}
+	return seconds
+}
+
+// optional turns "not found" into nil.
+func optional[T any](v T, err error) (*T, error) {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return &v, err
+}
+
+// votesVoid tells whether fewer approvals count than were given.
+func votesVoid(blocks []store.Block, votes []store.Approval) bool {
+	given := 0
+	for _, v := range votes {
+		if v.Vote == "approve" {
+			given++
+		}
+	}
+	for _, b := range blocks {
+		if b.Kind == store.BlockApproval && b.Have < given {
+			return true
+		}
+	}
+	return false
+}
+
+// refreshOf is how soon something in this state may look different, in seconds; 0 for never.
+func refreshOf(state string) int {
+	switch {
+	case store.Final(state):
+		return 0
+	case state == store.Blocked || state == store.Paused:
+		return refreshWaiting
+	}
+	return refreshMoving
+}
+
+func sooner(a, b int) int {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// homeOf is the address of a repository's page on GitHub; empty where the repository is not known any more.
+func homeOf(tx *store.Tx, repo string) (string, error) {
+	r, err := optional(tx.Repo(repo))
+	if err != nil || r == nil {
+		return "", err
+	}
+	return r.HTMLURL, nil
+}
+
+func below(home, kind, name string) string {
+	if home == "" {
+		return ""
+	}
+	return home + "/" + kind + "/" + url.PathEscape(name)
+}

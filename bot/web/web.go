@@ -1,0 +1,227 @@
+// Package web renders the pages of runs and deployments.
+//
+// There is no sign-in yet: the address of a page, 128 random bits, is what gives access to it. So a page names no other
+// address than those of its own family (a run and its deployments, a deployment and the rollback of it), and every answer
+// keeps its address from referrers, caches and search engines.
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Config is what the pages are made from.
+type Config struct {
+	DB *store.DB
+	// Log opens the log of a run, by the id of a run that exists: lines of RFC 3339 time, tab, step, tab, text.
+	// An error that is fs.ErrNotExist means that there is none (yet, or any more).
+	Log     func(run string) (io.ReadSeekCloser, error)
+	Version string
+	Logger  *slog.Logger // told of pages that could not be made; nil: nobody is
+}
+
+//go:embed pages/*.html
+var pageFiles embed.FS
+
+//go:embed assets
+var assetFiles embed.FS
+
+type server struct {
+	Config
+	pages  map[string]*template.Template
+	assets map[string]asset // by the name that is in the address
+}
+
+type asset struct {
+	contentType string
+	body        []byte
+}
+
+// Handler serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /deployments/{id} and /assets/{name}.
+func Handler(cfg Config) http.Handler {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &server{Config: cfg, pages: map[string]*template.Template{}, assets: map[string]asset{}}
+	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
+	for name, contentType := range map[string]string{
+		"favicon.svg": "image/svg+xml",
+		"page.js":     "text/javascript; charset=utf-8",
+		"style.css":   "text/css; charset=utf-8",
+	} {
+		body := must(assetFiles.ReadFile("assets/" + name))
+		sum := sha256.Sum256(body)
+		ext := path.Ext(name)
+		file := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+		s.assets[file] = asset{contentType, body}
+		hashed[name] = "/assets/" + file
+	}
+	layout := template.Must(template.New("").Funcs(funcs).Funcs(template.FuncMap{
+		"asset": func(name string) string { return hashed[name] },
+	}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
+	for _, name := range []string{"home", "run", "deployment", "error"} {
+		s.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
+	}
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.home)
+	mux.HandleFunc("GET /runs/{id}", s.run)
+	mux.HandleFunc("GET /runs/{id}/log", s.runLog)
+	mux.HandleFunc("GET /deployments/{id}", s.deployment)
+	mux.HandleFunc("GET /assets/{name}", s.asset)
+	mux.HandleFunc("GET /", s.notFound)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "+
+			"base-uri 'none'; frame-ancestors 'none'; form-action 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Robots-Tag", "noindex")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// must unwraps what cannot fail: a file that the compiler embedded.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// A page is what the layout shows.
+type page struct {
+	Title   string
+	Refresh int // seconds until the page is out of date; 0: it never will be
+	Version string
+	Body    any
+}
+
+func (s *server) home(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "home", page{})
+}
+
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	s.renderError(w, r, http.StatusNotFound, "Page not found", "There is nothing at this address. Is the link complete? What it led to may also have been removed.")
+}
+
+func (s *server) run(w http.ResponseWriter, r *http.Request) {
+	var v *runView
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, r.PathValue("id")); return err })
+	if err == nil && !v.Public {
+		v.Log, err = s.tail(v.Run.ID)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.render(w, r, http.StatusOK, "run", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+}
+
+func (s *server) deployment(w http.ResponseWriter, r *http.Request) {
+	var v *deploymentView
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readDeployment(tx, r.PathValue("id")); return err })
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.render(w, r, http.StatusOK, "deployment", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+}
+
+// tail reads the end of a run's log; nil where there is none.
+func (s *server) tail(run string) (*logTail, error) {
+	f, err := s.Log(run)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log of run %s: %w", run, err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	t, err := readTail(f, maxLines)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of run %s: %w", run, err)
+	}
+	return t, nil
+}
+
+func (s *server) runLog(w http.ResponseWriter, r *http.Request) {
+	var run store.Run
+	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
+		var err error
+		if run, err = tx.Run(r.PathValue("id")); err != nil {
+			return err
+		}
+		if hidden, err := public(tx, run.Repo); err != nil || hidden {
+			return errors.Join(err, store.ErrNotFound)
+		}
+		return nil
+	})
+	var f io.ReadSeekCloser
+	if err == nil {
+		f, err = s.Log(run.ID)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+func (s *server) asset(w http.ResponseWriter, r *http.Request) {
+	a, ok := s.assets[r.PathValue("name")]
+	if !ok {
+		s.notFound(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	w.Header().Set("Content-Type", a.contentType)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.body))
+}
+
+// fail answers for a page that could not be made. The cause is for the operator's log only.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		s.notFound(w, r)
+		return
+	}
+	if r.Context().Err() != nil {
+		return // nobody waits for the answer
+	}
+	s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)
+	s.renderError(w, r, http.StatusInternalServerError, "Page not available", "This page could not be made just now. Please try again in a moment.")
+}
+
+func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	s.render(w, r, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
+}
+
+func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
+	p.Version = s.Version
+	var b bytes.Buffer // whole or not at all
+	if err := s.pages[name].ExecuteTemplate(&b, "layout", p); err != nil {
+		s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)
+		http.Error(w, "this page could not be made", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // the reader may be gone
+}
