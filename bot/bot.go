@@ -1,0 +1,261 @@
+// Package bot is the GitHub App: webhooks in, commands, access rules, reports out, HTTP, the worker, and the wiring of it all.
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-github/v60/github"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/bot/web"
+	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/pipeline/source"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Bot is one running Shipmate.
+type Bot struct {
+	cfg      *Config
+	log      *slog.Logger
+	db       *store.DB
+	hub      *hub
+	access   *access
+	engine   *pipeline.Engine
+	chats    map[string]chat.Service // wecom/name, slack/name
+	lang     text.Lang
+	web      http.Handler
+	live     liveness
+	statuses statuses
+	name     func() string // the App's slug
+	worker   *worker
+
+	close []func() error // in the order of opening
+}
+
+// New wires a bot from its configuration. It holds the data directory's lock until Close.
+func New(ctx context.Context, cfg *Config, version string, log *slog.Logger) (*Bot, error) {
+	w, err := connect(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, cfg, w, version, log)
+}
+
+// A world is what a bot changes besides GitHub and chats, and the clock by which it does.
+type world struct {
+	builder  pipeline.Builder
+	images   pipeline.Images
+	clusters map[string]pipeline.Cluster
+	now      func() time.Time
+}
+
+// connect is the world that the server's file describes. It makes clients, and reaches nothing yet.
+func connect(cfg *Config) (world, error) {
+	w := world{clusters: map[string]pipeline.Cluster{}, now: time.Now}
+	registries := map[string]image.Registry{}
+	for host, r := range cfg.Registries {
+		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(), PlainHTTP: r.PlainHTTP}
+	}
+	w.images = image.New(registries)
+	var err error
+	if w.builder, err = newBuilders(cfg); err != nil {
+		return w, err
+	}
+	for name, c := range cfg.Clusters {
+		if w.clusters[name], err = kube.Open(kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), Token: c.Token.Value()}); err != nil {
+			return w, fmt.Errorf("clusters.%s: %w", name, err)
+		}
+	}
+	return w, nil
+}
+
+func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
+	b := &Bot{cfg: cfg, log: log, lang: text.Lang(cfg.Language), chats: map[string]chat.Service{},
+		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data_dir: %w", err)
+	}
+	unlock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	b.close = append(b.close, unlock)
+	if err := cfg.EnsureDataKey(); err != nil {
+		return nil, err
+	}
+	key := []byte(cfg.DataKey.Value())
+	sealer, err := pipeline.NewSealer(key)
+	if err != nil {
+		return nil, err
+	}
+	// What a crash left behind is of no use to anybody.
+	if err := os.RemoveAll(filepath.Join(cfg.DataDir, "work")); err != nil {
+		return nil, err
+	}
+	if b.db, err = store.Open(ctx, filepath.Join(cfg.DataDir, "shipmate.db"), key); err != nil {
+		return nil, err
+	}
+	b.close = append(b.close, b.db.Close)
+	b.db.Now = w.now
+	if err := b.db.Update(ctx, (*store.Tx).Recover); err != nil {
+		return nil, err
+	}
+	if b.hub, err = newHub(cfg.GitHub.APIURL, cfg.GitHub.AppID, []byte(cfg.GitHub.PrivateKey.Value())); err != nil {
+		return nil, err
+	}
+	client := &http.Client{Timeout: 15 * time.Second}
+	for name, c := range cfg.Chat.WeCom {
+		if b.chats["wecom/"+name], err = chat.NewWeComRobot(c.Robot(), client, w.now); err != nil {
+			return nil, fmt.Errorf("chat.wecom.%s: %w", name, err)
+		}
+	}
+	for name, c := range cfg.Chat.Slack {
+		if b.chats["slack/"+name], err = chat.NewSlack(c.Workspace(), client); err != nil {
+			return nil, fmt.Errorf("chat.slack.%s: %w", name, err)
+		}
+	}
+	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builder, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
+		Source: hubSource{b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
+	b.web = web.Handler(web.Config{DB: b.db, Version: version, Log: func(run string) (io.ReadSeekCloser, error) {
+		return os.Open(pipeline.LogFile(cfg.DataDir, run))
+	}})
+	b.name = sync.OnceValue(b.askName)
+	b.worker = &worker{db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace}
+	return b, nil
+}
+
+// Close releases what New opened, the newest first.
+func (b *Bot) Close() error {
+	var err error
+	for i := len(b.close) - 1; i >= 0; i-- {
+		err = errors.Join(err, b.close[i]())
+	}
+	b.close = nil
+	return err
+}
+
+// Run serves until ctx ends; then it stops taking work and lets what is running reach a safe point.
+func (b *Bot) Run(ctx context.Context) error {
+	l, err := net.Listen("tcp", b.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return b.serve(ctx, l)
+}
+
+func (b *Bot) serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{Handler: b.handler(), ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	b.log.Info("serving", "address", l.Addr().String(), "public_url", b.cfg.PublicURL)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		b.live.set(true)
+		defer b.live.set(false)
+		return b.worker.Run(ctx)
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		return server.Shutdown(stop)
+	})
+	err := g.Wait()
+	b.log.Info("stopped")
+	return err
+}
+
+// works says what is done for each kind of task.
+func (b *Bot) works() map[string]work {
+	forever := func(fn func(context.Context, string, int) error) func(context.Context, string, int) (time.Time, error) {
+		return func(ctx context.Context, key string, attempts int) (time.Time, error) {
+			return time.Time{}, fn(ctx, key, attempts)
+		}
+	}
+	return map[string]work{
+		store.TaskEvent:   {parallel: 8, attempts: 12, do: b.event},
+		store.TaskRun:     {parallel: 16, anytime: true, do: forever(b.engine.AdvanceRun)},
+		store.TaskPrepare: {parallel: 8, anytime: true, do: forever(b.engine.Prepare)},
+		store.TaskEnv:     {parallel: 32, anytime: true, do: b.engine.AdvanceEnv},
+		store.TaskReport:  {parallel: 4, attempts: 12, do: b.report},
+		store.TaskReply:   {parallel: 4, do: b.reply},
+		taskSay:           {parallel: 8, do: b.say},
+	}
+}
+
+func (b *Bot) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /webhooks/github", b.webhook)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", b.ready)
+	mux.Handle("/", b.web)
+	return mux
+}
+
+// ready tells whether a delivery that arrives now can be stored and worked.
+func (b *Bot) ready(w http.ResponseWriter, r *http.Request) {
+	if !b.live.get() {
+		http.Error(w, "the worker is not running", http.StatusServiceUnavailable)
+		return
+	}
+	if err := b.db.Update(r.Context(), func(*store.Tx) error { return nil }); err != nil {
+		http.Error(w, "the database cannot be written", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n")
+}
+
+type liveness struct {
+	mu sync.Mutex
+	on bool
+}
+
+func (l *liveness) set(on bool) { l.mu.Lock(); l.on = on; l.mu.Unlock() }
+
+func (l *liveness) get() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.on }
+
+// page is the address of a page of ours.
+func (b *Bot) page(kind, id string) string {
+	return strings.TrimSuffix(b.cfg.PublicURL, "/") + "/" + kind + "/" + id
+}
+
+// slug is what people type after @ to address the App.
+func (b *Bot) slug() string { return b.name() }
+
+func (b *Bot) askName() string {
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	c := github.NewClient(&http.Client{Transport: b.hub.app})
+	c.BaseURL = b.hub.api
+	app, _, err := c.Apps.Get(ctx, "")
+	if err != nil || app.GetSlug() == "" {
+		b.log.Warn("the App's name is not known: /shipmate works, @name does not", "err", err)
+		return "shipmate"
+	}
+	return app.GetSlug()
+}

@@ -1,0 +1,864 @@
+package bot
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/shipmate-dev/shipmate/internal/sim"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Secrets of the test's server file. None of them may ever be seen.
+const (
+	hookSecret  = "hook-secret-1"
+	oldSecret   = "hook-secret-0"
+	robotKey    = "robot-key-693a91f6"
+	slackToken  = "xoxb-slack-token"
+	npmToken    = "npm-token-d41d8cd9"
+	pullSecret  = "pull-password-77"
+	dockerToken = "push-password-42"
+)
+
+// patience is how long a test waits for something that should happen.
+const patience = 20 * time.Second
+
+// lab is one bot with its far ends, all in this process.
+type lab struct {
+	dir    string
+	server string // the server's file
+	gh     *sim.GitHub
+	repo   *sim.Repo // acme/web
+	wecom  *sim.WeCom
+	slack  *sim.Slack
+
+	builder  *fakeBuilder
+	registry *fakeRegistry
+	test     *fakeCluster
+	prod     *fakeCluster
+	clock    *clock
+	log      *buffer
+
+	bot     *Bot
+	url     string
+	kill    context.CancelFunc
+	stopped chan error
+	close   []func()
+}
+
+// newLab starts a bot, and GitHub with acme/web: alice and dave write, bob and erin maintain, root is admin, carol reads.
+// edit, which may be nil, changes the server's file before it is read.
+func newLab(t testing.TB, edit func(string) string) *lab {
+	t.Helper()
+	l, err := openLab(t.TempDir(), edit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, err := range l.Close() {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func openLab(dir string, edit func(string) string) (*lab, error) {
+	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}},
+		builder: &fakeBuilder{}, test: newFakeCluster("test"), prod: newFakeCluster("prod")}
+	l.builder.registry = l.registry
+	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now})
+	if err != nil {
+		return nil, err
+	}
+	if err := gh.Start("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	l.gh = gh
+	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
+	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
+	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
+	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
+	l.close = append(l.close, wecom.Close, slack.Close)
+
+	if l.repo, err = gh.CreateRepo("acme/web", sim.RepoOptions{}); err != nil {
+		return nil, err
+	}
+	for login, level := range map[string]string{"alice": "write", "dave": "write", "bob": "maintain", "erin": "maintain", "root": "admin", "carol": "read"} {
+		l.repo.SetPermission(login, level, "")
+	}
+	base, err := readFiles("testdata/repo")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.repo.Commit("master", "root", "Begin", base); err != nil { // before there is a webhook
+		return nil, err
+	}
+	if err := gh.Flush(context.Background()); err != nil {
+		return nil, err
+	}
+	l.clock.Advance(2 * time.Second)
+
+	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
+		"robot": robotKey, "slack": slackToken, "npm": npmToken, "pull": pullSecret, "push": dockerToken} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	text := fmt.Sprintf(`public_url: https://ship.example.com
+data_dir: data
+github:
+  api_url: %s
+  app_id: %d
+  private_key: file:app.pem
+  webhook_secrets: [file:oldhook, file:hook]
+  allow: ["acme/*"]
+registries:
+  registry.example.com:
+    username: file:push
+    password: file:push
+    pull: {username: file:pull, password: file:pull}
+    allow: [{repositories: ["acme/web"], paths: ["team/web"]}]
+clusters:
+  test:
+    server: https://127.0.0.1:1
+    token: file:push
+    allow: [{repositories: ["acme/web"], namespaces: [staging]}]
+  prod:
+    server: https://127.0.0.1:1
+    token: file:push
+    allow: [{repositories: ["acme/web"], namespaces: [production]}]
+    require: {approvals: 1, self: false}
+chat:
+  wecom:
+    ops: {robot_keys: [file:robot], base_url: %s/, language: en, allow: ["acme/web"]}
+    board: {robot_keys: [file:robot], base_url: %s/, language: en, allow: ["acme/other"]}
+  slack:
+    team: {bot_token: file:slack, base_url: %s/api/, language: en, allow: ["acme/web"]}
+secrets:
+  npm_token: {value: file:npm, repositories: ["acme/web"], refs: ["/.*/"]}
+  signing_key: {value: file:npm, repositories: ["acme/web"], refs: [default]}
+`, gh.APIURL(), gh.AppID(), wecom.URL, wecom.URL, slack.URL)
+	if edit != nil {
+		text = edit(text)
+	}
+	l.server = text
+	return l, l.Start()
+}
+
+// readFiles reads a folder: path in it → content.
+func readFiles(dir string) (map[string]string, error) {
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // SQLite removes its -wal and -shm when the last connection goes
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		files[filepath.ToSlash(rel)] = string(data)
+		return err
+	})
+	return files, err
+}
+
+// Start starts the bot from the server's file.
+func (l *lab) Start() error {
+	file := filepath.Join(l.dir, "shipmate.yaml")
+	if err := os.WriteFile(file, []byte(l.server), 0o600); err != nil {
+		return err
+	}
+	cfg, err := LoadConfig(file)
+	if err != nil {
+		return err
+	}
+	w := world{builder: l.builder, images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
+	ctx, kill := context.WithCancel(context.Background())
+	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
+		kill()
+		return err
+	}
+	l.bot.worker.grace = 100 * time.Millisecond
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		kill()
+		return errors.Join(err, l.bot.Close())
+	}
+	l.kill, l.stopped, l.url = kill, make(chan error, 1), "http://"+listener.Addr().String()
+	go func() { l.stopped <- l.bot.serve(ctx, listener) }()
+	l.gh.SetHook(l.url+"/webhooks/github", hookSecret)
+	return nil
+}
+
+// Stop lets the bot come to its end.
+func (l *lab) Stop() error {
+	if l.bot == nil {
+		return nil
+	}
+	l.kill()
+	err := errors.Join(<-l.stopped, l.bot.Close())
+	l.bot = nil
+	return err
+}
+
+// Crash ends the bot without a chance to write anything.
+func (l *lab) Crash() error {
+	_ = l.bot.db.Close() // what is under way fails
+	return l.Stop()
+}
+
+// Redeliver sends again what GitHub could not deliver.
+func (l *lab) Redeliver() error {
+	if err := l.gh.Flush(context.Background()); err != nil {
+		return err
+	}
+	arrived := map[string]bool{}
+	all := l.gh.Deliveries()
+	for _, d := range all {
+		arrived[d.GUID] = arrived[d.GUID] || d.StatusCode/100 == 2
+	}
+	for _, d := range all {
+		if !arrived[d.GUID] && !d.Redelivery {
+			if err := l.gh.Redeliver(d.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return l.gh.Flush(context.Background())
+}
+
+// Close ends everything, and tells what must never have happened.
+func (l *lab) Close() (wrong []error) {
+	l.builder.Release()
+	l.test.Release()
+	l.prod.Release()
+	if err := l.Stop(); err != nil {
+		wrong = append(wrong, err)
+	}
+	for _, v := range l.gh.Violations() {
+		wrong = append(wrong, fmt.Errorf("GitHub's description forbids: %s", v))
+	}
+	if err := l.leaks(); err != nil {
+		wrong = append(wrong, err)
+	}
+	for i := len(l.close) - 1; i >= 0; i-- {
+		l.close[i]()
+	}
+	return wrong
+}
+
+// leaks looks for a secret wherever somebody could read it.
+func (l *lab) leaks() error {
+	seen := map[string]string{"the log": l.log.String()}
+	for _, r := range l.gh.Requests() {
+		seen["a request to GitHub"] += r.Path + r.Body + "\n"
+	}
+	for _, m := range l.wecom.Messages(robotKey) {
+		seen["WeCom"] += string(m.Raw) + "\n"
+	}
+	for _, m := range l.slack.Messages("C1") {
+		seen["Slack"] += fmt.Sprint(m) + "\n"
+	}
+	files, err := readFiles(filepath.Join(l.dir, "data"))
+	if err != nil {
+		return err
+	}
+	for name, content := range files {
+		if strings.HasSuffix(name, ".key") || strings.HasPrefix(name, "git") || strings.HasPrefix(name, "work") {
+			continue
+		}
+		seen["data/"+name] = content
+	}
+	for _, where := range slices.Sorted(keys(seen)) {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, npmToken, pullSecret, dockerToken} {
+			if i := strings.Index(seen[where], secret); i >= 0 {
+				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
+			}
+		}
+	}
+	return nil
+}
+
+func keys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// until looks again and again until look is content; its last error says what is missing.
+func until(what string, look func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := look()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks, not for something
+	}
+}
+
+// lookup reads one value from the database.
+func (l *lab) lookup(query string, args ...any) (value string, err error) {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(l.dir, "data", "shipmate.db")+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = db.Close() }() // it only reads
+	err = db.QueryRow(query, args...).Scan(&value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return value, err
+}
+
+// Settle waits until GitHub has delivered everything and nothing is left to do before some time to come.
+func (l *lab) Settle() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := l.gh.Flush(ctx); err != nil {
+		return err
+	}
+	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+	return until("the bot comes to rest", func() error {
+		// What failed is tried again soon, unless a far end asked for more time.
+		open, err := l.lookup(`SELECT group_concat(kind || ' ' || key || ' ' || reason, '; ') FROM tasks WHERE buried_at IS NULL
+			AND (lease_until IS NOT NULL OR due_at <= ? OR attempts > 0 AND due_at <= ?) HAVING count(*) > 0`, stamp(l.clock.Now()), stamp(l.clock.Now().Add(5*time.Second)))
+		if err == nil && open != "" {
+			err = errors.New(open)
+		}
+		return err
+	})
+}
+
+// Tick lets time pass.
+func (l *lab) Tick(d time.Duration) error {
+	l.clock.Advance(d)
+	return l.bot.db.Update(context.Background(), func(tx *store.Tx) error {
+		for _, env := range []string{"staging", "production"} {
+			if err := tx.Wake(store.TaskEnv, store.EnvKey("acme/web", "web", env)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Push commits files to a branch.
+func (l *lab) Push(login, branch, message string, files map[string]string) (string, error) {
+	l.clock.Advance(2 * time.Second) // GitHub's times are whole seconds
+	return l.repo.Commit(branch, login, message, files)
+}
+
+// Comment posts a comment.
+func (l *lab) Comment(number int, login, body string) (int64, error) {
+	l.clock.Advance(2 * time.Second)
+	return l.repo.Comment(number, login, body)
+}
+
+// Answer waits for the answer to a comment: its reaction, and the reply, if there is one.
+func (l *lab) Answer(number int, comment int64) (reaction, reply string, err error) {
+	var event string
+	err = until("the answer to a comment", func() (err error) {
+		if event, err = l.lookup(`SELECT event FROM replies WHERE comment = ?`, comment); err == nil && event == "" {
+			err = errors.New("it is not decided")
+		}
+		if err != nil {
+			return err
+		}
+		posting, err := l.lookup(`SELECT count(*) FROM tasks WHERE kind = 'reply' AND key = ? AND buried_at IS NULL`, event)
+		if err == nil && posting != "0" {
+			err = errors.New("it is not posted")
+		}
+		return err
+	})
+	if err != nil {
+		return "", "", err
+	}
+	if reaction, err = l.lookup(`SELECT reaction FROM replies WHERE event = ?`, event); err != nil {
+		return "", "", err
+	}
+	for _, r := range l.repo.Reactions(comment) {
+		if r.Content != "eyes" && r.Content != reaction {
+			return "", "", fmt.Errorf("GitHub has the reaction %s, not %s", r.Content, reaction)
+		}
+	}
+	for _, c := range l.repo.Comments(number) {
+		if strings.Contains(c.Body, "<!-- shipmate "+event+" -->") {
+			reply = strings.TrimSpace(strings.Split(c.Body, "<!--")[0])
+		}
+	}
+	return reaction, reply, nil
+}
+
+// Say comments and waits for the answer; done tells whether it was a yes.
+func (l *lab) Say(number int, login, body string) (done bool, reply string, err error) {
+	id, err := l.Comment(number, login, body)
+	if err != nil {
+		return false, "", err
+	}
+	reaction, reply, err := l.Answer(number, id)
+	return reaction == "rocket", reply, err
+}
+
+// Status waits until a commit status is what is wanted, and returns its description.
+func (l *lab) Status(sha, name, state, description string) (string, error) {
+	var got sim.Status
+	pattern, err := regexp.Compile(description)
+	if err != nil {
+		return "", err
+	}
+	err = until(fmt.Sprintf("status %s of %.7s is %s %s", name, sha, state, description), func() error {
+		got = l.status(sha, name)
+		if got.State != state || !pattern.MatchString(got.Description) {
+			return fmt.Errorf("it is %q: %q", got.State, got.Description)
+		}
+		return nil
+	})
+	return got.Description, err
+}
+
+// Page reads the page of a run or a deployment.
+func (l *lab) Page(kind, number string) (string, error) {
+	id, err := l.lookup("SELECT id FROM "+kind+" WHERE number = ?", number)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.Get(l.url + "/" + kind + "/" + id)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return string(body), err
+}
+
+// status is the newest status of a name.
+func (l *lab) status(sha, name string) (newest sim.Status) {
+	for _, s := range l.repo.Statuses(sha) {
+		if s.Context == name {
+			newest = s
+		}
+	}
+	return newest
+}
+
+// Deployments lists all deployments, one a line.
+func (l *lab) Deployments() (string, error) {
+	var b strings.Builder
+	err := l.bot.db.View(context.Background(), func(tx *store.Tx) error {
+		for n := 1; ; n++ {
+			d, err := tx.DeploymentNumber("acme/web", n)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "%d %s release %d %s by %s: %s", d.Number, d.Environment, d.Release, d.Cause, d.Requester, d.State)
+			for _, block := range d.Blocks.V {
+				b.WriteString(" (" + block.Kind + ")")
+			}
+			if d.Reason != "" {
+				b.WriteString(" " + d.Reason)
+			}
+			b.WriteString("\n")
+		}
+	})
+	return b.String(), err
+}
+
+// Release reads one release of acme/web.
+func (l *lab) Release(number int) (rel store.Release, err error) {
+	err = l.bot.db.View(context.Background(), func(tx *store.Tx) (err error) { rel, err = tx.Release("acme/web", "web", number); return err })
+	return rel, err
+}
+
+// Runs checks that a cluster runs exactly the digest of a release.
+func (l *lab) Runs(cluster *fakeCluster, release int) error {
+	rel, err := l.Release(release)
+	if err != nil {
+		return err
+	}
+	want := rel.Images.V[0].Repository + "@" + rel.Images.V[0].Digest
+	if got := cluster.Image(); got != want {
+		return fmt.Errorf("%s runs %s, not release %d, %s", cluster.name, got, release, want)
+	}
+	return nil
+}
+
+// must fails a test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// got is must for a value.
+func got[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+// clock is the wall clock, moved forward.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+// buffer is a log that is written to by many.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// fakeRegistry knows what was pushed.
+type fakeRegistry struct {
+	mu     sync.Mutex
+	pushed map[string]bool
+}
+
+func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.pushed[ref] {
+		return "", fmt.Errorf("%s is not in the registry", ref)
+	}
+	_, digest, _ := strings.Cut(ref, "@")
+	return digest, nil
+}
+
+// fakeBuilder does what the Dockerfile says: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
+// log, and everything else makes an image, never the same twice.
+type fakeBuilder struct {
+	registry *fakeRegistry
+
+	mu       sync.Mutex
+	requests []build.Request
+	errs     []error // of the next builds, whatever the Dockerfile says
+	blocked  int
+	release  chan struct{}
+}
+
+func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+	b.mu.Lock()
+	b.requests = append(b.requests, req)
+	n := len(b.requests)
+	var fail error
+	if len(b.errs) > 0 {
+		fail, b.errs = b.errs[0], b.errs[1:]
+	}
+	b.mu.Unlock()
+	if fail != nil {
+		return build.Result{}, fail
+	}
+	text, err := os.ReadFile(filepath.Join(req.Dir, req.Context, req.Dockerfile))
+	if err != nil {
+		return build.Result{}, &build.Failure{File: req.Dockerfile, Err: errors.New("there is none")}
+	}
+	var tail []string
+	for i, line := range strings.Split(string(text), "\n") {
+		say := func(s string) {
+			tail = append(tail, s)
+			out(build.Line{At: time.Now(), Step: line, Stream: 1, Text: s})
+		}
+		switch command, _ := strings.CutPrefix(line, "RUN "); {
+		case command == "false":
+			return build.Result{}, &build.Failure{Step: line, Command: line, File: req.Dockerfile, Line: i + 1, Tail: tail, Err: errors.New("exit code: 1")}
+		case command == "block":
+			if err := b.wait(ctx); err != nil {
+				return build.Result{}, err
+			}
+		case strings.HasPrefix(command, "echo "):
+			say(strings.ReplaceAll(strings.TrimPrefix(command, "echo "), "$npm_token", string(req.Secrets["npm_token"])))
+		}
+	}
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", req.Image, n)))
+	b.registry.mu.Lock()
+	b.registry.pushed[req.Image+"@"+digest] = true
+	b.registry.mu.Unlock()
+	return build.Result{Digest: digest}, nil
+}
+
+func (b *fakeBuilder) wait(ctx context.Context) error {
+	b.mu.Lock()
+	b.blocked++
+	if b.release == nil {
+		b.release = make(chan struct{})
+	}
+	release := b.release
+	b.mu.Unlock()
+	defer func() { b.mu.Lock(); b.blocked--; b.mu.Unlock() }()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-release:
+		return nil
+	}
+}
+
+// Release lets those that wait go on.
+func (b *fakeBuilder) Release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.release != nil {
+		close(b.release)
+		b.release = nil
+	}
+}
+
+// Blocked is how many builds wait.
+func (b *fakeBuilder) Blocked() int { b.mu.Lock(); defer b.mu.Unlock(); return b.blocked }
+
+// Requests are the builds so far.
+func (b *fakeBuilder) Requests() []build.Request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.requests)
+}
+
+// Fail makes the next builds fail.
+func (b *fakeBuilder) Fail(errs ...error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.errs = append(b.errs, errs...)
+}
+
+// fakeCluster keeps what was applied. The arguments of the first container say what becomes of it: "crash" never gets
+// stable, "refuse" is not taken, "hang" is waited for until Release; "gossip" tells its progress a text.
+type fakeCluster struct {
+	name string
+
+	mu      sync.Mutex
+	objects map[string]*unstructured.Unstructured
+	calls   []string           // as in "apply release 1"
+	errs    map[string][]error // of the next calls, by verb
+	waiting int
+	release chan struct{}
+	pulls   []string // host, user and password of pull secrets
+}
+
+func newFakeCluster(name string) *fakeCluster {
+	return &fakeCluster{name: name, objects: map[string]*unstructured.Unstructured{}, errs: map[string][]error{}}
+}
+
+// call notes a call, and returns the error that was asked for.
+func (c *fakeCluster) call(verb string, objs []*unstructured.Unstructured) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	release := ""
+	if len(objs) > 0 {
+		release = objs[0].GetAnnotations()[kube.AnnotationRelease]
+	}
+	c.calls = append(c.calls, verb+" release "+release)
+	if len(c.errs[verb]) == 0 {
+		return nil
+	}
+	err := c.errs[verb][0]
+	c.errs[verb] = c.errs[verb][1:]
+	return err
+}
+
+func argument(objs []*unstructured.Unstructured, word string) bool {
+	for _, o := range objs {
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		for _, c := range containers {
+			args, _, _ := unstructured.NestedStringSlice(c.(map[string]any), "args")
+			if slices.Contains(args, word) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *fakeCluster) Diff(_ context.Context, objs []*unstructured.Unstructured) ([]kube.Change, error) {
+	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update"}}, c.call("diff", nil)
+}
+
+func (c *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
+	if err := errors.Join(c.call("apply", objs), ctx.Err()); err != nil {
+		return err
+	}
+	if argument(objs, "refuse") {
+		return &kube.Error{Object: kube.RefOf(objs[0]).String(), Message: "admission webhook denied it"}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range objs {
+		c.objects[o.GetNamespace()+"/"+kube.RefOf(o).String()] = o.DeepCopy()
+	}
+	return nil
+}
+
+func (c *fakeCluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error {
+	if err := errors.Join(c.call("wait", objs), ctx.Err()); err != nil {
+		return err
+	}
+	object := kube.RefOf(objs[0]).String()
+	report(kube.Progress{Object: object, Text: "0 of 1 pods ready"})
+	switch {
+	case argument(objs, "crash"):
+		return &kube.Failure{Object: object, Pod: "web-5d9-x2", Container: "web", Reason: "CrashLoopBackOff", Message: "back-off restarting failed container",
+			Logs: []string{"listen: address in use", "token is " + npmToken}, Event: "Back-off restarting", Fatal: true}
+	case argument(objs, "hang"):
+		c.mu.Lock()
+		c.waiting++
+		if c.release == nil {
+			c.release = make(chan struct{})
+		}
+		release := c.release
+		c.mu.Unlock()
+		defer func() { c.mu.Lock(); c.waiting--; c.mu.Unlock() }()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-release:
+		}
+	}
+	report(kube.Progress{Object: object, Text: "1 of 1 pods ready", Stable: true})
+	return nil
+}
+
+func (c *fakeCluster) Verify(ctx context.Context, objs []*unstructured.Unstructured, _ []kube.Image) ([]string, error) {
+	return nil, errors.Join(c.call("verify", objs), ctx.Err())
+}
+
+func (c *fakeCluster) Prune(ctx context.Context, old, now kube.Inventory, _ kube.Owner) (gone []string, err error) {
+	if err := errors.Join(c.call("prune", nil), ctx.Err()); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ref := range old {
+		if !slices.Contains(now, ref) {
+			delete(c.objects, ref.Namespace+"/"+ref.String())
+			gone = append(gone, ref.String())
+		}
+	}
+	return gone, nil
+}
+
+func (c *fakeCluster) EnsurePullSecret(_ context.Context, _, _, host, username, password string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pulls = append(c.pulls, host+" "+username+" "+password)
+	return nil
+}
+
+func (c *fakeCluster) Status(_ context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
+	var all []kube.WorkloadStatus
+	for _, o := range objs {
+		all = append(all, kube.WorkloadStatus{Object: kube.RefOf(o).String(), Found: true, Desired: 1, Ready: 1, Stable: true})
+	}
+	return all, c.call("status", nil)
+}
+
+// Image is what the Deployment web runs.
+func (c *fakeCluster) Image() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.objects {
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		for _, c := range containers {
+			return c.(map[string]any)["image"].(string)
+		}
+	}
+	return "nothing"
+}
+
+// Calls are the calls so far.
+func (c *fakeCluster) Calls() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.calls)
+}
+
+// Waiting is how many rollouts hang.
+func (c *fakeCluster) Waiting() int { c.mu.Lock(); defer c.mu.Unlock(); return c.waiting }
+
+// Release lets those that hang go on.
+func (c *fakeCluster) Release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.release != nil {
+		close(c.release)
+		c.release = nil
+	}
+}
+
+// Fail makes the next calls of a verb fail.
+func (c *fakeCluster) Fail(verb string, errs ...error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.errs[verb] = append(c.errs[verb], errs...)
+}

@@ -1,0 +1,709 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v60/github"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// A command is one row of the table: what people can say.
+type command struct {
+	name  string
+	usage string
+	need  permission // of whoever says it; an environment may ask for more
+	help  text.Key
+	run   func(c *call, ctx context.Context, args []string) (outcome, error)
+}
+
+// An outcome is what a command does, in one transaction with everything else that its event does, and its answer.
+type outcome func(*store.Tx) (answer string, err error)
+
+// A Refusal is the answer to a command that is not obeyed, in words for the person.
+type Refusal struct{ Text string }
+
+func (r *Refusal) Error() string { return r.Text }
+
+// table is every command, in the order of the help. It is a function because the help reads it.
+func table() []command {
+	return []command{
+		{"help", "/help [command]", none, text.HelpHelp, (*call).help},
+		{"status", "/status [env]", read, text.HelpStatus, (*call).status},
+		{"deploy", "/deploy env [release|sha]", write, text.HelpDeploy, (*call).deploy},
+		{"promote", "/promote env [release]", write, text.HelpPromote, (*call).promote},
+		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, (*call).rollback},
+		{"approve", "/approve [deployment]", read, text.HelpApprove, (*call).approve},
+		{"reject", "/reject [deployment] reason…", read, text.HelpReject, (*call).reject},
+		{"unlock", "/unlock env", maintain, text.HelpUnlock, (*call).unlock},
+	}
+}
+
+func find(name string) *command {
+	for _, c := range table() {
+		if c.name == name {
+			return &c
+		}
+	}
+	return nil
+}
+
+// A call is who says commands, and where.
+type call struct {
+	bot    *Bot
+	client *github.Client
+	repo   store.Repo
+	login  string
+	via    string
+	event  string
+	pull   int       // the pull request that it was said on, 0 for none
+	said   time.Time // when, by the surface's clock
+	d      *decision
+
+	cmd *command
+}
+
+func (c *call) lang() text.Lang { return c.bot.lang }
+
+// no is an outcome that refuses.
+func (c *call) no(key text.Key, args ...any) outcome {
+	return func(*store.Tx) (string, error) { return "", c.refuse(key, args...) }
+}
+
+func (c *call) refuse(key text.Key, args ...any) error {
+	r := &Refusal{c.lang().Say(key, args...)}
+	c.d.note("refused: %s", r.Text)
+	return r
+}
+
+// form is how the command is written.
+func (c *call) form() string { return code(c.cmd.usage) }
+
+func (c *call) usage() outcome { return c.no(text.Usage, c.form()) }
+
+// near adds a guess to a refusal.
+func (c *call) near(no outcome, name string, known []string) outcome {
+	guess := nearest(name, known)
+	if guess == "" {
+		return no
+	}
+	return func(tx *store.Tx) (string, error) {
+		_, err := no(tx)
+		var r *Refusal
+		if errors.As(err, &r) {
+			r.Text += " " + c.lang().Say(text.NearestName, guess)
+		}
+		return "", err
+	}
+}
+
+// run obeys one line. An error means that it could not be decided and is to be tried again.
+func (c *call) run(ctx context.Context, l line) (outcome, error) {
+	c.cmd = find(l.Name)
+	c.d.note("command %q by %s", l.Name, c.login)
+	if c.cmd == nil { // only one that was addressed to us comes here
+		known := make([]string, 0, len(table()))
+		for _, cmd := range table() {
+			known = append(known, cmd.name)
+		}
+		return c.near(c.no(text.NoSuchCommand), l.Name, known), nil
+	}
+	if l.Err != nil {
+		return c.no(text.Unreadable, l.Err.Error(), c.form()), nil
+	}
+	if answer, err := c.needs(ctx, c.cmd.need); answer != nil || err != nil {
+		return answer, err
+	}
+	fn, err := c.cmd.run(c, ctx, l.Args)
+	var r *Refusal
+	if errors.As(err, &r) {
+		return func(*store.Tx) (string, error) { return "", r }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(tx *store.Tx) (answer string, err error) {
+		err = tx.Nested(func() error { answer, err = fn(tx); return err })
+		return answer, err
+	}, nil
+}
+
+// needs refuses whoever lacks a permission on the repository, naming those who have it.
+func (c *call) needs(ctx context.Context, p permission) (outcome, error) {
+	if p == none {
+		return nil, nil
+	}
+	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
+	if err != nil {
+		return c.unknown(err)
+	}
+	c.d.note("%s has %s on %s, %s is needed", c.login, has, c.repo.Name, p)
+	if has >= p {
+		return nil, nil
+	}
+	return c.no(text.NeedsPermission, p, code(c.repo.Name), has, names(holders(ctx, c.client, c.repo.Name, p))), nil
+}
+
+// unknown refuses what cannot be determined, and says so; a far end that is merely down is asked again.
+func (c *call) unknown(err error) (outcome, error) {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return c.no(text.CannotCheck, r.Text), nil
+	}
+	if !declined(err) {
+		return nil, err
+	}
+	var answer *github.ErrorResponse
+	why := err.Error()
+	if errors.As(err, &answer) { // without the address, which tells a reader nothing
+		why = fmt.Sprintf("GitHub answers %d %s", answer.Response.StatusCode, answer.Message)
+	}
+	return c.no(text.CannotCheck, code(strings.TrimSpace(why))), nil
+}
+
+// listed refuses whoever is not in a list of logins and teams; an empty list means a permission.
+func (c *call) listed(ctx context.Context, list []string, otherwise permission) (outcome, error) {
+	if len(list) == 0 {
+		return c.needs(ctx, otherwise)
+	}
+	yes, err := c.bot.access.oneOf(ctx, c.client, c.login, list)
+	if err != nil {
+		return c.unknown(err)
+	}
+	c.d.note("%s is in %s: %v", c.login, strings.Join(list, ", "), yes)
+	if yes {
+		return nil, nil
+	}
+	return c.no(text.NotListed, names(list)), nil
+}
+
+// names lists names in code spans: in them nobody is notified.
+func names(list []string) string {
+	if len(list) == 0 {
+		return "—"
+	}
+	quoted := make([]string, len(list))
+	for i, n := range list {
+		quoted[i] = code(n)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// code makes a code span of anything: GitHub renders no markup, mention or link in it.
+func code(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	fence := "`"
+	for strings.Contains(s, fence) {
+		fence += "`"
+	}
+	if len(fence) > 1 || s == "" {
+		return fence + " " + s + " " + fence
+	}
+	return fence + s + fence
+}
+
+// target takes the app (where there are several) and the environment off the arguments.
+func (c *call) target(ctx context.Context, args []string) (a app, env *pipeline.Environment, rest []string, no outcome, err error) {
+	a, args, no, err = c.app(ctx, args)
+	if no != nil || err != nil {
+		return a, nil, nil, no, err
+	}
+	if len(args) == 0 {
+		return a, nil, nil, c.usage(), nil
+	}
+	env, ok := a.config.Environment(strings.ToLower(args[0]))
+	if !ok {
+		known := a.config.EnvironmentNames()
+		return a, nil, nil, c.near(c.no(text.UnknownEnvironment, code(args[0]), names(known), c.form()), args[0], known), nil
+	}
+	return a, env, args[1:], nil, nil
+}
+
+func nearest(name string, known []string) string {
+	if n := pipeline.Nearest(strings.ToLower(name), known); n != "" {
+		return code(n)
+	}
+	return ""
+}
+
+// app takes the app off the arguments: it is implied where there is one.
+func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no outcome, err error) {
+	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, "", c.d)
+	if err != nil {
+		return a, nil, nil, err
+	}
+	if len(apps) == 0 {
+		return a, nil, c.no(text.NoFile, code(c.repo.DefaultBranch)), nil
+	}
+	i := -1
+	if len(args) > 0 {
+		i = slices.IndexFunc(apps, func(a app) bool { return a.name == args[0] })
+	}
+	switch {
+	case i >= 0 && (len(apps) > 1 || len(args) > 1):
+		a, args = apps[i], args[1:]
+	case len(apps) == 1:
+		a = apps[0]
+	default:
+		var known []string
+		for _, a := range apps {
+			known = append(known, a.name)
+		}
+		return a, nil, c.no(text.WhichApp, names(known), c.form()), nil
+	}
+	if a.err != nil {
+		return a, nil, c.no(text.FileMistakes, code(a.file), code(a.err.Error())), nil
+	}
+	return a, args, nil, nil
+}
+
+func (c *call) help(ctx context.Context, args []string) (outcome, error) {
+	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
+	if err != nil {
+		return c.unknown(err)
+	}
+	var lines []string
+	for _, cmd := range table() {
+		if cmd.need > has || len(args) > 0 && strings.TrimPrefix(args[0], "/") != cmd.name {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("- %s %s", code(cmd.usage), c.lang().Say(cmd.help)))
+	}
+	if len(lines) == 0 {
+		return c.no(text.NoSuchCommand), nil
+	}
+	return func(*store.Tx) (string, error) {
+		return c.lang().Say(text.HelpIntro, code(c.repo.Name)) + "\n\n" + strings.Join(lines, "\n"), nil
+	}, nil
+}
+
+// deploy takes the newest release of a commit to an environment; one that does not exist yet is built first.
+func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
+	a, env, args, no, err := c.target(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if len(args) > 1 || len(args) == 1 && (args[0] == "adopt" || args[0] == "now!") {
+		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
+	}
+	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
+		return no, err
+	}
+	q, err := request(a.config, env, store.CauseDeploy, c.login, c.event)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 1 && len(args[0]) < 7 {
+		n, err := strconv.Atoi(args[0])
+		if err != nil {
+			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
+		}
+		return func(tx *store.Tx) (string, error) {
+			rel, err := c.release(tx, a.name, n)
+			if err != nil {
+				return "", err
+			}
+			return c.start(tx, env, rel, q)
+		}, nil
+	}
+	sha, ref, no, err := c.commit(ctx, env, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
+		return c.no(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(ref, "refs/heads/"))), nil
+	}
+	// What a build of this commit would be, in case there is none.
+	owner, name := split(c.repo.Name)
+	gc, _, err := c.client.Repositories.GetCommit(ctx, owner, name, sha, nil)
+	if err != nil {
+		return nil, err
+	}
+	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, sha, c.d)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(apps, func(x app) bool { return x.name == a.name })
+	if i < 0 || apps[i].config == nil {
+		return c.no(text.FileMistakes, code(a.file), code(fmt.Sprint(apps[max(i, 0)].err))), nil
+	}
+	author := gc.GetAuthor().GetLogin()
+	if author == "" {
+		author = gc.GetCommit().GetAuthor().GetName()
+	}
+	run := store.Run{Repo: c.repo.Name, App: a.name, Ref: ref, SHA: sha, Subject: firstLine(gc.GetCommit().GetMessage()), Author: author,
+		Sender: c.login, Cause: store.CauseCommand, Pull: c.pull, Event: c.event}
+	return func(tx *store.Tx) (string, error) {
+		rel, err := tx.ReleaseOf(c.repo.Name, a.name, sha)
+		if err == nil && rel.Ref == ref {
+			return c.start(tx, env, rel, q)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return "", err
+		}
+		building, err := tx.RunOf(c.repo.Name, a.name, sha)
+		if err == nil && building.Ref == ref && !store.Final(building.State) {
+			c.d.note("run %d of this commit is under way: deploy when it succeeds", building.Number)
+			return c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), tx.RequestDeploy(building, q)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return "", err
+		}
+		c.d.note("there is no release of %.7s: build it", sha)
+		return c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), newRun(tx, run, apps[i].config, []store.Request{q})
+	}, nil
+}
+
+// commit finds the commit that a /deploy means, and the branch that it is on.
+func (c *call) commit(ctx context.Context, env *pipeline.Environment, args []string) (sha, ref string, no outcome, err error) {
+	owner, name := split(c.repo.Name)
+	branch := c.repo.DefaultBranch
+	var head string
+	if c.pull != 0 {
+		pr, _, err := c.client.PullRequests.Get(ctx, owner, name, c.pull)
+		if err != nil {
+			return "", "", nil, err
+		}
+		if !strings.EqualFold(pr.GetHead().GetRepo().GetFullName(), c.repo.Name) {
+			return "", "", c.no(text.Fork), nil
+		}
+		branch, head = pr.GetHead().GetRef(), pr.GetHead().GetSHA()
+	} else {
+		b, _, err := c.client.Repositories.GetBranch(ctx, owner, name, branch, 1)
+		if err != nil {
+			return "", "", nil, err
+		}
+		head = b.GetCommit().GetSHA()
+	}
+	ref = "refs/heads/" + branch
+	if len(args) == 1 {
+		// A commit counts when the branch holds it: a fork's commits can be named in this repository too.
+		cmp, _, err := c.client.Repositories.CompareCommits(ctx, owner, name, args[0], head, &github.ListOptions{PerPage: 1})
+		if err != nil {
+			if declined(err) {
+				return "", "", c.no(text.NoSuchCommit, code(args[0]), code(branch)), nil
+			}
+			return "", "", nil, err
+		}
+		if s := cmp.GetStatus(); s != "ahead" && s != "identical" {
+			return "", "", c.no(text.NoSuchCommit, code(args[0]), code(branch)), nil
+		}
+		return cmp.GetBaseCommit().GetSHA(), ref, nil, nil
+	}
+	// The head that whoever commented could have seen: GitHub's own times of the pushes decide.
+	pushes, _, err := activity(ctx, c.client, c.repo.Name, ref, "")
+	if err != nil {
+		if declined(err) {
+			return "", "", c.no(text.HeadUnknown, code("/deploy "+env.Name+" "+head)), nil
+		}
+		return "", "", nil, err
+	}
+	for _, p := range pushes {
+		if !p.Timestamp.Before(c.said.Truncate(time.Second)) {
+			c.d.note("%s was pushed at %s, the comment is of %s", p.After, p.Timestamp, c.said)
+			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), code("/deploy "+env.Name+" "+head)), nil
+		}
+	}
+	if len(pushes) > 0 && pushes[0].After != head {
+		return "", "", c.no(text.HeadUnknown, code("/deploy "+env.Name+" "+head)), nil
+	}
+	c.d.note("the head %.7s of %s was there when the comment was written", head, branch)
+	return head, ref, nil, nil
+}
+
+func (c *call) release(tx *store.Tx, app string, n int) (store.Release, error) {
+	rel, err := tx.Release(c.repo.Name, app, n)
+	if errors.Is(err, store.ErrNotFound) {
+		return rel, c.refuse(text.NoSuchRelease, n, c.form())
+	}
+	return rel, err
+}
+
+// start makes the deployment of a release that exists.
+func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (string, error) {
+	if !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
+		return "", c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
+	}
+	live, err := tx.Live(rel.Repo, rel.App, env.Name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	if err == nil && live.Release == rel.Number {
+		open, err := tx.OpenDeployments(rel.Repo, rel.App, env.Name)
+		if err != nil {
+			return "", err
+		}
+		if len(open) == 0 {
+			return "", c.refuse(text.AlreadyLive, rel.Number, code(env.Name))
+		}
+	}
+	d, err := pipeline.NewDeployment(tx, rel, q)
+	if err != nil {
+		return "", err
+	}
+	c.d.note("deployment %d: release %d to %s", d.Number, rel.Number, env.Name)
+	err = tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: q.Cause, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
+		Detail: fmt.Sprintf("release %d of %s to %s", rel.Number, rel.App, env.Name)})
+	return c.lang().Say(text.Started, d.Number, rel.Number, code(env.Name), c.bot.page("deployments", d.ID)), err
+}
+
+// promote takes what is live in the environment before to this one: the same release, so the same digests.
+func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
+	a, env, args, no, err := c.target(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if env.After == "" {
+		return c.no(text.NothingBefore, code(env.Name)), nil
+	}
+	if len(args) > 1 {
+		return c.usage(), nil
+	}
+	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
+		return no, err
+	}
+	q, err := request(a.config, env, store.CausePromote, c.login, c.event)
+	if err != nil {
+		return nil, err
+	}
+	return func(tx *store.Tx) (string, error) {
+		var rel store.Release
+		if len(args) == 1 {
+			n, err := strconv.Atoi(args[0])
+			if err != nil {
+				return "", c.refuse(text.NoSuchRelease, code(args[0]), c.form())
+			}
+			if rel, err = c.release(tx, a.name, n); err != nil {
+				return "", err
+			}
+		} else {
+			live, err := tx.Live(c.repo.Name, a.name, env.After)
+			if errors.Is(err, store.ErrNotFound) {
+				return "", c.refuse(text.NothingLive, code(env.After))
+			}
+			if err != nil {
+				return "", err
+			}
+			if rel, err = tx.Release(c.repo.Name, a.name, live.Release); err != nil {
+				return "", err
+			}
+		}
+		return c.start(tx, env, rel, q)
+	}, nil
+}
+
+// rollback goes back to what an environment had before, with the stored objects of that deployment.
+func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
+	a, env, args, no, err := c.target(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
+		return no, err
+	}
+	to := 0
+	if len(args) > 0 && args[0] == "to" {
+		if len(args) < 2 {
+			return c.usage(), nil
+		}
+		if to, err = strconv.Atoi(args[1]); err != nil {
+			return c.no(text.NoSuchRelease, code(args[1]), c.form()), nil
+		}
+		args = args[2:]
+	}
+	reason := strings.Join(args, " ")
+	return func(tx *store.Tx) (string, error) {
+		current, err := tx.Current(c.repo.Name, a.name, env.Name)
+		if errors.Is(err, store.ErrNotFound) {
+			return "", c.refuse(text.NothingLive, code(env.Name))
+		}
+		if err != nil {
+			return "", err
+		}
+		var target store.Deployment
+		switch {
+		case to > 0:
+			target, err = tx.LiveRelease(c.repo.Name, a.name, env.Name, to)
+			if err == nil && current.State == store.Succeeded && current.Release == to {
+				return "", c.refuse(text.AlreadyLive, to, code(env.Name))
+			}
+		case current.State != store.Succeeded: // failed, or still on its way: what was live before it
+			target, err = tx.Live(c.repo.Name, a.name, env.Name)
+		default:
+			target, err = tx.Before(current)
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return "", c.refuse(text.NothingToRollBackTo, code(env.Name))
+		}
+		if err != nil {
+			return "", err
+		}
+		if store.Active(current.State) {
+			if err := tx.AskCancel(current, c.login); err != nil {
+				return "", err
+			}
+		}
+		d, err := pipeline.NewRollback(tx, current, target, store.CauseRollback, c.login, c.event)
+		if err != nil {
+			return "", err
+		}
+		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
+		err = errors.Join(
+			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
+			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
+				Detail: fmt.Sprintf("%s back from release %d to %d: %s", env.Name, current.Release, d.Release, reason)}))
+		return c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID)), err
+	}, nil
+}
+
+// waiting finds the deployment that a vote is about.
+func (c *call) waiting(ctx context.Context, args []string) (d store.Deployment, rest []string, no outcome, err error) {
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		all, err := tx.Waiting(c.repo.Name)
+		if err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			if n, err := strconv.Atoi(strings.TrimPrefix(args[0], "#")); err == nil {
+				rest = args[1:]
+				if d, err = tx.DeploymentNumber(c.repo.Name, n); errors.Is(err, store.ErrNotFound) {
+					no = c.no(text.NoSuchDeployment, n)
+					return nil
+				}
+				if err == nil && !slices.ContainsFunc(all, func(w store.Deployment) bool { return w.ID == d.ID }) {
+					no = c.no(text.NotWaiting, n, c.lang().State(d.State))
+				}
+				return err
+			}
+		}
+		rest = args
+		switch len(all) {
+		case 0:
+			no = c.no(text.NothingWaits)
+		case 1:
+			d = all[0]
+		default:
+			var list []string
+			for _, w := range all {
+				list = append(list, fmt.Sprintf("%d: %s %d → %s", w.Number, w.App, w.Release, w.Environment))
+			}
+			no = c.no(text.WhichDeployment, names(list), c.form())
+		}
+		return nil
+	})
+	return d, rest, no, err
+}
+
+func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
+	return c.vote(ctx, args, "approve")
+}
+
+func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
+	return c.vote(ctx, args, "reject")
+}
+
+// vote records one person's vote, bound to exactly what they were shown.
+func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, error) {
+	d, rest, no, err := c.waiting(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	reason := strings.Join(rest, " ")
+	if vote == "reject" && reason == "" {
+		return c.usage(), nil
+	}
+	var rel, live store.Release
+	var bound string
+	var rules pipeline.Approvals
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		if bound, rules, err = c.bot.engine.BoundOf(tx, d); err != nil {
+			return err
+		}
+		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
+			return err
+		}
+		before, err := tx.Live(d.Repo, d.App, d.Environment)
+		if err == nil {
+			live, err = tx.Release(d.Repo, d.App, before.Release)
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if no, err := c.listed(ctx, rules.By, maintain); no != nil || err != nil {
+		return no, err
+	}
+	if vote == "approve" && !rules.Self {
+		if no, err := c.own(ctx, d, rel, live); no != nil || err != nil {
+			return no, err
+		}
+	}
+	return func(tx *store.Tx) (string, error) {
+		d, err := tx.Deployment(d.ID)
+		if err != nil {
+			return "", err
+		}
+		now, rules, err := c.bot.engine.BoundOf(tx, d)
+		if err != nil {
+			return "", err
+		}
+		if d.State != store.Blocked || now != bound {
+			return "", c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
+		}
+		votes, err := tx.Approvals(d.ID)
+		if err != nil {
+			return "", err
+		}
+		if vote == "approve" && slices.ContainsFunc(pipeline.Approvers(votes, bound), func(l string) bool { return strings.EqualFold(l, c.login) }) {
+			return "", c.refuse(text.AlreadyVoted, d.Number)
+		}
+		err = errors.Join(
+			tx.Vote(store.Approval{Deployment: d.ID, Login: c.login, Vote: vote, Reason: reason, Bound: bound, Via: c.via}),
+			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: vote, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
+				Detail: fmt.Sprintf("release %d of %s to %s, bound to %s: %s", d.Release, d.App, d.Environment, bound, reason)}))
+		if err != nil {
+			return "", err
+		}
+		c.d.note("%s: %s of deployment %d", c.login, vote, d.Number)
+		if vote == "reject" {
+			return c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil)
+		}
+		_, err = c.bot.engine.Reconsider(tx, d)
+		return c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err
+	}, nil
+}
+
+func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
+	a, env, args, no, err := c.target(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if len(args) > 0 {
+		return c.usage(), nil
+	}
+	return func(tx *store.Tx) (string, error) {
+		h, err := tx.Hold(c.repo.Name, a.name, env.Name)
+		if errors.Is(err, store.ErrNotFound) {
+			return "", c.refuse(text.NotHeld, code(env.Name))
+		}
+		if err != nil {
+			return "", err
+		}
+		err = errors.Join(
+			tx.EndHold(c.repo.Name, a.name, env.Name),
+			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "unlock", Repo: c.repo.Name, Subject: env.Name, Detail: "hold of " + h.By}))
+		return c.lang().Say(text.Unlocked, code(env.Name), code(h.By)), err
+	}, nil
+}

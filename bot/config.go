@@ -1,0 +1,551 @@
+package bot
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/internal/strictyaml"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/build"
+)
+
+// Config is the server's file, shipmate.yaml, as LoadConfig returns it: checked, with defaults filled in, paths made
+// absolute (relative ones are taken from the file's folder) and secrets read. It is read-only.
+type Config struct {
+	Listen       string                     `yaml:"listen"`     // host:port; default 127.0.0.1:8080
+	PublicURL    string                     `yaml:"public_url"` // without a slash at its end; default http://LISTEN
+	DataDir      string                     `yaml:"data_dir"`   // default ./data
+	DataKey      Secret                     `yaml:"data_key"`   // encrypts stored Secrets; default file:DATA_DIR/data.key; see EnsureDataKey
+	Language     string                     `yaml:"language"`   // en (default) or zh
+	GitHub       GitHubConfig               `yaml:"github"`
+	Builder      BuilderConfig              `yaml:"builder"`
+	Registries   map[string]*RegistryConfig `yaml:"registries"` // by host[:port]
+	Clusters     map[string]*ClusterConfig  `yaml:"clusters"`
+	Chat         ChatConfig                 `yaml:"chat"`
+	People       []Person                   `yaml:"people"`
+	BuildSecrets map[string]*BuildSecret    `yaml:"secrets"`
+
+	doc *strictyaml.Document // where things stand, for refusals
+}
+
+// GitHubConfig is the GitHub App.
+type GitHubConfig struct {
+	APIURL         string   `yaml:"api_url"` // default https://api.github.com/; of GitHub Enterprise Server https://HOST/api/v3/
+	AppID          int64    `yaml:"app_id"`
+	PrivateKey     Secret   `yaml:"private_key"`     // PEM
+	WebhookSecrets []Secret `yaml:"webhook_secrets"` // at least one; several while rotating
+	ClientID       string   `yaml:"client_id"`
+	ClientSecret   Secret   `yaml:"client_secret"`
+	Allow          []string `yaml:"allow"`         // repositories, owner/name or owner/*
+	BareCommands   bool     `yaml:"bare_commands"` // /promote as well as /shipmate promote; default true
+}
+
+// BuilderConfig says where images are built.
+type BuilderConfig struct {
+	Concurrency int               `yaml:"concurrency"` // builds at once on each builder; default 4
+	BuildKit    []BuildKitAddress `yaml:"buildkit"`    // default: the environment variable BUILDKIT_HOST, where it is set
+}
+
+// BuildKitAddress is one BuildKit daemon; it may be written as its address alone.
+type BuildKitAddress struct {
+	Addr string `yaml:"addr"` // unix:///path or tcp://host:port
+}
+
+// UnmarshalText reads the short form.
+func (a *BuildKitAddress) UnmarshalText(text []byte) error {
+	a.Addr = string(text)
+	return nil
+}
+
+// RegistryConfig is one registry, and who may push what there.
+type RegistryConfig struct {
+	Username  Secret          `yaml:"username"`
+	Password  Secret          `yaml:"password"`
+	PlainHTTP bool            `yaml:"plain_http"`
+	Pull      PullConfig      `yaml:"pull"`
+	Allow     []RegistryAllow `yaml:"allow"`
+}
+
+// PullConfig is what clusters pull by.
+type PullConfig struct {
+	Host     string `yaml:"host"` // default: the registry's own
+	Username Secret `yaml:"username"`
+	Password Secret `yaml:"password"`
+}
+
+// RegistryAllow lets repositories push to paths and what is below them.
+type RegistryAllow struct {
+	Repositories []string `yaml:"repositories"`
+	Paths        []string `yaml:"paths"`
+}
+
+// ClusterConfig is one cluster, reached by a kubeconfig or by server and token, and who may deploy where in it.
+type ClusterConfig struct {
+	Kubeconfig string         `yaml:"kubeconfig"` // path
+	Context    string         `yaml:"context"`    // in Kubeconfig; default: its current one
+	Server     string         `yaml:"server"`     // https address of the API server
+	CA         Secret         `yaml:"ca"`         // PEM; default: the system's roots
+	Token      Secret         `yaml:"token"`
+	Allow      []ClusterAllow `yaml:"allow"`
+	Require    *Require       `yaml:"require"` // see Floor; nil: nothing
+}
+
+// ClusterAllow lets repositories deploy to namespaces.
+type ClusterAllow struct {
+	Repositories []string `yaml:"repositories"`
+	Namespaces   []string `yaml:"namespaces"`
+}
+
+// Require is what a cluster insists on, whatever a repository's file says.
+type Require struct {
+	Approvals int  `yaml:"approvals"`
+	Self      bool `yaml:"self"` // whether a repository's file may let people approve their own
+}
+
+// ChatConfig lists chats by provider and name.
+type ChatConfig struct {
+	WeCom map[string]*WeComConfig `yaml:"wecom"`
+	Slack map[string]*SlackConfig `yaml:"slack"`
+}
+
+// WeComConfig is one WeCom group that robots speak to.
+type WeComConfig struct {
+	RobotKeys []Secret `yaml:"robot_keys"`
+	BaseURL   string   `yaml:"base_url"`
+	Language  string   `yaml:"language"` // default: the server's
+	Allow     []string `yaml:"allow"`
+}
+
+// Robot is what chat.NewWeComRobot wants.
+func (w *WeComConfig) Robot() chat.WeComConfig {
+	c := chat.WeComConfig{BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow}
+	for _, key := range w.RobotKeys {
+		c.RobotKeys = append(c.RobotKeys, chat.NewSecret(key.Value()))
+	}
+	return c
+}
+
+// SlackConfig is one Slack workspace.
+type SlackConfig struct {
+	BotToken Secret   `yaml:"bot_token"`
+	BaseURL  string   `yaml:"base_url"`
+	Language string   `yaml:"language"` // default: the server's
+	Allow    []string `yaml:"allow"`
+}
+
+// Workspace is what chat.NewSlack wants.
+func (s *SlackConfig) Workspace() chat.SlackConfig {
+	return chat.SlackConfig{BotToken: chat.NewSecret(s.BotToken.Value()), BaseURL: s.BaseURL, Language: s.Language, Allow: s.Allow}
+}
+
+// Person says who a GitHub login is in the chats, by the chat's name in ChatConfig.
+type Person struct {
+	GitHub string            `yaml:"github"`
+	WeCom  map[string]string `yaml:"wecom"`
+	Slack  map[string]string `yaml:"slack"`
+}
+
+// BuildSecret is a secret that builds of some repositories may use.
+type BuildSecret struct {
+	Value        Secret             `yaml:"value"`
+	Repositories []string           `yaml:"repositories"`
+	Refs         []pipeline.Pattern `yaml:"refs"` // as in an environment's branches; none: no ref
+}
+
+// serverNotYet are the keys of the file format that this version refuses, as pipeline does with those of the repository
+// file. Whoever implements one adds its field and removes its line.
+var serverNotYet = []string{
+	"metrics",
+	"keep",
+	"github.recover_every",
+	"builder.buildkit[].ca",
+	"builder.buildkit[].cert",
+	"builder.buildkit[].key",
+	"builder.buildkit[].cluster",
+	"builder.buildkit[].forks",
+	"registries.*.events",
+	"chat.wecom.*.corp_id",
+	"chat.wecom.*.agent_id",
+	"chat.wecom.*.secret",
+	"chat.wecom.*.token",
+	"chat.wecom.*.aes_key",
+	"chat.slack.*.signing_secret",
+	"chat.slack.*.app_token",
+	"chat.webhook",
+	"api_tokens",
+}
+
+// LoadConfig reads the server's file. The error is strictyaml.Errors, with every mistake in it, missing secrets too,
+// unless the file itself can't be read.
+func LoadConfig(path string) (*Config, error) {
+	data, err := readSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{
+		Listen:   "127.0.0.1:8080",
+		DataDir:  "data",
+		Language: "en",
+		GitHub:   GitHubConfig{APIURL: "https://api.github.com/", BareCommands: true},
+		Builder:  BuilderConfig{Concurrency: 4},
+	}
+	c.doc = strictyaml.Decode(path, data, c, serverNotYet)
+	c.fillIn(dir)
+	c.check()
+	c.resolve(dir)
+	if err := c.doc.Err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config) fillIn(dir string) {
+	c.DataDir = inDir(dir, c.DataDir)
+	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	if c.PublicURL == "" {
+		c.PublicURL = "http://" + c.Listen
+	}
+	if !c.DataKey.IsSet() {
+		c.DataKey = Secret{ref: "file:" + filepath.Join(c.DataDir, "data.key")}
+	}
+	if addr := os.Getenv("BUILDKIT_HOST"); addr != "" && len(c.Builder.BuildKit) == 0 {
+		c.Builder.BuildKit = []BuildKitAddress{{addr}}
+	}
+	for _, cluster := range c.Clusters {
+		if cluster.Kubeconfig != "" {
+			cluster.Kubeconfig = inDir(dir, cluster.Kubeconfig)
+		}
+	}
+	for _, w := range c.Chat.WeCom {
+		w.BaseURL = or(w.BaseURL, "https://qyapi.weixin.qq.com/")
+		w.Language = or(w.Language, c.Language)
+	}
+	for _, s := range c.Chat.Slack {
+		s.BaseURL = or(s.BaseURL, "https://slack.com/api/")
+		s.Language = or(s.Language, c.Language)
+	}
+}
+
+func or(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}
+
+// eachSecret calls f for every secret that the file can name, in an order that is always the same.
+func (c *Config) eachSecret(f func(path string, s *Secret)) {
+	f("data_key", &c.DataKey)
+	f("github.private_key", &c.GitHub.PrivateKey)
+	for i := range c.GitHub.WebhookSecrets {
+		f(fmt.Sprintf("github.webhook_secrets[%d]", i), &c.GitHub.WebhookSecrets[i])
+	}
+	f("github.client_secret", &c.GitHub.ClientSecret)
+	for _, host := range slices.Sorted(maps.Keys(c.Registries)) {
+		registry, at := c.Registries[host], "registries."+host
+		f(at+".username", &registry.Username)
+		f(at+".password", &registry.Password)
+		f(at+".pull.username", &registry.Pull.Username)
+		f(at+".pull.password", &registry.Pull.Password)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
+		f("clusters."+name+".ca", &c.Clusters[name].CA)
+		f("clusters."+name+".token", &c.Clusters[name].Token)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.WeCom)) {
+		keys := c.Chat.WeCom[name].RobotKeys
+		for i := range keys {
+			f(fmt.Sprintf("chat.wecom.%s.robot_keys[%d]", name, i), &keys[i])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {
+		f("chat.slack."+name+".bot_token", &c.Chat.Slack[name].BotToken)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.BuildSecrets)) {
+		f("secrets."+name+".value", &c.BuildSecrets[name].Value)
+	}
+}
+
+// resolve reads all secrets. A data key that is not there yet is none of its business: EnsureDataKey makes it.
+func (c *Config) resolve(dir string) {
+	c.eachSecret(func(path string, s *Secret) {
+		if !s.IsSet() {
+			return
+		}
+		err := s.resolve(dir)
+		if path == "data_key" {
+			if name, isFile := strings.CutPrefix(s.ref, "file:"); isFile {
+				s.ref = "file:" + inDir(dir, name)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return
+			}
+			if err == nil && len(s.Value()) < 32 {
+				err = errors.New("is shorter than 32 characters; write a longer random one")
+			}
+		}
+		if err != nil {
+			c.doc.Errorf(path, "%s", err)
+		}
+	})
+}
+
+// EnsureDataKey makes the file of DataKey, with 256 random bits in hexadecimal, unless there is one. An existing one is
+// never touched, since what it encrypted would be lost.
+func (c *Config) EnsureDataKey() error {
+	name, isFile := strings.CutPrefix(c.DataKey.ref, "file:")
+	if c.DataKey.value != nil || !isFile {
+		return nil
+	}
+	if err := createKey(name); err != nil {
+		return fmt.Errorf("make the data key: %w", err)
+	}
+	return c.DataKey.resolve("")
+}
+
+// createKey writes a new key to a file that appears whole or not at all, and only where there is none.
+func createKey(name string) (err error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".data.key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), name)
+}
+
+var (
+	serverName        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`) // of a cluster, chat or secret
+	repositoryName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+$`)
+	repositoryPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/(\*|[A-Za-z0-9._-]+)$`)
+)
+
+func (c *Config) check() {
+	c.checkServer()
+	c.checkGitHub()
+	c.checkBuilder()
+	for _, host := range slices.Sorted(maps.Keys(c.Registries)) {
+		c.checkRegistry("registries."+host, host, c.Registries[host])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
+		c.checkCluster("clusters."+name, name, c.Clusters[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.WeCom)) {
+		at, w := "chat.wecom."+name, c.Chat.WeCom[name]
+		if len(w.RobotKeys) == 0 {
+			c.doc.Errorf(at+".robot_keys", "is missing; write the key of the group's robot, such as [env:WECOM_KEY]")
+		}
+		c.checkChat(at, name, w.BaseURL, w.Language, w.Allow)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {
+		at, s := "chat.slack."+name, c.Chat.Slack[name]
+		if !s.BotToken.IsSet() {
+			c.doc.Errorf(at+".bot_token", "is missing; write the token of the Slack app, such as env:SLACK_TOKEN")
+		}
+		c.checkChat(at, name, s.BaseURL, s.Language, s.Allow)
+	}
+	for i := range c.People {
+		c.checkPerson(i)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.BuildSecrets)) {
+		at := "secrets." + name
+		c.checkName(at, name)
+		if !c.BuildSecrets[name].Value.IsSet() {
+			c.doc.Errorf(at+".value", "is missing; write env:NAME or file:PATH")
+		}
+		c.checkRepositories(at+".repositories", c.BuildSecrets[name].Repositories)
+	}
+}
+
+func (c *Config) checkServer() {
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
+		c.doc.Errorf("listen", "%q is no address; write host:port, such as 127.0.0.1:8080", c.Listen)
+	}
+	c.checkURL("public_url", c.PublicURL)
+	c.checkLanguage("language", c.Language)
+}
+
+func (c *Config) checkGitHub() {
+	g := &c.GitHub
+	c.checkURL("github.api_url", g.APIURL)
+	if g.AppID <= 0 {
+		c.doc.Errorf("github.app_id", "is missing; write the App ID from the GitHub App's settings page")
+	}
+	if !g.PrivateKey.IsSet() {
+		c.doc.Errorf("github.private_key", "is missing; write where the App's private key is, such as file:./app.pem")
+	}
+	if len(g.WebhookSecrets) == 0 {
+		c.doc.Errorf("github.webhook_secrets", "is missing; write where the App's webhook secret is, such as [env:GITHUB_WEBHOOK_SECRET]")
+	}
+	c.checkRepositories("github.allow", g.Allow)
+}
+
+func (c *Config) checkBuilder() {
+	if n := c.Builder.Concurrency; n < 1 || n > 100 {
+		c.doc.Errorf("builder.concurrency", "must be between 1 and 100; write for example 4")
+	}
+	for i, b := range c.Builder.BuildKit {
+		at := fmt.Sprintf("builder.buildkit[%d]", i)
+		if _, err := build.Open(b.Addr); err != nil && c.doc.Has(at) { // else it is from the environment
+			c.doc.Errorf(at, "%q is not supported; write unix:///path/of/buildkitd.sock or tcp://host:port", b.Addr)
+		}
+	}
+}
+
+func (c *Config) checkRegistry(at, host string, r *RegistryConfig) {
+	if !isRegistryHost(host) {
+		c.doc.Errorf(at, "%q is no registry; write its host, with a port where there is one, such as registry.example.com", host)
+	}
+	c.checkPair(at, r.Username, r.Password)
+	c.checkPair(at+".pull", r.Pull.Username, r.Pull.Password)
+	if c.doc.Has(at + ".pull.host") {
+		if !isRegistryHost(r.Pull.Host) {
+			c.doc.Errorf(at+".pull.host", "%q is no registry's host; write it without a path, such as registry-vpc.example.com", r.Pull.Host)
+		}
+	}
+	for i, allow := range r.Allow {
+		here := fmt.Sprintf("%s.allow[%d]", at, i)
+		c.checkRepositories(here+".repositories", allow.Repositories)
+		for j, p := range allow.Paths {
+			if _, _, err := pipeline.ParseRepository("example.com/" + p); err != nil {
+				c.doc.Errorf(fmt.Sprintf("%s.paths[%d]", here, j), "%q is no path of images; write it without host and without / at its ends, such as team/web", p)
+			}
+		}
+	}
+}
+
+func isRegistryHost(s string) bool {
+	host, _, err := pipeline.ParseRepository(s + "/x")
+	return err == nil && host == s
+}
+
+func (c *Config) checkPair(at string, username, password Secret) {
+	if username.IsSet() && !password.IsSet() {
+		c.doc.Errorf(at+".password", "is missing beside username; write env:NAME or file:PATH")
+	}
+	if password.IsSet() && !username.IsSet() {
+		c.doc.Errorf(at+".username", "is missing beside password; write env:NAME or file:PATH")
+	}
+}
+
+func (c *Config) checkCluster(at, name string, cluster *ClusterConfig) {
+	c.checkName(at, name)
+	switch {
+	case cluster.Kubeconfig == "" && cluster.Server == "":
+		c.doc.Errorf(at, "says not how it is reached; write kubeconfig, or server and token")
+	case cluster.Kubeconfig != "" && cluster.Server != "":
+		c.doc.Errorf(at+".server", "stands beside kubeconfig; write one of them")
+	case cluster.Kubeconfig != "":
+		if _, err := os.Stat(cluster.Kubeconfig); err != nil {
+			c.doc.Errorf(at+".kubeconfig", "%s; write the path of a kubeconfig file", err)
+		}
+		if cluster.Token.IsSet() || cluster.CA.IsSet() {
+			c.doc.Errorf(at, "has ca or token beside kubeconfig, which has its own; remove them")
+		}
+	default:
+		if u, err := url.Parse(cluster.Server); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+			c.doc.Errorf(at+".server", "is no https address; write for example https://10.0.0.1:6443")
+		}
+		if !cluster.Token.IsSet() {
+			c.doc.Errorf(at+".token", "is missing beside server; write where the service account's token is, such as file:./token")
+		}
+		if cluster.Context != "" {
+			c.doc.Errorf(at+".context", "is a matter of kubeconfig; remove it")
+		}
+	}
+	if r := cluster.Require; r != nil && r.Approvals < 0 {
+		c.doc.Errorf(at+".require.approvals", "must not be less than 0; write for example 1")
+	}
+	for i, allow := range cluster.Allow {
+		here := fmt.Sprintf("%s.allow[%d]", at, i)
+		c.checkRepositories(here+".repositories", allow.Repositories)
+		for j, namespace := range allow.Namespaces {
+			if len(validation.IsDNS1123Label(namespace)) > 0 {
+				c.doc.Errorf(fmt.Sprintf("%s.namespaces[%d]", here, j), "%q is no namespace; write each one's name", namespace)
+			}
+		}
+	}
+}
+
+func (c *Config) checkChat(at, name, baseURL, language string, allow []string) {
+	c.checkName(at, name)
+	c.checkURL(at+".base_url", baseURL)
+	c.checkLanguage(at+".language", language)
+	c.checkRepositories(at+".allow", allow)
+}
+
+func (c *Config) checkPerson(i int) {
+	p, at := c.People[i], fmt.Sprintf("people[%d]", i)
+	if p.GitHub == "" {
+		c.doc.Errorf(at+".github", "is missing; write the person's GitHub login")
+	}
+	if j := slices.IndexFunc(c.People[:i], func(other Person) bool { return strings.EqualFold(other.GitHub, p.GitHub) }); j >= 0 && p.GitHub != "" {
+		c.doc.Errorf(at+".github", "%s is people[%d] already; write one entry a person", p.GitHub, j)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.WeCom)) {
+		if c.Chat.WeCom[name] == nil {
+			c.doc.Errorf(at+".wecom."+name, "%s", c.missing("wecom chat", name, "chat.wecom", slices.Sorted(maps.Keys(c.Chat.WeCom))))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Slack)) {
+		if c.Chat.Slack[name] == nil {
+			c.doc.Errorf(at+".slack."+name, "%s", c.missing("slack chat", name, "chat.slack", slices.Sorted(maps.Keys(c.Chat.Slack))))
+		}
+	}
+}
+
+func (c *Config) checkName(at, name string) {
+	if !serverName.MatchString(name) {
+		c.doc.Errorf(at, "%q is not a valid name; write letters, digits, . _ and -", name)
+	}
+}
+
+func (c *Config) checkLanguage(at, language string) {
+	if c.doc.Has(at) && language != "en" && language != "zh" {
+		c.doc.Errorf(at, "%q is not spoken here; write en or zh", language)
+	}
+}
+
+func (c *Config) checkURL(at, text string) {
+	if !c.doc.Has(at) {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		c.doc.Errorf(at, "is no web address; write http:// or https:// and a host, without credentials or query")
+	}
+}
+
+func (c *Config) checkRepositories(at string, patterns []string) {
+	for i, p := range patterns {
+		if !repositoryPattern.MatchString(p) {
+			c.doc.Errorf(fmt.Sprintf("%s[%d]", at, i), "%q names no repositories; write owner/name, or owner/* for all of an owner's", p)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package bot
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/shipmate-dev/shipmate/internal/strictyaml"
+	"github.com/shipmate-dev/shipmate/pipeline"
+)
+
+// NotAllowed is a refusal by the server's file. Its text is for the person who was refused and names the line that the
+// server's operator would add; it holds no secret.
+type NotAllowed struct {
+	What string // as in "acme/web may not use this server"
+	Add  string // what to add where; empty when something else is the remedy
+
+	exists bool // what was refused is in the file, only not for this repository
+}
+
+func (e *NotAllowed) Error() string {
+	if e.Add == "" {
+		return e.What
+	}
+	return e.What + "; to allow it, add " + e.Add
+}
+
+// MayUseServer says whether the repository (owner/name) may use this server at all: github.allow.
+func (c *Config) MayUseServer(repo string) error {
+	if matchesAny(c.GitHub.Allow, repo) {
+		return nil
+	}
+	return c.refuse(repo+" may not use this server", "github.allow", quoted(repo))
+}
+
+// MayUseCluster says whether the repository may deploy to that namespace of the cluster: clusters.NAME.allow.
+func (c *Config) MayUseCluster(cluster, repo, namespace string) error {
+	at := "clusters." + cluster
+	if c.Clusters[cluster] == nil {
+		return c.missing("cluster", cluster, "clusters", slices.Sorted(maps.Keys(c.Clusters)))
+	}
+	for _, allow := range c.Clusters[cluster].Allow {
+		if matchesAny(allow.Repositories, repo) && slices.Contains(allow.Namespaces, namespace) {
+			return nil
+		}
+	}
+	return c.refuse(fmt.Sprintf("%s may not deploy to the namespace %s of cluster %s", repo, namespace, cluster), at+".allow",
+		fmt.Sprintf("{repositories: [%s], namespaces: [%s]}", quoted(repo), namespace))
+}
+
+// MayUseRegistry says whether the repository may push to that image repository (host/path): registries.HOST.allow. A
+// path that is allowed stands for itself and for all below it.
+func (c *Config) MayUseRegistry(imageRepository, repo string) error {
+	host, path, err := pipeline.ParseRepository(imageRepository)
+	if err != nil {
+		return fmt.Errorf("image %w", err)
+	}
+	if c.Registries[host] == nil {
+		return c.missing("registry", host, "registries", slices.Sorted(maps.Keys(c.Registries)))
+	}
+	for _, allow := range c.Registries[host].Allow {
+		if matchesAny(allow.Repositories, repo) && slices.ContainsFunc(allow.Paths, func(p string) bool {
+			return path == p || p != "" && strings.HasPrefix(path, p+"/")
+		}) {
+			return nil
+		}
+	}
+	return c.refuse(fmt.Sprintf("%s may not push to %s", repo, imageRepository), "registries."+host+".allow",
+		fmt.Sprintf("{repositories: [%s], paths: [%s]}", quoted(repo), quoted(path)))
+}
+
+// MayUseChat says whether the repository may send notices to that chat; kind is wecom or slack: chat.KIND.NAME.allow.
+func (c *Config) MayUseChat(kind, name, repo string) error {
+	allow, err := c.chatAllow(kind, name)
+	if err != nil || matchesAny(allow, repo) {
+		return err
+	}
+	return c.refuse(fmt.Sprintf("%s may not send to the %s chat %s", repo, kind, name), "chat."+kind+"."+name+".allow", quoted(repo))
+}
+
+func (c *Config) chatAllow(kind, name string) ([]string, error) {
+	switch {
+	case kind == "wecom" && c.Chat.WeCom[name] != nil:
+		return c.Chat.WeCom[name].Allow, nil
+	case kind == "slack" && c.Chat.Slack[name] != nil:
+		return c.Chat.Slack[name].Allow, nil
+	}
+	known := slices.Sorted(maps.Keys(c.Chat.WeCom))
+	if kind == "slack" {
+		known = slices.Sorted(maps.Keys(c.Chat.Slack))
+	}
+	return nil, c.missing(kind+" chat", name, "chat."+kind, known)
+}
+
+// MayUseSecret says whether builds of ref (in full, as in refs/heads/master) in the repository may use that secret:
+// secrets.NAME.repositories and refs.
+func (c *Config) MayUseSecret(name, repo, ref, defaultBranch string) error {
+	if err := c.mayUseSecretSomewhere(name, repo); err != nil {
+		return err
+	}
+	if pipeline.MatchAny(c.BuildSecrets[name].Refs, ref, defaultBranch) {
+		return nil
+	}
+	branch := strings.TrimPrefix(ref, "refs/heads/")
+	if branch == defaultBranch {
+		branch = "default"
+	}
+	return c.refuse(fmt.Sprintf("builds of %s may not use the secret %s", ref, name), "secrets."+name+".refs", quoted(branch))
+}
+
+func (c *Config) mayUseSecretSomewhere(name, repo string) error {
+	if c.BuildSecrets[name] == nil {
+		return c.missing("secret", name, "secrets", slices.Sorted(maps.Keys(c.BuildSecrets)))
+	}
+	if matchesAny(c.BuildSecrets[name].Repositories, repo) {
+		return nil
+	}
+	return c.refuse(fmt.Sprintf("%s may not use the secret %s", repo, name), "secrets."+name+".repositories", quoted(repo))
+}
+
+// Secret returns the value of a build secret. Ask MayUseSecret first.
+func (c *Config) Secret(name string) (string, error) {
+	if c.BuildSecrets[name] == nil {
+		return "", c.missing("secret", name, "secrets", slices.Sorted(maps.Keys(c.BuildSecrets)))
+	}
+	return c.BuildSecrets[name].Value.Value(), nil
+}
+
+// Secrets lists every secret value of the file, so that none of them is ever shown.
+func (c *Config) Secrets() []string {
+	var values []string
+	c.eachSecret(func(_ string, s *Secret) {
+		if v := s.Value(); v != "" {
+			values = append(values, v)
+		}
+	})
+	return values
+}
+
+// Floor raises what an environment asks for to what the cluster insists on (clusters.NAME.require).
+func (c *Config) Floor(cluster string, a pipeline.Approvals) pipeline.Approvals {
+	if c.Clusters[cluster] == nil || c.Clusters[cluster].Require == nil {
+		return a
+	}
+	require := c.Clusters[cluster].Require
+	a.Count = max(a.Count, require.Approvals)
+	a.Self = a.Self && require.Self
+	return a
+}
+
+// PullHost is the host by which clusters pull what is in the registry at host, often the same.
+func (c *Config) PullHost(host string) string {
+	if r := c.Registries[host]; r != nil && r.Pull.Host != "" {
+		return r.Pull.Host
+	}
+	return host
+}
+
+// PullCredentials are the credentials for pulling from the registry at host, or empty: those that may push are never
+// handed to a cluster.
+func (c *Config) PullCredentials(host string) (username, password string) {
+	r := c.Registries[host]
+	if r == nil {
+		return "", ""
+	}
+	return r.Pull.Username.Value(), r.Pull.Password.Value()
+}
+
+// ChatUser is who a GitHub login is in that chat (kind is wecom or slack), or "".
+func (c *Config) ChatUser(kind, name, login string) string {
+	for _, p := range c.People {
+		if !strings.EqualFold(p.GitHub, login) {
+			continue
+		}
+		if kind == "slack" {
+			return p.Slack[name]
+		}
+		return p.WeCom[name]
+	}
+	return ""
+}
+
+// matchesAny says whether repo, owner/name, is one of patterns: the same, or owner/*. Case does not count, as on GitHub.
+// What is not a repository's name matches nothing.
+func matchesAny(patterns []string, repo string) bool {
+	if !repositoryName.MatchString(repo) {
+		return false
+	}
+	repo = strings.ToLower(repo)
+	owner, name, _ := strings.Cut(repo, "/")
+	if name == "." || name == ".." {
+		return false
+	}
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		p = strings.ToLower(p)
+		return p == repo || p == owner+"/*"
+	})
+}
+
+// refuse says that what is not allowed and which entry would have to be added to the list at path.
+func (c *Config) refuse(what, path, entry string) error {
+	key := path[strings.LastIndex(path, ".")+1:]
+	add := fmt.Sprintf("%s: [%s]", key, entry)
+	if c.doc.Has(path) {
+		add = "- " + entry
+	}
+	return &NotAllowed{What: what, Add: fmt.Sprintf("%s at %s (%s)", add, c.place(path), path), exists: true}
+}
+
+// missing says that the server's file has no entry of that name under section.
+func (c *Config) missing(what, name, section string, known []string) error {
+	e := &NotAllowed{What: fmt.Sprintf("there is no %s %s in the server's file", what, name)}
+	if near := strictyaml.Nearest(name, known); near != "" {
+		e.What += "; did you mean " + near + "?"
+	} else {
+		e.Add = fmt.Sprintf("%s: … at %s (%s)", name, c.place(section), section)
+	}
+	return e
+}
+
+// place is where path stands, without the folder, which is nobody's business but the operator's.
+func (c *Config) place(path string) string {
+	at := c.doc.At(path)
+	at.File = filepath.Base(at.File)
+	return at.String()
+}
+
+// quoted is s as a YAML text.
+func quoted(s string) string { return `"` + s + `"` }

@@ -1,0 +1,77 @@
+package bot
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/shipmate-dev/shipmate/internal/strictyaml"
+	"github.com/shipmate-dev/shipmate/pipeline"
+)
+
+// Check reports every mistake in a server's file (none if serverFile is empty) and in repository files, each with its
+// file and line. With both, what a repository file names must exist in the server's, and must be allowed to repo
+// (owner/name), the repository of those files, where that is known and not empty. What a server's file with mistakes
+// would allow is not guessed at.
+func Check(serverFile, repo string, repoFiles []string) []error {
+	var errs []error
+	var server *Config
+	if serverFile != "" {
+		c, err := LoadConfig(serverFile)
+		errs, server = appendEach(errs, err), c
+	}
+	for _, file := range repoFiles {
+		data, err := readSmall(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		err = pipeline.Check(file, data, func(c *pipeline.Config, doc *strictyaml.Document) {
+			if server != nil {
+				server.checkUse(c, doc, repo)
+			}
+		})
+		errs = appendEach(errs, err)
+	}
+	return errs
+}
+
+func appendEach(errs []error, err error) []error {
+	var mistakes strictyaml.Errors
+	if errors.As(err, &mistakes) {
+		return append(errs, mistakes.Unwrap()...)
+	}
+	if err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// checkUse adds what the server's file refuses of c, a file of repo. Without a repo only what does not exist is told.
+func (c *Config) checkUse(file *pipeline.Config, doc *strictyaml.Document, repo string) {
+	tell := func(at string, err error) {
+		var refused *NotAllowed
+		if errors.As(err, &refused) && (repo != "" || !refused.exists) {
+			doc.Errorf(at, "%s", err)
+		}
+	}
+	tell("", c.MayUseServer(repo))
+	tell("build.image", c.MayUseRegistry(file.Build.Image, repo))
+	for i, name := range file.Build.Secrets {
+		tell(fmt.Sprintf("build.secrets[%d]", i), c.mayUseSecretSomewhere(name, repo)) // which refs is known only at a build
+	}
+	for i, env := range file.Environments {
+		at := fmt.Sprintf("environments[%d].cluster", i)
+		if env.Cluster != "" {
+			tell(at, c.MayUseCluster(env.Cluster, repo, env.Namespace))
+		}
+	}
+	for i, n := range file.Notify {
+		at := fmt.Sprintf("notify[%d]", i)
+		if n.WeCom != "" {
+			tell(at+".wecom", c.MayUseChat("wecom", n.WeCom, repo))
+		}
+		if n.Slack != "" {
+			tell(at+".slack", c.MayUseChat("slack", n.Slack, repo))
+		}
+	}
+}

@@ -1,0 +1,366 @@
+package bot
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v60/github"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// A decision is what an event comes to: what is written in one transaction, and the trace of how it was reached.
+type decision struct {
+	trace []string
+	apply []func(*store.Tx) error
+}
+
+func (d *decision) note(format string, args ...any) {
+	d.trace = append(d.trace, fmt.Sprintf(format, args...))
+}
+
+func (d *decision) do(fn func(*store.Tx) error) { d.apply = append(d.apply, fn) }
+
+// event decides one stored event. Reading the world comes first; what follows is one transaction together with the mark
+// that the event is decided, so that it has its effect exactly once.
+func (b *Bot) event(ctx context.Context, id string, _ int) (time.Time, error) {
+	var e store.Event
+	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { e, err = tx.Event(id); return err }); err != nil {
+		return time.Time{}, err
+	}
+	if !e.DecidedAt.IsZero() {
+		return time.Time{}, nil
+	}
+	d := &decision{}
+	d.note("%s of %s, received %s", e.Kind, repoOr(e.Repo), e.ReceivedAt.Format(time.RFC3339))
+	if err := b.decide(ctx, e, d); err != nil {
+		return time.Time{}, err
+	}
+	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+		for _, fn := range d.apply {
+			if err := fn(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Decide(id, d.trace)
+	})
+}
+
+func repoOr(repo *string) string {
+	if repo == nil {
+		return "no repository"
+	}
+	return *repo
+}
+
+func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
+	switch e.Kind {
+	case "push", "issue_comment":
+	default:
+		d.note("nothing is done on a %s", e.Kind)
+		return nil
+	}
+	payload, err := github.ParseWebHook(e.Kind, e.Body)
+	if err != nil {
+		d.note("the body cannot be read, so nothing is done: %v", err)
+		return nil
+	}
+	switch p := payload.(type) {
+	case *github.PushEvent:
+		r := cmp.Or(p.GetRepo(), &github.PushEventRepository{})
+		return b.withRepo(d, p.GetInstallation(), &github.Repository{FullName: r.FullName, ID: r.ID, DefaultBranch: r.DefaultBranch, Private: r.Private, HTMLURL: r.HTMLURL},
+			func(repo store.Repo) error { return b.push(ctx, e, p, repo, d) })
+	case *github.IssueCommentEvent:
+		return b.withRepo(d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
+	}
+	return nil
+}
+
+// withRepo goes on only for a repository that may use this server.
+func (b *Bot) withRepo(d *decision, inst *github.Installation, r *github.Repository, fn func(store.Repo) error) error {
+	repo := store.Repo{Name: r.GetFullName(), ID: r.GetID(), Installation: inst.GetID(), DefaultBranch: r.GetDefaultBranch(), Private: r.GetPrivate(), HTMLURL: r.GetHTMLURL()}
+	if repo.Name == "" || repo.Installation == 0 || repo.DefaultBranch == "" {
+		d.note("it names no repository, installation or default branch, so nothing is done")
+		return nil
+	}
+	if err := b.cfg.MayUseServer(repo.Name); err != nil {
+		d.note("refused: %v", err)
+		return nil
+	}
+	d.do(func(tx *store.Tx) error { return tx.PutRepo(repo) })
+	return fn(repo)
+}
+
+func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo store.Repo, d *decision) error {
+	trigger := pipeline.Trigger{Kind: pipeline.TriggerPush, Ref: p.GetRef(), SHA: p.GetAfter(), DefaultBranch: repo.DefaultBranch,
+		HeadMessage: p.GetHeadCommit().GetMessage(), Deleted: p.GetDeleted()}
+	d.note("%s is now %.7s, pushed by %s", trigger.Ref, trigger.SHA, p.GetSender().GetLogin())
+	if !strings.HasPrefix(trigger.Ref, "refs/heads/") || trigger.Deleted {
+		d.note("only a branch that exists is built")
+		return nil
+	}
+	c := b.hub.client(repo.Installation)
+	reviewed := repo.DefaultBranch
+	if trigger.Ref == "refs/heads/"+repo.DefaultBranch {
+		reviewed = trigger.SHA // where the branch is; what was overtaken is dropped below
+	}
+	apps, err := b.apps(ctx, c, repo, reviewed, trigger.SHA, d)
+	if err != nil {
+		return err
+	}
+	var runs []func(*store.Tx) error
+	for _, app := range apps {
+		run := store.Run{Repo: repo.Name, App: app.name, Ref: trigger.Ref, SHA: trigger.SHA, Subject: firstLine(trigger.HeadMessage),
+			Author: authorOf(p.GetHeadCommit()), Sender: p.GetSender().GetLogin(), Cause: store.CausePush, Event: e.ID}
+		if app.reviewed == nil { // the file that says what triggers a build cannot be read
+			if trigger.Ref == "refs/heads/"+repo.DefaultBranch {
+				runs = append(runs, func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
+			}
+			continue
+		}
+		plan := app.reviewed.Plan(trigger)
+		d.trace = append(d.trace, plan.Trace...)
+		if !plan.Build {
+			continue
+		}
+		if app.config == nil {
+			runs = append(runs, func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
+			continue
+		}
+		var requests []store.Request
+		for _, name := range plan.Deploys {
+			env, _ := app.config.Environment(name) // Plan names those of the file
+			q, err := request(app.config, env, store.CauseAutomatic, run.Sender, e.ID)
+			if err != nil {
+				return err
+			}
+			requests = append(requests, q)
+		}
+		runs = append(runs, func(tx *store.Tx) error { return newRun(tx, run, app.config, requests) })
+	}
+	if len(runs) == 0 {
+		return nil
+	}
+	// Deliveries come in any order and are decided side by side, but only the newest commit of a branch may stop the run of
+	// an older one. Asked last, so that nothing else takes time between the answer and the transaction.
+	owner, name := split(repo.Name)
+	branch, _, err := c.Repositories.GetBranch(ctx, owner, name, strings.TrimPrefix(trigger.Ref, "refs/heads/"), 1)
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	if head := branch.GetCommit().GetSHA(); head != trigger.SHA {
+		d.note("the branch has moved on to %.7s since, so nothing is built of %.7s", head, trigger.SHA)
+		return nil
+	}
+	d.apply = append(d.apply, runs...)
+	return nil
+}
+
+// newRun queues a run.
+func newRun(tx *store.Tx, run store.Run, cfg *pipeline.Config, requests []store.Request) error {
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		return err
+	}
+	run.Config.V, run.Deploys.V = text, requests
+	return tx.NewRun(&run, pipeline.StepFetch, pipeline.StepBuild, pipeline.StepResolve)
+}
+
+// brokenRun records a run that fails at once, because its file has mistakes: whoever pushed sees them where they look.
+func brokenRun(tx *store.Tx, run store.Run, mistakes error) error {
+	run.Config.V = json.RawMessage("{}")
+	if err := tx.NewRun(&run, pipeline.StepConfig); err != nil {
+		return err
+	}
+	lines := strings.Split(mistakes.Error(), "\n")
+	return tx.EndRun(run.ID, store.RunFailed, lines[0], &store.Failure{Step: pipeline.StepConfig, Reason: lines[0], Logs: lines,
+		Hint: "bot check shows the same before you push"})
+}
+
+// request asks for a deployment to an environment, as the file says now.
+func request(cfg *pipeline.Config, env *pipeline.Environment, cause, login, event string) (store.Request, error) {
+	spec, err := json.Marshal(pipeline.Spec{Environment: *env, Notify: cfg.Notify})
+	return store.Request{Environment: env.Name, Cause: cause, Requester: login, Event: event, Spec: spec}, err
+}
+
+// An app is one declared application of a repository, as one commit would build it.
+type app struct {
+	name     string
+	file     string
+	reviewed *pipeline.Config // the default branch's file; nil when it has mistakes
+	config   *pipeline.Config // what rules a run of the commit; nil when either file has mistakes
+	err      error            // the mistakes
+}
+
+// apps reads the apps of a repository: the default branch's files say which there are and what they may; from the
+// commit's files comes how it is built.
+//
+// reviewed is where the default branch's files are read; sha is the commit, empty where none is built.
+func (b *Bot) apps(ctx context.Context, c *github.Client, repo store.Repo, reviewed, sha string, d *decision) ([]app, error) {
+	var files, shipped []repoFile
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { files, err = repoFiles(gctx, c, repo.Name, reviewed); return err })
+	if sha != "" && sha != reviewed {
+		g.Go(func() (err error) { shipped, err = repoFiles(gctx, c, repo.Name, sha); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if sha == "" || sha == reviewed {
+		shipped = files
+	}
+	if len(files) == 0 {
+		d.note("the default branch %s has no .shipmate.yaml, so nothing is done", repo.DefaultBranch)
+	}
+	var apps []app
+	for _, f := range files {
+		a := app{file: f.Name}
+		a.reviewed, a.err = pipeline.Parse(f.Name, f.Data)
+		if a.err != nil {
+			d.note("%s of %s has mistakes: %v", f.Name, repo.DefaultBranch, a.err)
+			a.reviewed, a.name = nil, nameOf(f.Name, repo.Name)
+			apps = append(apps, a)
+			continue
+		}
+		a.reviewed = a.reviewed.WithDefaults(repo.Name, repo.DefaultBranch)
+		a.name = a.reviewed.App
+		var own *pipeline.Config
+		if i := slices.IndexFunc(shipped, func(s repoFile) bool { return s.Name == f.Name }); i >= 0 {
+			if own, a.err = pipeline.Parse(f.Name, shipped[i].Data); a.err != nil {
+				d.note("%s of %.7s has mistakes: %v", f.Name, sha, a.err)
+			}
+		}
+		if a.err == nil {
+			a.config = pipeline.Effective(a.reviewed, own)
+			d.note("%s: build from %.7s, everything else from %s", f.Name, sha, repo.DefaultBranch)
+		}
+		apps = append(apps, a)
+	}
+	seen := map[string]string{}
+	for i := range apps {
+		a := &apps[i]
+		if other, ok := seen[a.name]; ok {
+			a.err = fmt.Errorf("%s: app: %q is declared by %s too; rename one", a.file, a.name, other)
+			a.reviewed, a.config = nil, nil
+			d.note("%v", a.err)
+			continue
+		}
+		seen[a.name] = a.file
+	}
+	return apps, nil
+}
+
+// nameOf is what an app is called whose file cannot be read.
+func nameOf(file, repo string) string {
+	base := strings.TrimSuffix(strings.TrimSuffix(file[strings.LastIndex(file, "/")+1:], ".yaml"), ".yml")
+	if base == ".shipmate" {
+		_, base = split(repo)
+	}
+	return base
+}
+
+// firstLine is the subject of a commit message.
+func firstLine(message string) string {
+	s, _, _ := strings.Cut(message, "\n")
+	return strings.TrimSpace(s)
+}
+
+// authorOf is the login of a commit's author, or the name that the commit gives where GitHub knows none.
+func authorOf(c *github.HeadCommit) string {
+	if l := c.GetAuthor().GetLogin(); l != "" {
+		return l
+	}
+	return c.GetAuthor().GetName()
+}
+
+// comment obeys the commands of a comment.
+func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueCommentEvent, repo store.Repo, d *decision) error {
+	login := p.GetComment().GetUser().GetLogin()
+	if p.GetAction() != "created" {
+		d.note("a comment that is %s is never a command", p.GetAction())
+		return nil
+	}
+	if p.GetComment().GetUser().GetType() != "User" || p.GetSender().GetLogin() != login {
+		d.note("%s is no person, so nothing is read", login)
+		return nil
+	}
+	lines, more := commands(p.GetComment().GetBody(), b.slug(), b.cfg.GitHub.BareCommands)
+	lines = slices.DeleteFunc(lines, func(l line) bool { return !l.Addressed && find(l.Name) == nil })
+	if len(lines) == 0 {
+		d.note("it holds no command")
+		return nil
+	}
+	c := b.hub.client(repo.Installation)
+	owner, name := split(repo.Name)
+	reply := store.Reply{Event: e.ID, Repo: repo.Name, Issue: p.GetIssue().GetNumber(), Comment: p.GetComment().GetID(), Reaction: "rocket"}
+	call := &call{bot: b, client: c, repo: repo, login: login, via: "github", event: e.ID, said: p.GetComment().GetCreatedAt().Time, d: d}
+	if p.GetIssue().IsPullRequest() {
+		call.pull = p.GetIssue().GetNumber()
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	// Seen: said before the work begins. It does no harm twice, GitHub keeps one reaction of a kind.
+	g.Go(func() error {
+		_, _, err := c.Reactions.CreateIssueCommentReaction(gctx, owner, name, p.GetComment().GetID(), "eyes")
+		if declined(err) {
+			return nil // on a comment that is gone; it is void below
+		}
+		return err
+	})
+	// Read again: an edit or a deletion since makes it void.
+	var now *github.IssueComment // nil when it is gone
+	g.Go(func() (err error) {
+		now, _, err = c.Issues.GetComment(gctx, owner, name, p.GetComment().GetID())
+		return ignoreNotFound(err)
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if now.GetBody() != p.GetComment().GetBody() {
+		d.note("the comment was edited or deleted since, so it is void")
+		reply.Reaction, reply.Body = "confused", b.lang.Say(text.CommentEdited)
+		if now == nil {
+			reply.Body = b.lang.Say(text.CommentDeleted)
+		}
+		d.do(func(tx *store.Tx) error { return tx.PutReply(reply) })
+		return nil
+	}
+	var said []func(*store.Tx) (string, error)
+	for _, l := range lines {
+		fn, err := call.run(ctx, l)
+		if err != nil {
+			return err
+		}
+		said = append(said, fn)
+	}
+	d.do(func(tx *store.Tx) error {
+		var answers []string
+		for _, fn := range said {
+			answer, err := fn(tx)
+			var no *Refusal
+			if errors.As(err, &no) {
+				reply.Reaction, answer = "confused", no.Text
+			} else if err != nil {
+				return err
+			}
+			if answer != "" {
+				answers = append(answers, answer)
+			}
+		}
+		if more {
+			reply.Reaction = "confused"
+			answers = append(answers, b.lang.Say(text.TooManyCommands, maxCommands))
+		}
+		reply.Body = strings.Join(answers, "\n\n")
+		return tx.PutReply(reply)
+	})
+	return nil
+}

@@ -1,0 +1,386 @@
+package bot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v60/github"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// taskSay is the kind of the task that says one subject's state on one surface; its key is subject, newline, surface.
+const taskSay = "say"
+
+// Surfaces on GitHub; those of chats are "wecom/name" and "slack/name/channel".
+const (
+	surfaceStatus     = "github/status"
+	surfaceDeployment = "github/deployment"
+)
+
+// A subject is a run or a deployment with all that is said about it.
+type subject struct {
+	key     string
+	repo    store.Repo
+	run     store.Run
+	steps   []store.Step       // of the run
+	image   string             // the repository of its image
+	several bool               // the repository has several apps: names of statuses tell them apart
+	deploys []store.Deployment // of a run: those of its release that went by themselves
+	d       *store.Deployment  // set when the subject is a deployment
+	rel     store.Release      // of the deployment
+	votes   []store.Approval   // on the deployment
+	spec    pipeline.Spec      // of the deployment
+	back    *store.Deployment  // the deployment that went back from this one, or nil
+	live    bool               // the deployment is what is live
+	newest  bool               // nothing newer speaks for the same commit (and environment)
+	notify  []pipeline.Notify
+}
+
+// load reads a subject.
+func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
+	s.key = key
+	kind, id, _ := strings.Cut(key, "/")
+	err = b.db.View(ctx, func(tx *store.Tx) error {
+		runID := id
+		if kind == "deployment" {
+			d, err := tx.Deployment(id)
+			if err != nil {
+				return err
+			}
+			s.d, runID = &d, d.Run
+			if err := json.Unmarshal(d.Spec.V, &s.spec); err != nil {
+				return err
+			}
+			s.notify = s.spec.Notify
+			if s.rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
+				return err
+			}
+			if s.votes, err = tx.Approvals(d.ID); err != nil {
+				return err
+			}
+			if live, err := tx.Live(d.Repo, d.App, d.Environment); err == nil {
+				s.live = live.ID == d.ID
+			} else if !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			if back, err := tx.RollbackOf(d.ID); err == nil {
+				s.back = &back
+			} else if !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		if s.run, err = tx.Run(runID); err != nil {
+			return err
+		}
+		if s.steps, err = tx.Steps(runID); err != nil {
+			return err
+		}
+		var cfg pipeline.Config
+		if err := json.Unmarshal(s.run.Config.V, &cfg); err != nil {
+			return err
+		}
+		s.image = cfg.Build.Image
+		if s.repo, err = tx.Repo(s.run.Repo); err != nil {
+			return err
+		}
+		apps, err := tx.Apps(s.repo.Name)
+		if err != nil {
+			return err
+		}
+		s.several = len(apps) > 1
+		all, err := tx.DeploymentsOf(s.run.ID)
+		if err != nil {
+			return err
+		}
+		if s.d != nil {
+			s.newest = !slices.ContainsFunc(all, func(o store.Deployment) bool { return o.Environment == s.d.Environment && o.Number > s.d.Number })
+			return nil
+		}
+		s.deploys = slices.DeleteFunc(all, func(d store.Deployment) bool { return d.Cause != store.CauseAutomatic })
+		newest, err := tx.RunOf(s.run.Repo, s.run.App, s.run.SHA)
+		if err != nil {
+			return err
+		}
+		s.newest = newest.ID == s.run.ID
+		s.notify = cfg.Notify
+		return nil
+	})
+	return s, err
+}
+
+// report wakes what has to say something about a subject. It does no more than that, so that a surface that is slow or
+// down holds up no other.
+func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) {
+	s, err := b.load(ctx, key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	surfaces := []string{surfaceStatus}
+	living := key
+	if s.d != nil {
+		surfaces = append(surfaces, surfaceDeployment)
+		if s.d.Cause == store.CauseAutomatic {
+			living = "run/" + s.run.ID // one living message for a release and where it goes by itself
+		}
+	}
+	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+		for _, surface := range surfaces {
+			if err := tx.Wake(taskSay, key+"\n"+surface); err != nil {
+				return err
+			}
+		}
+		for _, n := range s.notify {
+			if n.WeCom != "" {
+				err = tx.Wake(taskSay, key+"\nwecom/"+n.WeCom)
+			} else {
+				err = tx.Wake(taskSay, living+"\nslack/"+n.Slack+"/"+n.Channel)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// say compares what should be said about a subject on one surface with what was said last, and sends the difference.
+func (b *Bot) say(ctx context.Context, key string, _ int) (time.Time, error) {
+	subjectKey, surface, _ := strings.Cut(key, "\n")
+	s, err := b.load(ctx, subjectKey)
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch part := strings.Split(surface, "/"); {
+	case surface == surfaceStatus:
+		err = b.sayStatus(ctx, s)
+	case surface == surfaceDeployment:
+		err = b.sayDeployment(ctx, s)
+	case part[0] == "wecom" && len(part) == 2:
+		err = b.sayMoment(ctx, s, part[1])
+	case part[0] == "slack" && len(part) == 3:
+		err = b.sayLiving(ctx, s, part[1], part[2])
+	default:
+		err = giveUp{fmt.Errorf("no surface is called %q", surface)}
+	}
+	if declined(err) {
+		err = giveUp{err}
+	}
+	return time.Time{}, err
+}
+
+// once sends what is to be said unless the same was said before. send gets what is known of the last time and returns the
+// provider's reference.
+func (b *Bot) once(ctx context.Context, s subject, surface, moment string, what any, send func(last store.Message) (ref string, err error)) error {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(body)
+	said := hex.EncodeToString(sum[:])
+	var last store.Message
+	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { last, err = tx.Message(s.key, surface, moment); return err }); err != nil {
+		return err
+	}
+	if last.Said == said {
+		return nil
+	}
+	ref, err := send(last)
+	if err != nil {
+		return err
+	}
+	last.Said, last.Ref = said, ref
+	return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(last) })
+}
+
+// told is how GitHub's commit statuses and deployments call a state (architecture.md, "The nouns").
+func told(state string) string {
+	switch state {
+	case store.Succeeded:
+		return "success"
+	case store.Failed, store.Rejected:
+		return "failure"
+	case store.Cancelled, store.Superseded, store.Expired:
+		return "error"
+	}
+	return "pending"
+}
+
+// A commitStatus is what a commit status says.
+type commitStatus struct{ State, Context, Description, URL string }
+
+func (b *Bot) statusOf(s subject) commitStatus {
+	prefix := "shipmate/"
+	if s.several {
+		prefix += s.run.App + "/"
+	}
+	if s.d != nil {
+		return commitStatus{told(s.d.State), prefix + "deploy/" + s.d.Environment, text.Fit(deployWords(s, b.lang), text.MaxStatus), b.page("deployments", s.d.ID)}
+	}
+	return commitStatus{told(s.run.State), prefix + "build", text.Fit(buildWords(s, b.lang), text.MaxStatus), b.page("runs", s.run.ID)}
+}
+
+func (b *Bot) sayStatus(ctx context.Context, s subject) error {
+	if !s.newest {
+		return nil // a newer run or deployment speaks for this commit
+	}
+	st := b.statusOf(s)
+	return b.once(ctx, s, surfaceStatus, "", st, func(store.Message) (string, error) {
+		owner, name := split(s.repo.Name)
+		_, _, err := b.hub.client(s.repo.Installation).Repositories.CreateStatus(ctx, owner, name, s.run.SHA, &github.RepoStatus{
+			State: &st.State, Context: &st.Context, Description: &st.Description, TargetURL: &st.URL})
+		return "", err
+	})
+}
+
+func (b *Bot) githubEnvironment(s subject) string {
+	if s.several {
+		return s.d.App + "/" + s.d.Environment
+	}
+	return s.d.Environment
+}
+
+// sayDeployment keeps the GitHub deployment that stands for ours. It is created once, found again by our id in its payload.
+func (b *Bot) sayDeployment(ctx context.Context, s subject) error {
+	owner, name := split(s.repo.Name)
+	c := b.hub.client(s.repo.Installation).Repositories
+	id := s.d.GitHubID
+	if id == 0 {
+		var err error
+		if id, err = b.findOrCreate(ctx, c, s); err != nil {
+			return err
+		}
+		if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.SetGitHubID(s.d.ID, id) }); err != nil {
+			return err
+		}
+	}
+	state := told(s.d.State)
+	if state == "success" && !s.live {
+		state = "inactive" // we mark our own previous ones
+	}
+	st := commitStatus{State: state, Description: text.Fit(deployWords(s, b.lang), text.MaxStatus), URL: b.page("deployments", s.d.ID)}
+	return b.once(ctx, s, surfaceDeployment, "", st, func(store.Message) (string, error) {
+		_, _, err := c.CreateDeploymentStatus(ctx, owner, name, id, &github.DeploymentStatusRequest{
+			State: &st.State, Description: &st.Description, LogURL: &st.URL, AutoInactive: github.Bool(false)})
+		return "", err
+	})
+}
+
+// createMoment marks in the messages that a GitHub deployment may have been created.
+const createMoment = "create"
+
+func (b *Bot) findOrCreate(ctx context.Context, c *github.RepositoriesService, s subject) (int64, error) {
+	owner, name := split(s.repo.Name)
+	env := b.githubEnvironment(s)
+	var tried store.Message
+	err := b.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if tried, err = tx.Message(s.key, surfaceDeployment, createMoment); err != nil || tried.Said != "" {
+			return err
+		}
+		mark := tried
+		mark.Said = "asked"
+		return tx.PutMessage(mark)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if tried.Said != "" { // an earlier attempt may have reached GitHub
+		opt := &github.DeploymentsListOptions{SHA: s.run.SHA, Environment: env, ListOptions: github.ListOptions{PerPage: 100}}
+		for {
+			list, resp, err := c.ListDeployments(ctx, owner, name, opt)
+			if err != nil {
+				return 0, err
+			}
+			for _, d := range list {
+				if payloadID(d.Payload) == s.d.ID {
+					return d.GetID(), nil
+				}
+			}
+			if resp.NextPage == 0 {
+				break
+			}
+			opt.Page = resp.NextPage
+		}
+	}
+	d, _, err := c.CreateDeployment(ctx, owner, name, &github.DeploymentRequest{
+		Ref: &s.run.SHA, Environment: &env, AutoMerge: github.Bool(false), RequiredContexts: &[]string{},
+		Payload:     map[string]string{"shipmate": s.d.ID},
+		Description: github.String(text.Fit(b.lang.Say(text.DeployTitle, s.d.App, s.d.Release, s.d.Environment), text.MaxStatus)),
+	})
+	return d.GetID(), err
+}
+
+// payloadID reads our id back. GitHub returns a payload as an object, or as a string that holds one.
+func payloadID(raw json.RawMessage) string {
+	var p struct {
+		ID string `json:"shipmate"`
+	}
+	var quoted string
+	if json.Unmarshal(raw, &quoted) == nil {
+		raw = []byte(quoted)
+	}
+	_ = json.Unmarshal(raw, &p) // another's payload has no id of ours
+	return p.ID
+}
+
+// reply answers a comment: the reaction, and a comment where there is something to say.
+func (b *Bot) reply(ctx context.Context, event string, _ int) (time.Time, error) {
+	var r store.Reply
+	var repo store.Repo
+	err := b.db.View(ctx, func(tx *store.Tx) (err error) {
+		if r, err = tx.Reply(event); err != nil {
+			return err
+		}
+		repo, err = tx.Repo(r.Repo)
+		return err
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	c := b.hub.client(repo.Installation)
+	owner, name := split(repo.Name)
+	// A comment that is gone cannot be reacted to; its author is still answered.
+	if _, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction); err != nil && !declined(err) {
+		return time.Time{}, err
+	}
+	if r.Body == "" {
+		return time.Time{}, nil
+	}
+	s := subject{key: "command/" + event}
+	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (string, error) {
+		// The mark is invisible and lets a reply be found that was sent just before a crash.
+		mark := "<!-- shipmate " + event + " -->"
+		if last.At.IsZero() {
+			last.Said = "asked"
+			if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(last) }); err != nil {
+				return "", err
+			}
+		} else {
+			old, _, err := c.Issues.ListComments(ctx, owner, name, r.Issue, &github.IssueListCommentsOptions{
+				Since: &last.At.Time, ListOptions: github.ListOptions{PerPage: 100}})
+			if err != nil {
+				return "", err
+			}
+			for _, o := range old {
+				if strings.Contains(o.GetBody(), mark) && o.GetUser().GetType() == "Bot" {
+					return fmt.Sprint(o.GetID()), nil
+				}
+			}
+		}
+		n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
+		return fmt.Sprint(n.GetID()), err
+	})
+	if declined(err) {
+		err = giveUp{err}
+	}
+	return time.Time{}, err
+}

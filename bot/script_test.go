@@ -1,0 +1,323 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScripts plays testdata/script: what people do, and what they see. Each script has a bot of its own with the
+// repository acme/web, as testdata/repo has it, and these people: alice and dave write, bob and erin maintain, root is
+// admin, carol reads, and nobody else may do anything.
+//
+// Its commands (! before one of them means: is refused, or is not so):
+//
+//	push LOGIN BRANCH DIR [MESSAGE]    pushes the files under DIR; $DIR is then the commit
+//	fork LOGIN                         has LOGIN fork the repository; push and pr then take LOGIN:BRANCH
+//	pr LOGIN BRANCH                    opens a pull request of BRANCH; its number is $PR
+//	merge LOGIN                        merges $PR; $MERGED is then the commit
+//	say LOGIN TEXT                     comments on $PR (\n is a line end), waits for the answer and prints it
+//	comment LOGIN TEXT                 comments on $PR and does not wait
+//	edit TEXT, delete                  changes the last comment
+//	answer                             waits for the answer to the last comment and prints it
+//	mute LOGIN TEXT                    comments on $PR and checks that it makes the bot do nothing at all
+//	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
+//	deployments                        waits until nothing is left to do and prints all deployments
+//	runs CLUSTER RELEASE               checks what a cluster runs
+//	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
+//	page runs|deployments NUMBER       prints a page of the bot
+//	builds N                           checks how many builds there were
+//	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
+//	release build, release CLUSTER     lets it go on
+//	grant LOGIN LEVEL, team LOGIN      changes a permission; adds to @acme/release
+//	github METHOD PATH STATUS TIMES    makes GitHub fail
+//	server OLD NEW                     replaces a text in the server's file and restarts the bot
+//	tick DURATION                      lets time pass
+//	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			l, err := openLab(env.WorkDir, nil)
+			if err != nil {
+				return err
+			}
+			env.Values["lab"] = l
+			env.Defer(func() {
+				for _, err := range l.Close() {
+					env.T().Log(err)
+					env.T().FailNow()
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"push": script(3, 4, func(s *scene) error {
+				files, err := readFiles(s.MkAbs(s.args[2]))
+				if err == nil && len(files) == 0 {
+					err = fmt.Errorf("there are no files under %s", s.args[2])
+				}
+				if err != nil {
+					return err
+				}
+				message := "Change " + s.args[2]
+				if len(s.args) == 4 {
+					message = strings.ReplaceAll(s.args[3], `\n`, "\n")
+				}
+				repo, branch := s.repo, s.args[1]
+				if owner, b, ok := strings.Cut(branch, ":"); ok {
+					repo, branch = s.gh.Repo(owner+"/web"), b
+				}
+				s.clock.Advance(2 * time.Second)
+				sha, err := repo.Commit(branch, s.args[0], message, files)
+				s.Setenv(s.args[2], sha)
+				return err
+			}),
+			"fork": script(1, 1, func(s *scene) error { _, err := s.repo.Fork(s.args[0]); return err }),
+			"pr": script(2, 2, func(s *scene) error {
+				n, err := s.repo.OpenPullRequest(s.args[1], "master", s.args[0], "A change")
+				s.Setenv("PR", strconv.Itoa(n))
+				return err
+			}),
+			"merge": script(1, 1, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				sha, err := s.repo.MergePullRequest(s.pr(), s.args[0])
+				s.Setenv("MERGED", sha)
+				return err
+			}),
+			"say": script(2, 2, func(s *scene) error {
+				if err := s.comment(); err != nil {
+					return err
+				}
+				return s.answer()
+			}),
+			"comment": script(2, 2, func(s *scene) error { return s.comment() }),
+			"answer":  script(0, 0, func(s *scene) error { return s.answer() }),
+			"edit":    script(1, 1, func(s *scene) error { return s.repo.EditComment(s.last(), "alice", s.args[0]) }),
+			"delete":  script(0, 0, func(s *scene) error { return s.repo.DeleteComment(s.last(), "alice") }),
+			"mute": script(2, 2, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				before := len(s.gh.Requests())
+				if err := s.comment(); err != nil {
+					return err
+				}
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				for _, r := range s.gh.Requests()[before:] {
+					if r.Path != "/app" { // asked once, for the App's name
+						return fmt.Errorf("it made the bot ask for %s %s", r.Method, r.Path)
+					}
+				}
+				return nil
+			}),
+			"status": script(3, 4, func(s *scene) error {
+				description, err := s.Status(s.args[0], s.args[1], s.args[2], append(s.args, "")[3])
+				_, _ = fmt.Fprintln(s.Stdout(), description)
+				return err
+			}),
+			"deployments": script(0, 0, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				text, err := s.Deployments()
+				_, _ = fmt.Fprint(s.Stdout(), text)
+				return err
+			}),
+			"runs": script(2, 2, func(s *scene) error {
+				release, err := strconv.Atoi(s.args[1])
+				if err != nil {
+					return err
+				}
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				return s.Runs(s.cluster(s.args[0]), release)
+			}),
+			"wecom": script(1, 1, func(s *scene) error {
+				return s.told(func() (all []string) {
+					for _, m := range s.lab.wecom.Messages(robotKey) {
+						all = append(all, markup.ReplaceAllString(m.Content, ""))
+					}
+					return all
+				})
+			}),
+			"slack": script(1, 1, func(s *scene) error {
+				return s.told(func() (all []string) {
+					for _, m := range s.lab.slack.Messages("C1") {
+						all = append(all, fmt.Sprintf("%s %s", m.Text, m.Blocks))
+					}
+					return all
+				})
+			}),
+			"page": script(2, 2, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				text, err := s.Page(s.args[0], s.args[1])
+				_, _ = fmt.Fprintln(s.Stdout(), text)
+				return err
+			}),
+			"builds": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				if n := len(s.builder.Requests()); strconv.Itoa(n) != s.args[0] {
+					return fmt.Errorf("there were %d builds", n)
+				}
+				return nil
+			}),
+			"await": script(1, 1, func(s *scene) error {
+				return until("something waits", func() error {
+					if s.args[0] == "build" && s.builder.Blocked() > 0 || s.args[0] != "build" && s.cluster(s.args[0]).Waiting() > 0 {
+						return nil
+					}
+					return fmt.Errorf("%s does not", s.args[0])
+				})
+			}),
+			"release": script(1, 1, func(s *scene) error {
+				if s.args[0] == "build" {
+					s.builder.Release()
+				} else {
+					s.cluster(s.args[0]).Release()
+				}
+				return nil
+			}),
+			"grant": script(2, 2, func(s *scene) error {
+				s.repo.SetPermission(s.args[0], s.args[1], "")
+				s.clock.Advance(accessTTL)
+				return nil
+			}),
+			"team": script(1, 1, func(s *scene) error { s.gh.AddTeamMember("acme", "release", s.args[0], "member"); return nil }),
+			"github": script(4, 4, func(s *scene) error {
+				status, err := strconv.Atoi(s.args[2])
+				if err != nil {
+					return err
+				}
+				times, err := strconv.Atoi(s.args[3])
+				s.gh.Fail(s.args[0], s.args[1], status, times, 0)
+				return err
+			}),
+			"server": script(2, 2, func(s *scene) error {
+				if !strings.Contains(s.lab.server, s.args[0]) {
+					return fmt.Errorf("the server's file has no %q", s.args[0])
+				}
+				s.lab.server = strings.Replace(s.lab.server, s.args[0], s.args[1], 1)
+				if err := s.Stop(); err != nil {
+					return err
+				}
+				return s.Start()
+			}),
+			"tick": script(1, 1, func(s *scene) error {
+				d, err := time.ParseDuration(s.args[0])
+				if err != nil {
+					return err
+				}
+				return s.Tick(d)
+			}),
+			"down": script(0, 0, func(s *scene) error { return s.lab.Stop() }),
+			"up": script(0, 0, func(s *scene) error {
+				if err := s.gh.Flush(context.Background()); err != nil {
+					return err
+				}
+				if err := s.Start(); err != nil {
+					return err
+				}
+				return s.Redeliver()
+			}),
+			"crash": script(0, 0, func(s *scene) error {
+				if err := s.Crash(); err != nil {
+					return err
+				}
+				return s.Start()
+			}),
+		},
+	})
+}
+
+// scene is a lab at one command of a script.
+type scene struct {
+	*testscript.TestScript
+	*lab
+	args []string
+}
+
+// script makes a command of a function: its error is a no.
+func script(least, most int, fn func(*scene) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if len(args) < least || len(args) > most {
+			ts.Fatalf("%d to %d arguments are needed", least, most)
+		}
+		err := fn(&scene{ts, ts.Value("lab").(*lab), slices.Clone(args)})
+		switch {
+		case err == nil && neg:
+			ts.Fatalf("it should not be so")
+		case err != nil && !neg:
+			ts.Fatalf("%v", err)
+		}
+	}
+}
+
+func (s *scene) cluster(name string) *fakeCluster {
+	return map[string]*fakeCluster{"test": s.test, "prod": s.prod}[name]
+}
+
+func (s *scene) pr() int {
+	n, err := strconv.Atoi(s.Getenv("PR"))
+	if err != nil { // no pull request: an issue does
+		n = s.repo.OpenIssue("alice", "Something")
+		s.Setenv("PR", strconv.Itoa(n))
+	}
+	return n
+}
+
+func (s *scene) comment() error {
+	id, err := s.Comment(s.pr(), s.args[0], strings.ReplaceAll(s.args[1], `\n`, "\n"))
+	s.Setenv("COMMENT", strconv.FormatInt(id, 10))
+	return err
+}
+
+func (s *scene) last() int64 {
+	id, err := strconv.ParseInt(s.Getenv("COMMENT"), 10, 64)
+	s.Check(err)
+	return id
+}
+
+func (s *scene) answer() error {
+	reaction, reply, err := s.Answer(s.pr(), s.last())
+	s.Check(err)
+	_, _ = fmt.Fprintln(s.Stdout(), reply)
+	if reaction != "rocket" {
+		return fmt.Errorf("the answer was %s: %s", reaction, reply)
+	}
+	return nil
+}
+
+// markup is what WeCom's markdown has besides text.
+var markup = regexp.MustCompile(`</?font[^>]*>|\*\*`)
+
+// told looks for a message that matches once the bot has come to rest.
+func (s *scene) told(messages func() []string) error {
+	if err := s.Settle(); err != nil {
+		return err
+	}
+	pattern, err := regexp.Compile(s.args[0])
+	s.Check(err)
+	all := messages()
+	if !slices.ContainsFunc(all, pattern.MatchString) {
+		return fmt.Errorf("none of %d messages matches:\n%s", len(all), strings.Join(all, "\n\n"))
+	}
+	return nil
+}

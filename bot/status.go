@@ -1,0 +1,132 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// statusTTL is how long what a cluster said is repeated: it is asked at most once a minute for each environment.
+const statusTTL = time.Minute
+
+// statuses remembers what clusters said.
+type statuses struct {
+	mu   sync.Mutex
+	said map[string]clusterSaid // by deployment id
+}
+
+type clusterSaid struct {
+	workloads []kube.WorkloadStatus
+	err       error
+	at        time.Time
+}
+
+// workloads reads from its cluster what runs of a deployment.
+func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string) ([]kube.WorkloadStatus, error) {
+	b.statuses.mu.Lock()
+	known, ok := b.statuses.said[d.ID]
+	b.statuses.mu.Unlock()
+	if ok && time.Since(known.at) < statusTTL {
+		return known.workloads, known.err
+	}
+	now := clusterSaid{at: time.Now()}
+	if k, ok := b.engine.Clusters[cluster]; !ok {
+		now.err = fmt.Errorf("the server knows no cluster %q", cluster)
+	} else if objs, err := b.engine.Objects(d); err != nil {
+		now.err = err
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		now.workloads, now.err = k.Status(ctx, objs)
+	}
+	b.statuses.mu.Lock()
+	defer b.statuses.mu.Unlock()
+	for id, s := range b.statuses.said {
+		if time.Since(s.at) >= statusTTL {
+			delete(b.statuses.said, id)
+		}
+	}
+	b.statuses.said[d.ID] = now
+	return now.workloads, now.err
+}
+
+// status tells what each environment runs, as its cluster says, and what waits and why.
+func (c *call) status(ctx context.Context, args []string) (outcome, error) {
+	a, args, no, err := c.app(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	envs := a.config.Environments
+	if len(args) > 0 {
+		env, ok := a.config.Environment(strings.ToLower(args[0]))
+		if !ok || len(args) > 1 {
+			known := a.config.EnvironmentNames()
+			return c.near(c.no(text.UnknownEnvironment, code(args[0]), names(known), c.form()), args[0], known), nil
+		}
+		envs = []pipeline.Environment{*env}
+	}
+	var lines []string
+	for _, env := range envs {
+		l, err := c.environmentStatus(ctx, a.name, env)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, l...)
+	}
+	return func(*store.Tx) (string, error) { return "- " + strings.Join(lines, "\n- "), nil }, nil
+}
+
+func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.Environment) ([]string, error) {
+	var live store.Deployment
+	var rel store.Release
+	var open []subject
+	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
+		if live, err = tx.Live(c.repo.Name, app, env.Name); err == nil {
+			rel, err = tx.Release(c.repo.Name, app, live.Release)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		all, err := tx.OpenDeployments(c.repo.Name, app, env.Name)
+		for _, d := range all {
+			open = append(open, subject{d: &d})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	name := code(env.Name)
+	if live.ID == "" {
+		lines = append(lines, c.lang().Say(text.NothingLive, name))
+	} else {
+		var spec pipeline.Spec
+		if err := json.Unmarshal(live.Spec.V, &spec); err != nil {
+			return nil, err
+		}
+		workloads, err := c.bot.workloads(ctx, live, spec.Environment.Cluster)
+		if err != nil {
+			lines = append(lines, c.lang().Say(text.StatusUnread, name, live.Release, code(c.bot.engine.Mask(err.Error()))))
+		} else {
+			ready, wanted := 0, 0
+			for _, w := range workloads {
+				ready, wanted = ready+w.Ready, wanted+w.Desired
+			}
+			lines = append(lines, c.lang().Say(text.StatusLive, name, live.Release, code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
+		}
+	}
+	for _, s := range open {
+		lines = append(lines, c.lang().Say(text.StatusWaiting, name, s.d.Release, code(deployWords(s, c.lang()))))
+	}
+	return lines, nil
+}

@@ -1,0 +1,334 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// buildWords is what a run says of itself in one line.
+func buildWords(s subject, l text.Lang) string {
+	r := s.run
+	switch r.State {
+	case store.RunQueued:
+		return l.Say(text.BuildQueued)
+	case store.RunRunning:
+		i := slices.IndexFunc(s.steps, func(s store.Step) bool { return s.State == store.StepRunning })
+		if i < 0 || s.steps[i].Kind == pipeline.StepFetch { // what takes an instant would hold up what comes next
+			return l.State(r.State)
+		}
+		return l.Say(text.BuildRunning, l.Step(pipeline.StepBuild))
+	case store.RunSucceeded:
+		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
+	case store.RunFailed:
+		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
+	}
+	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
+}
+
+// deployWords is what a deployment says of itself in one line. How far a rollout is changes too often for GitHub, which
+// takes a limited number of statuses: that is for the page and for chats that edit.
+func deployWords(s subject, l text.Lang) string {
+	d := s.d
+	switch d.State {
+	case store.Blocked:
+		var why []string
+		for _, b := range d.Blocks.V {
+			why = append(why, blockWords(*d, b, l))
+		}
+		return l.Join(why)
+	case store.Queued:
+		return l.Say(text.DeployQueued)
+	case store.Applying, store.Progressing, store.Verifying: // one word: what takes an instant would hold up what comes next
+		return l.State(store.Progressing)
+	case store.Succeeded:
+		took := d.FinishedAt.Sub(d.BeganAt.Time)
+		if d.RollbackOf != "" {
+			return l.Say(text.RolledBack, d.Release)
+		}
+		return l.Say(text.Live, d.Release, l.Duration(took))
+	case store.Failed:
+		if s.back != nil && s.back.Cause == store.CauseRecovery && s.back.State == store.Succeeded {
+			return l.Say(text.FailedRolledBack, failureLine(d.Failure.V), s.back.Release)
+		}
+		return l.Say(text.DeployFailed, failureLine(d.Failure.V))
+	case store.Rejected:
+		by, reason, _ := strings.Cut(d.Reason, ": ")
+		return l.Say(text.Rejected, by, reason)
+	case store.Expired:
+		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))
+	}
+	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
+}
+
+// progressWords is deployWords with how far a rollout is.
+func progressWords(s subject, l text.Lang) string {
+	if s.d.State == store.Progressing && s.d.Progress != "" {
+		return s.d.Progress
+	}
+	return deployWords(s, l)
+}
+
+func failureLine(f *store.Failure) string {
+	if f.Where == "" {
+		return f.Reason
+	}
+	return f.Where + ": " + f.Reason
+}
+
+func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
+	switch b.Kind {
+	case store.BlockApproval:
+		return l.Say(text.WaitingForApproval, b.Have, b.Need)
+	case store.BlockHold:
+		return l.Say(text.HeldAfterRollback, strings.Join(b.By, ", "), l.Time(b.Since))
+	case store.BlockRunning:
+		return l.Say(text.AnotherDeployment, b.Number)
+	case store.BlockOrder:
+		return l.Say(text.NotThereYet, d.Release, b.Environment)
+	case store.BlockSoak:
+		return l.Say(text.Soaking, b.Environment, l.Time(b.Until))
+	}
+	return b.Kind
+}
+
+// moment is the notice that a state calls for (contract.md, notify.on), or "".
+func moment(s subject) string {
+	if s.d == nil {
+		switch s.run.State {
+		case store.RunRunning:
+			return "started"
+		case store.RunSucceeded:
+			return "succeeded"
+		case store.RunFailed:
+			return "failed"
+		case store.RunCancelled, store.RunSuperseded:
+			return "stopped"
+		}
+		return ""
+	}
+	switch s.d.State {
+	case store.Blocked:
+		if slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval }) {
+			return "waiting"
+		}
+		return ""
+	case store.Applying, store.Progressing, store.Verifying:
+		return "started"
+	case store.Succeeded:
+		return "succeeded"
+	case store.Failed:
+		return "failed"
+	case store.Rejected, store.Expired, store.Cancelled, store.Superseded:
+		return "stopped"
+	}
+	return ""
+}
+
+// look is how a state looks in a chat.
+func look(state string) chat.State {
+	switch state {
+	case store.Succeeded:
+		return chat.Succeeded
+	case store.Failed:
+		return chat.Failed
+	case store.Blocked:
+		return chat.Waiting
+	case store.Rejected, store.Expired, store.Cancelled, store.Superseded:
+		return chat.Stopped
+	}
+	return chat.Running
+}
+
+// message is what a chat is told of a subject. A living message follows a release into its automatic environments, and a
+// rollout pod by pod; one that is sent once tells of the subject alone.
+func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person) chat.Message {
+	r := s.run
+	short := r.SHA[:7]
+	commit := chat.Field{Name: l.Field(text.Commit), Value: short, URL: s.repo.HTMLURL + "/commit/" + r.SHA}
+	branch := chat.Field{Name: l.Field(text.Branch), Value: strings.TrimPrefix(r.Ref, "refs/heads/")}
+	project := chat.Field{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}
+	m := chat.Message{Text: r.Subject, Mentions: mention}
+	var failure *store.Failure
+	if s.d == nil {
+		m.Title, m.State, m.Status = l.Say(text.BuildTitle, r.App, r.Number), look(r.State), l.State(r.State)
+		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}
+		m.Fields = []chat.Field{project, branch, commit, {Name: l.Field(text.TriggeredBy), Value: r.Sender}}
+		if r.Release > 0 {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Release), Value: fmt.Sprint(r.Release)})
+		}
+		if r.Digest != "" {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.image + "@" + r.Digest})
+		}
+		if store.Final(r.State) {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Duration), Value: l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time))})
+		}
+		if !living {
+			s.deploys = nil
+		}
+		for _, d := range s.deploys {
+			m.Fields = append(m.Fields, chat.Field{Name: d.Environment, Value: progressWords(subject{d: &d, run: r}, l), URL: b.page("deployments", d.ID)})
+			if d.State == store.Failed || !store.Final(d.State) || m.State == chat.Running {
+				m.State, m.Status = look(d.State), l.State(d.State)
+			}
+			if d.State == store.Failed {
+				failure = d.Failure.V
+			}
+		}
+		if r.Failure.V != nil {
+			failure, m.Status = r.Failure.V, buildWords(s, l)
+		}
+	} else {
+		d := s.d
+		m.Title = l.Say(text.DeployTitle, d.App, d.Release, d.Environment)
+		if d.RollbackOf != "" {
+			m.Title = l.Say(text.RollbackTitle, d.App, d.Environment, d.Release)
+		}
+		m.State, m.Status = look(d.State), deployWords(s, l)
+		if living {
+			m.Status = progressWords(s, l)
+		}
+		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", d.ID)}
+		env := s.spec.Environment
+		m.Fields = []chat.Field{project, {Name: l.Field(text.Environment), Value: d.Environment},
+			{Name: l.Field(text.Cluster), Value: env.Cluster + " / " + env.Namespace},
+			{Name: l.Field(text.Release), Value: fmt.Sprint(d.Release)}, commit, branch,
+			{Name: l.Field(text.TriggeredBy), Value: d.Requester}}
+		if who := pipeline.Approvers(s.votes, boundOf(s.votes)); len(who) > 0 {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Approver), Value: strings.Join(who, ", ")})
+		}
+		m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.image + "@" + s.rel.Images.V[0].Digest})
+		if store.Final(d.State) && !d.BeganAt.IsZero() {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Duration), Value: l.Duration(d.FinishedAt.Sub(d.BeganAt.Time))})
+		}
+		failure = d.Failure.V
+	}
+	if failure != nil {
+		if failure.Hint != "" {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Reason), Value: failure.Hint})
+		}
+		if s.repo.Private { // of a public repository no log line is posted
+			detail := slices.Clone(failure.Logs)
+			if failure.Event != "" {
+				detail = append(detail, failure.Event)
+			}
+			m.Detail = strings.Join(detail, "\n")
+		}
+	}
+	return m
+}
+
+// boundOf is what the newest vote was bound to.
+func boundOf(votes []store.Approval) string {
+	if len(votes) == 0 {
+		return ""
+	}
+	return votes[len(votes)-1].Bound
+}
+
+// mentions lists whom a notice wants to be seen by.
+func (b *Bot) mentions(s subject, n pipeline.Notify, what, kind, name string) []chat.Person {
+	var logins []string
+	switch n.Mention[what] {
+	case "author":
+		logins = []string{s.run.Author}
+	case "approvers":
+		if s.d != nil {
+			for _, block := range s.d.Blocks.V {
+				if block.Kind == store.BlockApproval {
+					logins = append(logins, block.By...)
+				}
+			}
+		}
+	}
+	var people []chat.Person
+	for _, l := range logins {
+		people = append(people, chat.Person{GitHub: l, ID: b.cfg.ChatUser(kind, name, l)})
+	}
+	return people
+}
+
+// sayMoment tells a chat that cannot edit each moment once, and only the one that is now.
+func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
+	service, l, err := b.chat(s, "wecom", name)
+	if service == nil {
+		return err
+	}
+	what := moment(s)
+	for _, n := range s.notify {
+		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
+			continue
+		}
+		return b.once(ctx, s, "wecom/"+name, what, what, func(store.Message) (string, error) {
+			ref, err := service.Send(ctx, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)))
+			return string(ref), giveUpIfPermanent(err)
+		})
+	}
+	return nil
+}
+
+// sayLiving keeps one message in a chat that can edit.
+func (b *Bot) sayLiving(ctx context.Context, s subject, name, channel string) error {
+	service, l, err := b.chat(s, "slack", name)
+	if service == nil {
+		return err
+	}
+	i := slices.IndexFunc(s.notify, func(n pipeline.Notify) bool { return n.Slack == name && n.Channel == channel })
+	if i < 0 {
+		return nil
+	}
+	n, what := s.notify[i], moment(s)
+	surface := "slack/" + name + "/" + channel
+	if what == "" || !n.Wants(what, s.environment()) { // nothing to begin with, but what was begun is kept true
+		var begun store.Message
+		if err := b.db.View(ctx, func(tx *store.Tx) (err error) { begun, err = tx.Message(s.key, surface, ""); return err }); err != nil || begun.Ref == "" {
+			return err
+		}
+	}
+	m := b.message(s, l, true, b.mentions(s, n, what, "slack", name))
+	return b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
+		if last.Ref != "" {
+			err := service.Edit(ctx, chat.Ref(last.Ref), m)
+			if !errors.Is(err, chat.ErrCannotEdit) {
+				return last.Ref, giveUpIfPermanent(err)
+			}
+		}
+		ref, err := service.Send(ctx, channel, m)
+		return string(ref), giveUpIfPermanent(err)
+	})
+}
+
+// chat finds a chat that the repository may use; nil where it may not, which is no error: the file is checked elsewhere.
+func (b *Bot) chat(s subject, kind, name string) (chat.Service, text.Lang, error) {
+	if err := b.cfg.MayUseChat(kind, name, s.repo.Name); err != nil {
+		return nil, "", giveUp{err}
+	}
+	lang := text.Lang("")
+	if kind == "wecom" {
+		lang = text.Lang(b.cfg.Chat.WeCom[name].Language)
+	} else {
+		lang = text.Lang(b.cfg.Chat.Slack[name].Language)
+	}
+	return b.chats[kind+"/"+name], lang, nil
+}
+
+func giveUpIfPermanent(err error) error {
+	if chat.IsPermanent(err) {
+		return giveUp{err}
+	}
+	return err
+}
+
+func (s subject) environment() string {
+	if s.d == nil {
+		return ""
+	}
+	return s.d.Environment
+}
