@@ -1,0 +1,118 @@
+// Command bot is Shipmate: see bot help.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/shipmate-dev/shipmate/bot"
+)
+
+// version is set by the linker for releases.
+var version = "dev"
+
+type cli struct {
+	LogFormat string `enum:"text,json" default:"text" help:"How the log is written: text or json."`
+	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"From which level on: debug, info, warn or error."`
+
+	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM."`
+	Check   checkCmd   `cmd:"" help:"Check server and repository files; every mistake with its line and what to write instead."`
+	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+}
+
+type serveCmd struct {
+	Config string `default:"shipmate.yaml" type:"path" help:"The server's file."`
+}
+
+func (c *serveCmd) Run(log *slog.Logger) error {
+	cfg, err := bot.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	b, err := bot.New(ctx, cfg, version, log)
+	if err != nil {
+		return err
+	}
+	err = b.Run(ctx)
+	if e := b.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+type checkCmd struct {
+	Config string   `type:"path" help:"The server's file, to be checked too, and against which the repository's files are checked."`
+	Repo   string   `help:"The repository (owner/name) that the files belong to: its rights in the server's file are checked as well."`
+	Files  []string `arg:"" optional:"" type:"path" help:"Repository files; without any, .shipmate.yaml of this folder."`
+}
+
+func (c *checkCmd) Run() error {
+	if len(c.Files) == 0 && (c.Config == "" || exists(".shipmate.yaml")) {
+		c.Files = []string{".shipmate.yaml"}
+	}
+	mistakes := bot.Check(c.Config, c.Repo, c.Files)
+	for _, m := range mistakes {
+		fmt.Fprintln(os.Stderr, m)
+	}
+	if n := len(mistakes); n > 0 {
+		os.Exit(1)
+	}
+	fmt.Println("ok")
+	return nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run() error {
+	commit := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	fmt.Printf("shipmate %s, commit %s, %s\n", version, commit, runtime.Version())
+	return nil
+}
+
+func main() {
+	var c cli
+	parser := kong.Must(&c, kong.Name("bot"), kong.UsageOnError(),
+		kong.Description("Shipmate: a push becomes an image, the image a release, the release goes through the environments of a Kubernetes cluster."))
+	args := os.Args[1:]
+	if len(args) == 1 && args[0] == "help" || len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bot:", err)
+		os.Exit(2)
+	}
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of the four that kong lets through
+	opt := &slog.HandlerOptions{Level: level}
+	log := slog.New(slog.NewTextHandler(os.Stderr, opt))
+	if c.LogFormat == "json" {
+		log = slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	}
+	if err := ctx.Run(log); err != nil {
+		fmt.Fprintln(os.Stderr, "bot:", err)
+		os.Exit(1)
+	}
+}
