@@ -1,0 +1,3 @@
+module devops-app
+
+go 1.26
