@@ -1,0 +1,88 @@
+# make help says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO := CGO_ENABLED=0 go
+# What takes long to build is kept outside the repository; e2e/setup.sh knows where.
+TOOLS = $(shell e2e/setup.sh --print-bin)
+TIMED = ci/timed.sh
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the bot's binary, bin/bot
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/bot ./cmd/bot
+
+.PHONY: test
+test: ## unit, contract and script tests; needs only Go and git
+	$(GO) test ./...
+
+.PHONY: race
+race: ## the race detector on the packages with concurrency of their own (needs a C compiler)
+	CGO_ENABLED=1 go test -race -short ./store ./bot ./pipeline ./chat
+
+.PHONY: fmt
+fmt: ## format, fails when something was not
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "gofmt -w the files above"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet, also of the end-to-end tests
+	$(GO) vet ./... && $(GO) vet -tags e2e ./...
+	cd e2e/builder && $(GO) vet -tags e2e ./...
+	cd e2e/cluster && $(GO) vet -tags providerless,e2e ./...  # the tag of setup.sh: nothing is compiled twice
+
+.PHONY: lint
+lint: bin/staticcheck ## staticcheck
+	bin/staticcheck -tags e2e ./...
+
+bin/staticcheck: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+.PHONY: setup
+setup: ## installs what the demo and the end-to-end tests need (root, Debian 12)
+	e2e/setup.sh
+
+.PHONY: e2e
+e2e: setup build ## the story and three failures on real parts
+	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(GO) test -tags e2e -count=1 -timeout 15m ./e2e
+
+.PHONY: e2e-all
+e2e-all: e2e ## and everything else that needs real parts
+	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/...
+	(cd e2e/cluster && $(GO) test -tags providerless,e2e -count=1 -timeout 10m ./...)
+	(cd e2e/builder && $(GO) test -tags e2e -count=1 -timeout 10m ./...)
+
+.PHONY: check
+check: ## everything that must pass before a change lands
+	@$(TIMED) format $(MAKE) --no-print-directory fmt
+	@$(TIMED) vet $(MAKE) --no-print-directory vet
+	@$(TIMED) lint $(MAKE) --no-print-directory lint
+	@$(TIMED) test $(MAKE) --no-print-directory test
+	@$(TIMED) race $(MAKE) --no-print-directory race
+	@$(TIMED) setup $(MAKE) --no-print-directory setup
+	@echo "== e2e" && $(MAKE) --no-print-directory e2e  # its last line says how long it took
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	ci/fuzz.sh $(or $(FUZZTIME),30s)
+
+.PHONY: bench
+bench: build ## Shipmate beside the same steps by hand, in one run
+	e2e/setup.sh --with-clients
+	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
+
+.PHONY: demo
+demo: ## the whole way on this machine; ARGS=--once ends after the story (root, Debian 12)
+	@e2e/setup.sh --plan
+	@if [ -t 0 ]; then read -r -p "Go on? [Y/n] " a; [[ ! $$a =~ ^[nN] ]]; fi
+	@e2e/setup.sh
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o bin/demo ./e2e/demo
+	@bin/demo -bot bin/bot -bin $(TOOLS) $(ARGS)
+
+.PHONY: clean
+clean: ## removes bin/; the cache of make setup stays
+	rm -rf bin
