@@ -518,6 +518,10 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return c.no(text.NoSuchRelease, code(args[1]), c.form()), nil
 		}
 		args = args[2:]
+	} else if len(args) > 0 {
+		if _, err := strconv.Atoi(args[0]); err == nil { // a release without its "to" is no reason
+			return c.usage(), nil
+		}
 	}
 	reason := strings.Join(args, " ")
 	return func(tx *store.Tx) (string, error) {
