@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,14 +67,12 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			if s.votes, err = tx.Approvals(d.ID); err != nil {
 				return err
 			}
-			if live, err := tx.Live(d.Repo, d.App, d.Environment); err == nil {
-				s.live = live.ID == d.ID
-			} else if !errors.Is(err, store.ErrNotFound) {
+			live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+			if err != nil {
 				return err
 			}
-			if back, err := tx.RollbackOf(d.ID); err == nil {
-				s.back = &back
-			} else if !errors.Is(err, store.ErrNotFound) {
+			s.live = live != nil && live.ID == d.ID
+			if s.back, err = store.Optional(tx.RollbackOf(d.ID)); err != nil {
 				return err
 			}
 		}

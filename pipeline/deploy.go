@@ -201,15 +201,11 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	if f.Votes, err = tx.Approvals(d.ID); err != nil {
 		return f, err
 	}
-	if hold, err := tx.Hold(d.Repo, d.App, d.Environment); err == nil {
-		f.Hold = &hold
-	} else if !errors.Is(err, store.ErrNotFound) {
+	if f.Hold, err = store.Optional(tx.Hold(d.Repo, d.App, d.Environment)); err != nil {
 		return f, err
 	}
 	if f.After != "" {
-		if before, err := tx.LiveRelease(d.Repo, d.App, f.After, d.Release); err == nil {
-			f.Before = &before
-		} else if !errors.Is(err, store.ErrNotFound) {
+		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err
 		}
 	}
@@ -424,14 +420,12 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		})
 	}
 	var rel store.Release
-	var live store.Deployment
+	var live *store.Deployment // nil before the first
 	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
 		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
 			return err
 		}
-		if live, err = tx.Live(d.Repo, d.App, d.Environment); errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
+		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		return err
 	})
 	if err != nil {
@@ -485,7 +479,7 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 			return "", err
 		}
 		var before kube.Inventory
-		if len(live.Inventory.V) > 0 {
+		if live != nil {
 			if err := json.Unmarshal(live.Inventory.V, &before); err != nil {
 				return "", permanent{err}
 			}
@@ -523,14 +517,11 @@ func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, 
 		if env.Rollback == Manual || d.RollbackOf != "" { // a way back that failed is not tried in circles
 			return nil
 		}
-		live, err := tx.Live(d.Repo, d.App, d.Environment)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+		if err != nil || live == nil {
 			return err
 		}
-		back, err := NewRollback(tx, d, live, store.CauseRecovery, "shipmate", d.Event)
+		back, err := NewRollback(tx, d, *live, store.CauseRecovery, "shipmate", d.Event)
 		if err != nil {
 			return err
 		}

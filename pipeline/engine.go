@@ -333,19 +333,21 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 		return image, err
 	}
 
-	var previous store.Release
+	var previous *store.Release // nil for the first of its branch
 	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if previous, err = tx.ReleaseOn(run.Repo, run.App, run.Ref); errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
+		previous, err = store.Optional(tx.ReleaseOn(run.Repo, run.App, run.Ref))
 		return err
 	})
 	if err != nil {
 		return image, err
 	}
+	previousSHA := ""
+	if previous != nil {
+		previousSHA = previous.SHA
+	}
 	*step = StepBuild
 	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		req, err := buildRequest(cfg, run, repo, commit, previous.SHA, dest, secrets)
+		req, err := buildRequest(cfg, run, repo, commit, previousSHA, dest, secrets)
 		if err != nil {
 			return "", permanent{err}
 		}

@@ -206,6 +206,14 @@ func get[T any](tx *Tx, what, query string, args ...any) (T, error) {
 	return v, nil
 }
 
+// Optional turns the answer "not found" into nil: what may be missing is no error.
+func Optional[T any](v T, err error) (*T, error) {
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return &v, err
+}
+
 func list[T any](tx *Tx, query string, args ...any) ([]T, error) {
 	var v []T
 	if err := tx.q.SelectContext(tx.ctx, &v, query, args...); err != nil {

@@ -161,11 +161,6 @@ func (tx *Tx) DeploymentsOf(run string) ([]Deployment, error) {
 	return list[Deployment](tx, "SELECT * FROM deployments WHERE run = ? ORDER BY number", run)
 }
 
-// History lists the deployments of an environment that began, newest first.
-func (tx *Tx) History(repo, app, environment string, limit int) ([]Deployment, error) {
-	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY number DESC LIMIT ?", repo, app, environment, limit)
-}
-
 // Live is the newest deployment that succeeded in an environment.
 func (tx *Tx) Live(repo, app, environment string) (Deployment, error) {
 	return get[Deployment](tx, "live deployment", "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded' ORDER BY finished_at DESC, number DESC LIMIT 1", repo, app, environment)

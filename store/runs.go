@@ -287,8 +287,3 @@ func (tx *Tx) endSteps(owner, state string) error {
 	}
 	return nil
 }
-
-// NewestRelease is the number of an app's newest release, 0 for none.
-func (tx *Tx) NewestRelease(repo, app string) (int, error) {
-	return get[int](tx, "newest release", "SELECT coalesce(max(number), 0) FROM releases WHERE repo = ? AND app = ?", repo, app)
-}

@@ -13,17 +13,13 @@ const (
 	BuildRunning                  // step
 	BuildSucceeded                // release, duration
 	BuildFailed                   // step, reason
-	SupersededByCommit            // commit
-	CancelledBy                   // login
 	WaitingForApproval            // how many approved, how many are needed
 	HeldAfterRollback             // login, time
 	AnotherDeployment             // deployment number
 	NotThereYet                   // release, environment before
 	Soaking                       // environment before, time
 	DeployQueued                  //
-	Applying                      //
 	PodsReady                     // how many are ready, count of pods that are wanted
-	Verifying                     //
 	Live                          // release, duration
 	DeployFailed                  // reason
 	RolledBack                    // release
@@ -111,17 +107,13 @@ var sentences = [keyCount]words{
 	BuildRunning:       {"running: %v", "正在执行：%v"},
 	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
-	SupersededByCommit: {"superseded by %v", "已被更新的提交 %v 取代"},
-	CancelledBy:        {"cancelled by %v", "已由 %v 取消"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
 	HeldAfterRollback:  {"held after a rollback by %v since %v", "%v 回滚后暂停自动部署，自 %v 起"},
 	AnotherDeployment:  {"deployment %v is in progress", "部署 %v 正在进行"},
 	NotThereYet:        {"release %v is not live in %v yet", "版本 %v 尚未在 %v 上线"},
 	Soaking:            {"soaking in %v until %v", "在 %v 观察至 %v"},
 	DeployQueued:       {"queued", "排队中"},
-	Applying:           {"applying", "正在应用清单"},
 	PodsReady:          {"%v of %v ready", "%v/%v 就绪"},
-	Verifying:          {"verifying the running pods", "正在核对运行中的 Pod"},
 	Live:               {"release %v is live after %v", "版本 %v 已上线，用时 %v"},
 	DeployFailed:       {"failed: %v", "失败：%v"},
 	// The release stands first: it must be there when a long reason is cut off.

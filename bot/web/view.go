@@ -2,7 +2,6 @@ package web
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -75,11 +74,8 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 // public tells whether a repository is not known to be private. This address stands in commit statuses that everyone who
 // sees the repository can read: of such a one, no log line, object or diff is shown without sign-in.
 func public(tx *store.Tx, name string) (bool, error) {
-	repo, err := tx.Repo(name)
-	if errors.Is(err, store.ErrNotFound) {
-		return true, nil
-	}
-	return !repo.Private, err
+	repo, err := store.Optional(tx.Repo(name))
+	return repo == nil || !repo.Private, err
 }
 
 // withhold takes out of a failure what comes from logs and the cluster.
@@ -146,13 +142,13 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 		return nil, err
 	}
 	v.VotesVoid = votesVoid(d.Blocks.V, v.Votes)
-	if v.RollsBack, err = optional(tx.Deployment(d.RollbackOf)); err != nil {
+	if v.RollsBack, err = store.Optional(tx.Deployment(d.RollbackOf)); err != nil {
 		return nil, err
 	}
-	if v.Restores, err = optional(tx.Deployment(d.Restores)); err != nil {
+	if v.Restores, err = store.Optional(tx.Deployment(d.Restores)); err != nil {
 		return nil, err
 	}
-	if v.UndoneBy, err = optional(tx.RollbackOf(id)); err != nil {
+	if v.UndoneBy, err = store.Optional(tx.RollbackOf(id)); err != nil {
 		return nil, err
 	}
 	var spec struct{ Environment place } // of pipeline.Spec
@@ -179,14 +175,6 @@ func (v *deploymentView) refresh() int {
 		seconds = sooner(seconds, refreshOf(v.UndoneBy.State))
 	}
 	return seconds
-}
-
-// optional turns "not found" into nil.
-func optional[T any](v T, err error) (*T, error) {
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	return &v, err
 }
 
 // votesVoid tells whether fewer approvals count than were given.
@@ -225,7 +213,7 @@ func sooner(a, b int) int {
 
 // homeOf is the address of a repository's page on GitHub; empty where the repository is not known any more.
 func homeOf(tx *store.Tx, repo string) (string, error) {
-	r, err := optional(tx.Repo(repo))
+	r, err := store.Optional(tx.Repo(repo))
 	if err != nil || r == nil {
 		return "", err
 	}

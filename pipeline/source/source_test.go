@@ -709,59 +709,6 @@ func TestLinksInTheTreeDontLeadWritesOut(t *testing.T) {
 	if got := files(t, outside); len(got) != 0 {
 		t.Errorf("written outside: %v", got)
 	}
-	for _, rel := range []string{"out", "up", "passwd"} {
-		if path, err := Within(d, rel); err == nil {
-			t.Errorf("Within(%q) = %q", rel, path)
-		}
-	}
-}
-
-func TestWithin(t *testing.T) {
-	root := t.TempDir()
-	for _, dir := range []string{"docker", "a/b"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(root, "docker", "Dockerfile"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for link, target := range map[string]string{"inner": "docker", "a/b/back": "../..", "outer": "/etc", "up": "..", "loop": "loop", "chain": "a/b/back/up", "dangling": "nowhere"} {
-		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, tt := range []struct {
-		rel, want, err string
-	}{
-		{rel: "", want: ""},
-		{rel: ".", want: ""},
-		{rel: "docker/Dockerfile", want: "docker/Dockerfile"},
-		{rel: "docker/../docker", want: "docker"},
-		{rel: "inner/Dockerfile", want: "docker/Dockerfile"},
-		{rel: "a/b/back/docker", want: "docker"},
-		{rel: "..", err: "leads out"},
-		{rel: "../x", err: "leads out"},
-		{rel: "docker/../../x", err: "leads out"},
-		{rel: "/etc/passwd", err: "leads out"},
-		{rel: "outer/passwd", err: "inside the repository"},
-		{rel: "up/x", err: "inside the repository"},
-		{rel: "chain", err: "inside the repository"},
-		{rel: "loop", err: "inside the repository"},
-		{rel: "dangling", err: "does not exist in the repository"},
-		{rel: "missing", err: "does not exist in the repository"},
-	} {
-		got, err := Within(root, tt.rel)
-		if tt.err != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("Within(%q) = %q, %v; want an error with %q", tt.rel, got, err, tt.err)
-			}
-			continue
-		}
-		if want := filepath.Join(root, tt.want); err != nil || got != want {
-			t.Errorf("Within(%q) = %q, %v; want %q", tt.rel, got, err, want)
-		}
-	}
 }
 
 func TestTailKeepsWholeLines(t *testing.T) {
