@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,15 +11,24 @@ import (
 // TaskEvent is the kind of the task that decides an event; its key is the event's id.
 const TaskEvent = "event"
 
+// How an event came to us.
+const (
+	ViaWebhook = "webhook"
+	ViaLog     = "log"    // found in GitHub's delivery log: it was sent while nobody answered
+	ViaReplay  = "replay" // an operator asked for it
+)
+
 // An Event is a delivery as it was received.
 type Event struct {
-	ID         string         `db:"id"`
-	Kind       string         `db:"kind"`
-	Repo       *string        `db:"repo"`
-	ReceivedAt Time           `db:"received_at"`
-	Body       []byte         `db:"body"`
-	DecidedAt  Time           `db:"decided_at"`
-	Trace      JSON[[]string] `db:"trace"`
+	ID          string         `db:"id"`
+	Kind        string         `db:"kind"`
+	Repo        *string        `db:"repo"`
+	Via         string         `db:"via"`
+	DeliveredAt Time           `db:"delivered_at"` // when GitHub first tried, where its log told
+	ReceivedAt  Time           `db:"received_at"`  // when it was stored
+	Body        []byte         `db:"body"`
+	DecidedAt   Time           `db:"decided_at"`
+	Trace       JSON[[]string] `db:"trace"`
 }
 
 type acceptance struct {
@@ -72,12 +82,11 @@ func (db *DB) acceptLoop(ctx context.Context) {
 		fresh := make([]bool, len(batch))
 		err := db.Update(ctx, func(tx *Tx) error {
 			for i, a := range batch {
-				n, err := tx.exec("INSERT INTO events (id, kind, repo, received_at, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-					a.event.ID, a.event.Kind, a.event.Repo, stamp(tx.now), a.event.Body)
-				if err != nil {
-					return fmt.Errorf("store delivery %s: %w", a.event.ID, err)
+				var err error
+				if fresh[i], err = tx.PutEvent(a.event); err != nil {
+					return err
 				}
-				if fresh[i] = n == 1; fresh[i] {
+				if fresh[i] {
 					if err := tx.Add(TaskEvent, a.event.ID); err != nil {
 						return err
 					}
@@ -92,9 +101,34 @@ func (db *DB) acceptLoop(ctx context.Context) {
 	}
 }
 
+// PutEvent stores a delivery; fresh is false when it is known already, and then nothing was changed. It queues nothing.
+func (tx *Tx) PutEvent(e Event) (fresh bool, err error) {
+	n, err := tx.exec("INSERT INTO events (id, kind, repo, via, delivered_at, received_at, body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		e.ID, e.Kind, e.Repo, cmp.Or(e.Via, ViaWebhook), e.DeliveredAt, stamp(tx.now), e.Body)
+	if err != nil {
+		return false, fmt.Errorf("store delivery %s: %w", e.ID, err)
+	}
+	return n == 1, nil
+}
+
 // Event reads one delivery.
 func (tx *Tx) Event(id string) (Event, error) {
-	return get[Event](tx, "event "+id, "SELECT id, kind, repo, received_at, body, decided_at, coalesce(trace, 'null') AS trace FROM events WHERE id = ?", id)
+	return get[Event](tx, "event "+id, `SELECT id, kind, repo, via, delivered_at, received_at, body, decided_at, coalesce(trace, 'null') AS trace FROM events WHERE id = ?`, id)
+}
+
+// Cursor reads how far something was read that goes on; "" when it was not begun.
+func (tx *Tx) Cursor(name string) (string, error) {
+	v, err := get[string](tx, "cursor", "SELECT value FROM cursors WHERE name = ?", name)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return v, err
+}
+
+// SetCursor records how far something was read.
+func (tx *Tx) SetCursor(name, value string) error {
+	_, err := tx.exec("INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+	return err
 }
 
 // Decide records how an event was decided, step by step, also when nothing was done.
