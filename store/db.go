@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
 	"runtime"
 	"strings"
 	"sync"
@@ -46,9 +44,7 @@ type DB struct {
 // Open opens (and creates, and migrates) the database file. auditKey chains the audit and is not stored.
 func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 	dsn := func(extra string) string {
-		u := url.URL{Scheme: "file", Opaque: url.PathEscape(file)}
-		u.Opaque = strings.ReplaceAll(u.Opaque, "%2F", "/")
-		return u.String() + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)" + extra
+		return fileURI(file) + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)" + extra
 	}
 	// auto_vacuum only takes effect on an empty file, and before WAL is switched on.
 	w, err := sqlx.Open("sqlite", dsn("&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_txlock=immediate"))
@@ -80,36 +76,36 @@ func (db *DB) Close() error {
 
 // migrate applies the files of migrations/ that are newer than user_version, each in a transaction of its own.
 func (db *DB) migrate(ctx context.Context) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	names, err := migrationNames()
 	if err != nil {
 		return err
 	}
-	var version int
-	if err := db.write.GetContext(ctx, &version, "PRAGMA user_version"); err != nil {
+	version, err := knownVersion(ctx, db.write, len(names))
+	if err != nil {
 		return err
-	}
-	if version > len(names) {
-		return fmt.Errorf("it has schema %d, this program knows up to %d: run the newer program again, or restore a backup", version, len(names))
 	}
 	for i := version; i < len(names); i++ {
 		script, err := migrations.ReadFile(names[i])
 		if err != nil {
 			return err
 		}
-		tx, err := db.write.BeginTx(ctx, nil)
+		tx, err := db.begin(ctx, db.write)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, string(script)+fmt.Sprintf("\n;PRAGMA user_version = %d", i+1))
+		_, err = tx.exec(string(script) + fmt.Sprintf("\n;PRAGMA user_version = %d", i+1))
+		if err == nil && names[i] == "migrations/0002_spine.sql" {
+			err = tx.putAuditHead() // which needs the key
+		}
 		if err == nil {
-			err = tx.Commit()
+			err = tx.q.Commit()
 		}
 		if err != nil {
-			_ = tx.Rollback() // the cause is err
+			_ = tx.q.Rollback() // the cause is err
 			return fmt.Errorf("%s: %w", names[i], err)
 		}
 	}
-	return nil
+	return db.View(ctx, (*Tx).checkKey)
 }
 
 // Tx is one transaction. It is valid only inside the function it was given to.

@@ -98,7 +98,7 @@ func EnvKey(repo, app, environment string) string { return repo + "\n" + app + "
 // same environment is superseded by it, except that an automatic one leaves alone what a person asked for, and a recovery
 // everything: what waits may be the fix.
 func (tx *Tx) NewDeployment(d *Deployment, steps ...string) error {
-	n, err := get[int](tx, "deployment number", "SELECT coalesce(max(number), 0) + 1 FROM deployments WHERE repo = ?", d.Repo)
+	n, err := get[int](tx, "deployment number", nextNumber+"deployments WHERE repo = ?", d.Repo)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (tx *Tx) OpenDeployments(repo, app, environment string) ([]Deployment, erro
 
 // Waiting lists the deployments of a repository that wait for an approval, oldest first.
 func (tx *Tx) Waiting(repo string) ([]Deployment, error) {
-	return list[Deployment](tx, `SELECT * FROM deployments WHERE repo = ? AND state = 'blocked'
+	return list[Deployment](tx, `SELECT * FROM deployments WHERE repo = ? AND state NOT IN `+ended+` AND state = 'blocked'
 		AND EXISTS (SELECT 1 FROM json_each(blocks) WHERE value ->> 'kind' = 'approval') ORDER BY number`, repo)
 }
 
@@ -277,7 +277,7 @@ func (tx *Tx) EndDeployment(d Deployment, state, reason string, f *Failure) erro
 		}
 	}
 	// Later environments may have waited for this one.
-	others, err := list[string](tx, "SELECT DISTINCT environment FROM deployments WHERE repo = ? AND app = ? AND environment <> ? AND state = 'blocked'", d.Repo, d.App, d.Environment)
+	others, err := list[string](tx, "SELECT DISTINCT environment FROM deployments WHERE repo = ? AND app = ? AND environment <> ? AND state NOT IN "+ended+" AND state = 'blocked'", d.Repo, d.App, d.Environment)
 	for _, e := range others {
 		err = errors.Join(err, tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, e)))
 	}
@@ -332,5 +332,5 @@ func (tx *Tx) EndHold(repo, app, environment string) error {
 
 // RollbackOf finds the deployment that goes back from another.
 func (tx *Tx) RollbackOf(id string) (Deployment, error) {
-	return get[Deployment](tx, "rollback", "SELECT * FROM deployments WHERE rollback_of = ? ORDER BY number DESC LIMIT 1", id)
+	return get[Deployment](tx, "rollback", "SELECT * FROM deployments WHERE rollback_of = ? AND rollback_of <> '' ORDER BY number DESC LIMIT 1", id)
 }

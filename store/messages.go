@@ -1,12 +1,6 @@
 package store
 
-import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/json"
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // A Message is what was last said about a subject on a surface (and, where it cannot edit, at which moment).
 type Message struct {
@@ -33,77 +27,6 @@ func (tx *Tx) PutMessage(m Message) error {
 	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO messages (subject, surface, moment, said, ref, at) VALUES (:subject, :surface, :moment, :said, :ref, :at)
 		ON CONFLICT (subject, surface, moment) DO UPDATE SET said = excluded.said, ref = excluded.ref, at = excluded.at`, m)
 	return err
-}
-
-// An Entry is one line of the audit.
-type Entry struct {
-	Seq     int64  `db:"seq" json:"seq"`
-	At      string `db:"at" json:"at"`
-	Actor   string `db:"actor" json:"actor"` // a login, or "shipmate"
-	Via     string `db:"via" json:"via"`     // github, …
-	Action  string `db:"action" json:"action"`
-	Repo    string `db:"repo" json:"repo"`
-	Subject string `db:"subject" json:"subject"`
-	Detail  string `db:"detail" json:"detail"`
-	MAC     []byte `db:"mac" json:"mac"`
-}
-
-// Audit appends a line. Each carries an HMAC over itself and the one before, by a key that is not in the database.
-func (tx *Tx) Audit(e Entry) error {
-	last, err := list[Entry](tx, "SELECT * FROM audit ORDER BY seq DESC LIMIT 1")
-	if err != nil {
-		return err
-	}
-	var before []byte
-	e.Seq = 1
-	if len(last) == 1 {
-		before, e.Seq = last[0].MAC, last[0].Seq+1
-	}
-	e.At = stamp(tx.now)
-	e.MAC = nil
-	if e.MAC, err = tx.db.mac(before, e); err != nil {
-		return err
-	}
-	return tx.insert("audit", "seq at actor via action repo subject detail mac", e)
-}
-
-func (db *DB) mac(before []byte, e Entry) ([]byte, error) {
-	e.MAC = nil
-	b, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	h := hmac.New(sha256.New, db.key)
-	h.Write(before)
-	h.Write(b)
-	return h.Sum(nil), nil
-}
-
-// VerifyAudit walks the chain and returns how many lines it has, or which line does not fit. A chain that was cut at its
-// end cannot be told from a shorter one; the last sequence number in an earlier export tells.
-func (tx *Tx) VerifyAudit() (int64, error) {
-	rows, err := tx.q.QueryxContext(tx.ctx, "SELECT * FROM audit ORDER BY seq")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err is checked
-	var before []byte
-	var n int64
-	for rows.Next() {
-		var e Entry
-		if err := rows.StructScan(&e); err != nil {
-			return n, err
-		}
-		want, err := tx.db.mac(before, e)
-		if err != nil {
-			return n, err
-		}
-		if e.Seq != n+1 || !hmac.Equal(want, e.MAC) {
-			return n, fmt.Errorf("audit: line %d does not fit the one before: a line was changed, removed or moved", e.Seq)
-		}
-		before, n = e.MAC, e.Seq
-	}
-	return n, rows.Err()
 }
 
 // TaskReply is the kind of the task that posts a Reply; its key is the event's id.

@@ -50,11 +50,15 @@ func (tx *Tx) Claim(kinds []string, lease time.Duration) (t Task, ok bool, err e
 	if err != nil {
 		return t, false, err
 	}
-	err = tx.q.GetContext(tx.ctx, &t, `UPDATE tasks SET lease_until = ?, claims = claims + 1, claimed_gen = gen
-		WHERE id = (SELECT id FROM tasks WHERE buried_at IS NULL AND due_at <= ? AND (lease_until IS NULL OR lease_until <= ?)
-			AND kind IN (SELECT value FROM json_each(?)) ORDER BY due_at, id LIMIT 1)
+	err = tx.q.GetContext(tx.ctx, &t, `UPDATE tasks SET lease_until = ?1, claims = claims + 1, claimed_gen = gen
+		WHERE id = (SELECT id FROM (
+			SELECT t.id, t.due_at FROM json_each(?3) AS k JOIN tasks AS t ON t.id = (SELECT id FROM tasks
+				WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL AND due_at <= ?2 ORDER BY due_at, id LIMIT 1)
+			UNION ALL
+			SELECT id, due_at FROM tasks WHERE lease_until <= ?2 AND due_at <= ?2 AND kind IN (SELECT value FROM json_each(?3)))
+			ORDER BY due_at, id LIMIT 1)
 		RETURNING id, kind, key, attempts, claims, reason, due_at`,
-		stamp(tx.now.Add(lease)), stamp(tx.now), stamp(tx.now), string(list))
+		stamp(tx.now.Add(lease)), stamp(tx.now), string(list))
 	if errors.Is(err, sql.ErrNoRows) {
 		return t, false, nil
 	}
@@ -67,8 +71,11 @@ func (tx *Tx) NextDue(kinds []string) (at time.Time, ok bool, err error) {
 	if err != nil {
 		return at, false, err
 	}
-	t, err := get[Time](tx, "next task", `SELECT min(max(due_at, coalesce(lease_until, ''))) FROM tasks
-		WHERE buried_at IS NULL AND kind IN (SELECT value FROM json_each(?))`, string(list))
+	t, err := get[Time](tx, "next task", `SELECT min(at) FROM (
+		SELECT (SELECT due_at FROM tasks WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL ORDER BY due_at LIMIT 1) AS at
+			FROM json_each(?1) AS k
+		UNION ALL
+		SELECT max(due_at, lease_until) FROM tasks WHERE lease_until IS NOT NULL AND kind IN (SELECT value FROM json_each(?1)))`, string(list))
 	return t.Time, !t.IsZero(), err
 }
 

@@ -123,11 +123,14 @@ type Release struct {
 	CreatedAt Time          `db:"created_at"`
 }
 
+// nextNumber is one more than the highest number, and more than what was left out when a backup was restored.
+const nextNumber = "SELECT 1 + max(coalesce(max(number), 0), coalesce((SELECT CAST(value AS INTEGER) FROM cursors WHERE name = '" + numbersAbove + "'), 0)) FROM "
+
 // NewRun stores a run with its steps, gives it its id and number, and wakes its work and its report.
 // A push supersedes the runs that earlier pushes to its ref started and that have not ended, unless a person asked for a
 // deployment of theirs; a build that is under way is stopped.
 func (tx *Tx) NewRun(r *Run, steps ...string) error {
-	n, err := get[int](tx, "run number", "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE repo = ? AND app = ?", r.Repo, r.App)
+	n, err := get[int](tx, "run number", nextNumber+"runs WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
 		return err
 	}
@@ -194,7 +197,7 @@ func (tx *Tx) EndRun(id, state, reason string, f *Failure) error {
 
 // SucceedRun moves a run to succeeded and makes its release.
 func (tx *Tx) SucceedRun(r Run, images []Image) (Release, error) {
-	n, err := get[int](tx, "release number", "SELECT coalesce(max(number), 0) + 1 FROM releases WHERE repo = ? AND app = ?", r.Repo, r.App)
+	n, err := get[int](tx, "release number", nextNumber+"releases WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
 		return Release{}, err
 	}
@@ -227,7 +230,11 @@ func (tx *Tx) ReleaseOn(repo, app, ref string) (Release, error) {
 
 // Apps lists the apps of a repository that have had a run.
 func (tx *Tx) Apps(repo string) ([]string, error) {
-	return list[string](tx, "SELECT DISTINCT app FROM runs WHERE repo = ? ORDER BY app", repo)
+	// From one app to the next by the index, instead of through all runs.
+	return list[string](tx, `WITH RECURSIVE apps (app) AS (
+		SELECT min(app) FROM runs WHERE repo = ?1
+		UNION ALL SELECT (SELECT min(app) FROM runs WHERE repo = ?1 AND app > apps.app) FROM apps WHERE app IS NOT NULL)
+		SELECT app FROM apps WHERE app IS NOT NULL ORDER BY app`, repo)
 }
 
 // Steps lists the steps of a run or a deployment in their order.
