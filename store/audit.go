@@ -51,7 +51,7 @@ func (tx *Tx) Audit(e Entry) error {
 	if err := tx.insert("audit", "seq at actor via action repo subject detail mac", e); err != nil {
 		return err
 	}
-	if !hmac.Equal(head.MAC, tx.db.headMAC(last)) {
+	if head.Seq != last.Seq || !hmac.Equal(head.MAC, tx.db.headMAC(last)) {
 		return nil // a head that does not fit stays as it is: VerifyAudit finds it
 	}
 	_, err = tx.exec("UPDATE audit_head SET seq = ?, mac = ?", e.Seq, tx.db.headMAC(e))

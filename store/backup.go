@@ -21,7 +21,7 @@ func OpenRead(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 	if _, err := os.Stat(file); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	r, err := sqlx.Open("sqlite", fileURI(file)+"?mode=ro&_pragma=busy_timeout(10000)")
+	r, err := sqlx.Open("sqlite", readURI(file))
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", file, err)
 	}
@@ -48,6 +48,9 @@ func fileURI(file string) string {
 	u := url.URL{Scheme: "file", Opaque: strings.ReplaceAll(url.PathEscape(file), "%2F", "/")}
 	return u.String()
 }
+
+// readURI opens a file that others may be working on for reading.
+func readURI(file string) string { return fileURI(file) + "?mode=ro&_pragma=busy_timeout(10000)" }
 
 func migrationNames() ([]string, error) { return fs.Glob(migrations, "migrations/*.sql") }
 
@@ -76,18 +79,26 @@ type Count struct {
 	Rows  int64
 }
 
-// Backup writes a copy of the database to a new file: everything that was committed before it began. Nobody is kept from
+// Backup writes a copy of a database to a new file: everything that was committed before it began. Nobody is kept from
 // reading or writing meanwhile. The file appears whole, checked and on disk, with mode 0600, or not at all.
-func (db *DB) Backup(ctx context.Context, dest string) (c Copy, err error) {
+func Backup(ctx context.Context, src, dest string) (c Copy, err error) {
+	if _, err := os.Stat(src); err != nil {
+		return c, fmt.Errorf("backup: %w", err)
+	}
 	if err := vacant(dest); err != nil {
-		return c, err
+		return c, fmt.Errorf("backup: %w", err)
 	}
 	tmp, err := newTemp(dest, nil)
 	if err != nil {
 		return c, fmt.Errorf("backup: %w", err)
 	}
 	defer func() { err = errors.Join(err, removeDatabase(tmp)) }()
-	if _, err := db.read.ExecContext(ctx, "VACUUM INTO ?", tmp); err != nil {
+	q, err := sqlx.Open("sqlite", readURI(src))
+	if err != nil {
+		return c, fmt.Errorf("backup: %w", err)
+	}
+	_, err = q.ExecContext(ctx, "VACUUM INTO ?", tmp)
+	if err := errors.Join(err, q.Close()); err != nil {
 		return c, fmt.Errorf("backup: %w", err)
 	}
 	if c, err = inspect(ctx, tmp); err != nil {

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,15 +39,11 @@ func TestBackupWhileWriting(t *testing.T) {
 	for acknowledged.Load() < 200 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
-	other, err := OpenRead(t.Context(), file, []byte("key"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	before := acknowledged.Load()
 	dest := filepath.Join(dir, "copy.db")
-	c, err := other.Backup(t.Context(), dest)
+	c, err := Backup(t.Context(), file, dest)
 	after := acknowledged.Load()
-	if err := errors.Join(err, other.Close()); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	stop()
@@ -83,10 +81,240 @@ func TestBackupWhileWriting(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	if _, err := db.Backup(t.Context(), dest); err == nil || !strings.Contains(err.Error(), "is not overwritten") {
+	if _, err := Backup(t.Context(), file, dest); err == nil || !strings.Contains(err.Error(), "is not overwritten") {
 		t.Errorf("over another file: %v", err)
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v stayed behind", left, err)
 	}
+}
+
+func fileOf(t *testing.T, db *DB) (file string) {
+	t.Helper()
+	if err := db.read.Get(&file, "SELECT file FROM pragma_database_list WHERE name = 'main'"); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// restore backs db up and restores the copy, a while later.
+func restore(t *testing.T, db *DB, later time.Duration) (*DB, Restored) {
+	t.Helper()
+	dir := t.TempDir()
+	backup, dest := filepath.Join(dir, "backup.db"), filepath.Join(dir, "shipmate.db")
+	if _, err := Backup(t.Context(), fileOf(t, db), backup); err != nil {
+		t.Fatal(err)
+	}
+	now := db.Now().Add(later)
+	_, r, err := Restore(t.Context(), backup, dest, []byte("key"), func() time.Time { return now }, func(*Tx, Restored) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(dest); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v stayed behind", left, err)
+	}
+	looked, err := OpenRead(t.Context(), dest, []byte("key")) // before any program had it open
+	if err == nil {
+		err = errors.Join(looked.View(t.Context(), func(tx *Tx) error { _, err := tx.VerifyAudit(); return err }), looked.Close())
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	restored, err := Open(t.Context(), dest, []byte("key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = restored.Close() }) // what counts was read
+	restored.Now = func() time.Time { return now }
+	return restored, r
+}
+
+// What came after the backup is not known: no number is given twice, and nothing of then goes on by itself.
+func TestRestore(t *testing.T) {
+	db, _ := open(t)
+	done := run(t, db, "refs/heads/x", "aaaaaaaa")
+	update(t, db, func(tx *Tx) error {
+		if err := tx.StartRun(done.ID); err != nil {
+			return err
+		}
+		_, err := tx.SucceedRun(done, []Image{{"r/x", "sha256:1"}})
+		return err
+	})
+	live := deploy(t, db, done, CauseAutomatic, "", 1)
+	finish(t, db, live, Succeeded)
+	waits := deploy(t, db, done, CausePromote, "", 1)
+	queued := run(t, db, "refs/heads/x", "bbbbbbbb")
+	if _, err := db.Accept(t.Context(), Event{ID: "undecided", Kind: "push", Body: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(tx.Audit(Entry{Actor: "alice", Action: "promote"}), tx.Wake("buried", "x"), tx.Wake("say", "run/"+done.ID))
+	})
+	update(t, db, func(tx *Tx) error {
+		task, _, err := tx.Claim([]string{"buried"}, time.Minute)
+		return errors.Join(err, tx.Bury(task, "poison"))
+	})
+
+	db, r := restore(t, db, 49*time.Hour)
+	if r.NumbersAbove != 3002 || r.Held != 1 || len(r.Runs) != 1 || r.Runs[0].ID != queued.ID || len(r.Deployments) != 1 || r.Deployments[0].ID != waits.ID {
+		t.Errorf("%+v", r)
+	}
+	next := run(t, db, "refs/heads/x", "cccccccc")
+	if next.Number != 3003 {
+		t.Errorf("the next run is %d", next.Number)
+	}
+	var rel Release
+	update(t, db, func(tx *Tx) (err error) {
+		if err := tx.StartRun(next.ID); err != nil {
+			return err
+		}
+		rel, err = tx.SucceedRun(next, []Image{{"r/x", "sha256:2"}})
+		return err
+	})
+	if d := deploy(t, db, next, CauseAutomatic, "", rel.Number); rel.Number != 3003 || d.Number != 3003 {
+		t.Errorf("the next release is %d, the next deployment %d", rel.Number, d.Number)
+	}
+	update(t, db, func(tx *Tx) error {
+		for id, want := range map[string]string{done.ID: RunSucceeded, queued.ID: RunCancelled} {
+			if run, err := tx.Run(id); err != nil || run.State != want {
+				t.Errorf("run %d is %s, %v", run.Number, run.State, err)
+			}
+		}
+		for id, want := range map[string]string{live.ID: Succeeded, waits.ID: Cancelled} {
+			if d, err := tx.Deployment(id); err != nil || d.State != want {
+				t.Errorf("deployment %d is %s, %v", d.Number, d.State, err)
+			}
+		}
+		if h, err := tx.Hold("acme/web", "web", "prod"); err != nil || h.By != "" {
+			t.Errorf("%+v, %v", h, err)
+		}
+		var kinds []string
+		for {
+			task, ok, err := tx.Claim([]string{TaskEvent, TaskRun, TaskPrepare, "say", "buried"}, time.Minute)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			kinds = append(kinds, task.Kind+" "+task.Key)
+		}
+		if got := strings.Join(kinds, ", "); !strings.HasPrefix(got, "event undecided") || strings.Contains(got, done.ID) || strings.Contains(got, queued.ID) || strings.Contains(got, waits.ID) {
+			t.Errorf("these go on: %s", got)
+		}
+		if b, err := tx.Buried(); err != nil || len(b) != 1 {
+			t.Errorf("%v, %v", b, err)
+		}
+		n, err := tx.VerifyAudit()
+		if n != 2 {
+			t.Errorf("the audit has %d lines", n)
+		}
+		return err
+	})
+	if again, r := restore(t, db, 0); r.NumbersAbove != 4003 {
+		t.Errorf("restored again: %+v", r)
+	} else if n := run(t, again, "refs/heads/x", "dddddddd").Number; n != 4004 {
+		t.Errorf("the next run is then %d", n)
+	}
+}
+
+func TestRestoreOfAnOlderSchema(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "shipmate.db")
+	c, _, err := Restore(t.Context(), older(t, 1), dest, []byte(v1Key), time.Now, func(*Tx, Restored) error { return nil })
+	if err != nil || c.Version != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	db, err := Open(t.Context(), dest, []byte(v1Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.View(t.Context(), func(tx *Tx) error { _, err := tx.VerifyAudit(); return err }), db.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is no whole backup of this database stays out of its place, and the reason is told.
+func TestRestoreRefuses(t *testing.T) {
+	source, _ := open(t)
+	update(t, source, func(tx *Tx) error { return tx.Audit(Entry{Actor: "alice", Action: "promote"}) })
+	for range 50 {
+		run(t, source, "refs/heads/x", "aaaaaaaa")
+	}
+	good := filepath.Join(t.TempDir(), "good.db")
+	if _, err := Backup(t.Context(), fileOf(t, source), good); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]struct {
+		key  string
+		make func(src, dest string) error
+		want string
+	}{
+		"no file":             {make: func(src, _ string) error { return os.Remove(src) }, want: "no such file"},
+		"an empty file":       {make: func(src, _ string) error { return os.Truncate(src, 0) }, want: "it is no database of Shipmate's"},
+		"not a database":      {make: func(src, _ string) error { return os.WriteFile(src, []byte(strings.Repeat("text ", 1000)), 0o600) }, want: "it cannot be read as a database"},
+		"half of it":          {make: func(src, _ string) error { return os.Truncate(src, int64(len(whole)/2)) }, want: "it "},
+		"damaged":             {make: func(src, _ string) error { return os.WriteFile(src, damaged(whole), 0o600) }, want: "it "},
+		"another key":         {key: "another", want: "data_key is not the one"},
+		"a database is there": {make: func(_, dest string) error { return os.WriteFile(dest, nil, 0o600) }, want: "exists and is not overwritten: move it away first"},
+		"a log is there":      {make: func(_, dest string) error { return os.WriteFile(dest+"-wal", nil, 0o600) }, want: "-wal exists and is not overwritten: move it away first"},
+		"a database in use":   {make: func(src, _ string) error { return os.WriteFile(src+"-wal", []byte("x"), 0o600) }, want: "is a database in use and no backup"},
+		"of another program": {make: func(src, _ string) error {
+			if err := os.Remove(src); err != nil {
+				return err
+			}
+			q := raw(t, src)
+			_, err := q.Exec("CREATE TABLE x (y)")
+			return errors.Join(err, q.Close())
+		}, want: "it is no database of Shipmate's"},
+		"of a newer program": {make: func(src, _ string) error {
+			q := raw(t, src)
+			_, err := q.Exec("PRAGMA user_version = 99")
+			return errors.Join(err, q.Close())
+		}, want: "it has schema 99"},
+		"a changed audit": {make: func(src, _ string) error {
+			q := raw(t, src)
+			_, err := q.Exec("DROP TRIGGER audit_no_update; UPDATE audit SET actor = 'bob'")
+			return errors.Join(err, q.Close())
+		}, want: "line 1 was changed or moved"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			src, dest := filepath.Join(dir, "src.db"), filepath.Join(dir, "shipmate.db")
+			err := os.WriteFile(src, whole, 0o600)
+			if err == nil && c.make != nil {
+				err = c.make(src, dest)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.ReadFile(dest)
+			_, _, err = Restore(t.Context(), src, dest, []byte(cmp.Or(c.key, "key")), time.Now, func(*Tx, Restored) error { return nil })
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if after, _ := os.ReadFile(dest); string(after) != string(before) {
+				t.Error("something was put in its place")
+			}
+			if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+				t.Errorf("%v, %v stayed behind", left, err)
+			}
+		})
+	}
+}
+
+// damaged overwrites the middle of a file.
+func damaged(whole []byte) []byte {
+	b := slices.Clone(whole)
+	for i := len(b) / 2; i < len(b)/2+8192; i++ {
+		b[i] = 0xff
+	}
+	return b
 }
