@@ -112,12 +112,15 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	if err := os.RemoveAll(filepath.Join(cfg.DataDir, "work")); err != nil {
 		return nil, err
 	}
-	if b.db, err = store.Open(ctx, filepath.Join(cfg.DataDir, "shipmate.db"), key); err != nil {
+	if b.db, err = store.Open(ctx, cfg.database(), key); err != nil {
 		return nil, err
 	}
 	b.close = append(b.close, b.db.Close)
 	b.db.Now = w.now
 	if err := b.db.Update(ctx, (*store.Tx).Recover); err != nil {
+		return nil, err
+	}
+	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.Wake(store.TaskKeep, "") }); err != nil {
 		return nil, err
 	}
 	if b.hub, err = newHub(cfg.GitHub.APIURL, cfg.GitHub.AppID, []byte(cfg.GitHub.PrivateKey.Value())); err != nil {
@@ -205,6 +208,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskReport:  {parallel: 4, attempts: 12, do: b.report},
 		store.TaskReply:   {parallel: 4, do: b.reply},
 		taskSay:           {parallel: 8, do: b.say},
+		store.TaskKeep:    {parallel: 1, anytime: true, do: b.keep},
 	}
 }
 

@@ -708,6 +708,9 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 		err = errors.Join(
 			tx.EndHold(c.repo.Name, a.name, env.Name),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "unlock", Repo: c.repo.Name, Subject: env.Name, Detail: "hold of " + h.By}))
+		if h.By == "" {
+			return c.lang().Say(text.UnlockedAfterRestore, code(env.Name)), err
+		}
 		return c.lang().Say(text.Unlocked, code(env.Name), code(h.By)), err
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -31,6 +32,7 @@ type Config struct {
 	DataDir      string                     `yaml:"data_dir"`   // default ./data
 	DataKey      Secret                     `yaml:"data_key"`   // encrypts stored Secrets; default file:DATA_DIR/data.key; see EnsureDataKey
 	Language     string                     `yaml:"language"`   // en (default) or zh
+	Keep         KeepConfig                 `yaml:"keep"`
 	GitHub       GitHubConfig               `yaml:"github"`
 	Builder      BuilderConfig              `yaml:"builder"`
 	Registries   map[string]*RegistryConfig `yaml:"registries"` // by host[:port]
@@ -40,6 +42,12 @@ type Config struct {
 	BuildSecrets map[string]*BuildSecret    `yaml:"secrets"`
 
 	doc *strictyaml.Document // where things stand, for refusals
+}
+
+// KeepConfig says how long what is large is kept. Releases, deployments, votes and the audit are kept for ever.
+type KeepConfig struct {
+	Events time.Duration `yaml:"events"` // payloads of deliveries, and those that nothing came of; default 30 days, at least 7
+	Logs   time.Duration `yaml:"logs"`   // logs of builds, and what was rendered for deployments that did not succeed; default 90 days, at least 1
 }
 
 // GitHubConfig is the GitHub App.
@@ -170,7 +178,6 @@ type BuildSecret struct {
 // file. Whoever implements one adds its field and removes its line.
 var serverNotYet = []string{
 	"metrics",
-	"keep",
 	"github.recover_every",
 	"builder.buildkit[].ca",
 	"builder.buildkit[].cert",
@@ -192,6 +199,16 @@ var serverNotYet = []string{
 // LoadConfig reads the server's file. The error is strictyaml.Errors, with every mistake in it, missing secrets too,
 // unless the file itself can't be read.
 func LoadConfig(path string) (*Config, error) {
+	return readConfig(path, func(string) bool { return true })
+}
+
+// LoadDataConfig is LoadConfig for what works on the stored data alone: of the secrets it reads only data_key, so that a
+// backup needs no others.
+func LoadDataConfig(path string) (*Config, error) {
+	return readConfig(path, func(secret string) bool { return secret == "data_key" })
+}
+
+func readConfig(path string, wanted func(secret string) bool) (*Config, error) {
 	data, err := readSmall(path)
 	if err != nil {
 		return nil, err
@@ -204,13 +221,14 @@ func LoadConfig(path string) (*Config, error) {
 		Listen:   "127.0.0.1:8080",
 		DataDir:  "data",
 		Language: "en",
+		Keep:     KeepConfig{Events: 30 * day, Logs: 90 * day},
 		GitHub:   GitHubConfig{APIURL: "https://api.github.com/", BareCommands: true},
 		Builder:  BuilderConfig{Concurrency: 4},
 	}
 	c.doc = strictyaml.Decode(path, data, c, serverNotYet)
 	c.fillIn(dir)
 	c.check()
-	c.resolve(dir)
+	c.resolve(dir, wanted)
 	if err := c.doc.Err(); err != nil {
 		return nil, err
 	}
@@ -284,10 +302,13 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 	}
 }
 
-// resolve reads all secrets. A data key that is not there yet is none of its business: EnsureDataKey makes it.
-func (c *Config) resolve(dir string) {
+// database is where the database is.
+func (c *Config) database() string { return filepath.Join(c.DataDir, "shipmate.db") }
+
+// resolve reads the wanted secrets. A data key that is not there yet is none of its business: EnsureDataKey makes it.
+func (c *Config) resolve(dir string, wanted func(secret string) bool) {
 	c.eachSecret(func(path string, s *Secret) {
-		if !s.IsSet() {
+		if !s.IsSet() || !wanted(path) {
 			return
 		}
 		err := s.resolve(dir)
@@ -309,16 +330,25 @@ func (c *Config) resolve(dir string) {
 }
 
 // EnsureDataKey makes the file of DataKey, with 256 random bits in hexadecimal, unless there is one. An existing one is
-// never touched, since what it encrypted would be lost.
+// never touched, since what it encrypted would be lost; and none is made for a database that has had one.
 func (c *Config) EnsureDataKey() error {
 	name, isFile := strings.CutPrefix(c.DataKey.ref, "file:")
 	if c.DataKey.value != nil || !isFile {
 		return nil
 	}
+	if _, err := os.Stat(c.database()); err == nil {
+		return c.noDataKey()
+	}
 	if err := createKey(name); err != nil {
 		return fmt.Errorf("make the data key: %w", err)
 	}
 	return c.DataKey.resolve("")
+}
+
+// noDataKey tells that the key of a database that exists is not there.
+func (c *Config) noDataKey() error {
+	return fmt.Errorf("data_key: %s is not there, and without it what %s holds cannot be read: put back the one that the database was made with",
+		strings.TrimPrefix(c.DataKey.ref, "file:"), c.database())
 }
 
 // createKey writes a new key to a file that appears whole or not at all, and only where there is none.
@@ -389,6 +419,12 @@ func (c *Config) checkServer() {
 	}
 	c.checkURL("public_url", c.PublicURL)
 	c.checkLanguage("language", c.Language)
+	if c.Keep.Events < minKeepEvents {
+		c.doc.Errorf("keep.events", "is shorter than 7 days, for which a delivery that comes again must be recognised; write for example 30d")
+	}
+	if c.Keep.Logs < day {
+		c.doc.Errorf("keep.logs", "is shorter than a day; write for example 90d")
+	}
 }
 
 func (c *Config) checkGitHub() {

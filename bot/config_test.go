@@ -249,7 +249,6 @@ func TestServerMistakes(t *testing.T) {
 func TestServerNotYet(t *testing.T) {
 	tests := map[string]string{
 		"metrics":                     "metrics: 127.0.0.1:9090",
-		"keep":                        "keep: {events: 30d}",
 		"github.recover_every":        "github: {recover_every: 1m}",
 		"builder.buildkit[].ca":       "builder: {buildkit: [{addr: \"tcp://b:1\", ca: \"file:ca.pem\"}]}",
 		"builder.buildkit[].cert":     "builder: {buildkit: [{addr: \"tcp://b:1\", cert: \"file:cert.pem\"}]}",

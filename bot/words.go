@@ -30,6 +30,9 @@ func buildWords(s subject, l text.Lang) string {
 	case store.RunFailed:
 		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
 	}
+	if r.Reason == store.ReasonRestored {
+		return l.Say(text.CancelledByRestore)
+	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
 }
 
@@ -65,6 +68,9 @@ func deployWords(s subject, l text.Lang) string {
 	case store.Expired:
 		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))
 	}
+	if d.Reason == store.ReasonRestored {
+		return l.Say(text.CancelledByRestore)
+	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
 }
 
@@ -88,6 +94,9 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 	case store.BlockApproval:
 		return l.Say(text.WaitingForApproval, b.Have, b.Need)
 	case store.BlockHold:
+		if strings.Join(b.By, "") == "" {
+			return l.Say(text.HeldAfterRestore, l.Time(b.Since))
+		}
 		return l.Say(text.HeldAfterRollback, strings.Join(b.By, ", "), l.Time(b.Since))
 	case store.BlockRunning:
 		return l.Say(text.AnotherDeployment, b.Number)

@@ -160,8 +160,8 @@ type Restored struct {
 	Held         int          // environments that take automatic deployments again only when somebody ends their hold
 }
 
-// restoredReason stands with everything that restored ended.
-const restoredReason = "because a backup was restored"
+// ReasonRestored stands with everything that was cancelled because a backup was restored.
+const ReasonRestored = "a backup was restored"
 
 // spareNumbers is how many numbers are left out for each day since the backup.
 const spareNumbers = 1000
@@ -197,7 +197,7 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 		return r, err
 	}
 	for _, run := range r.Runs {
-		if err := tx.EndRun(run.ID, RunCancelled, restoredReason, nil); err != nil {
+		if err := tx.EndRun(run.ID, RunCancelled, ReasonRestored, nil); err != nil {
 			return r, err
 		}
 	}
@@ -205,12 +205,12 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 		return r, err
 	}
 	for _, d := range r.Deployments {
-		if err := tx.EndDeployment(d, Cancelled, restoredReason, nil); err != nil {
+		if err := tx.EndDeployment(d, Cancelled, ReasonRestored, nil); err != nil {
 			return r, err
 		}
 	}
 	held, err := tx.exec(`INSERT INTO holds (repo, app, environment, by, reason, since)
-		SELECT DISTINCT repo, app, environment, '', 'a backup was restored', ? FROM deployments WHERE cause = ? ON CONFLICT DO NOTHING`, stamp(tx.now), CauseAutomatic)
+		SELECT DISTINCT repo, app, environment, '', ?, ? FROM deployments WHERE cause = ? ON CONFLICT DO NOTHING`, ReasonRestored, stamp(tx.now), CauseAutomatic)
 	if err != nil {
 		return r, err
 	}

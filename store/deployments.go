@@ -81,12 +81,12 @@ type Approval struct {
 	At         Time   `db:"at"`
 }
 
-// A Hold is what a person's rollback leaves: automatic deployments of the environment stop until it is ended.
+// A Hold is what a person's rollback leaves, or a restored backup: automatic deployments of the environment stop until it is ended.
 type Hold struct {
 	Repo        string `db:"repo"`
 	App         string `db:"app"`
 	Environment string `db:"environment"`
-	By          string `db:"by"`
+	By          string `db:"by"` // a login; empty when a backup was restored
 	Reason      string `db:"reason"`
 	Since       Time   `db:"since"`
 }

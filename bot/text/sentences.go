@@ -15,6 +15,8 @@ const (
 	BuildFailed                   // step, reason
 	WaitingForApproval            // how many approved, how many are needed
 	HeldAfterRollback             // login, time
+	HeldAfterRestore              // time
+	CancelledByRestore            //
 	AnotherDeployment             // deployment number
 	NotThereYet                   // release, environment before
 	Soaking                       // environment before, time
@@ -29,54 +31,55 @@ const (
 
 	// What a command is answered with. A usage is the command's form, names are a list.
 
-	HelpIntro           // repository
-	HelpHelp            //
-	HelpStatus          //
-	HelpDeploy          //
-	HelpPromote         //
-	HelpRollback        //
-	HelpApprove         //
-	HelpReject          //
-	HelpUnlock          //
-	NoSuchCommand       //
-	Usage               // usage
-	Unreadable          // what is wrong, usage
-	NotYet              // what, usage
-	TooManyCommands     // how many are read
-	CommentEdited       //
-	CommentDeleted      //
-	NeedsPermission     // needed, repository, had, names of some who have it
-	NotListed           // names of who may
-	CannotCheck         // reason
-	TooManyCommits      // how many, how many at most
-	NoFile              // default branch
-	FileMistakes        // file, mistakes
-	WhichApp            // names, usage
-	NearestName         // a name that may have been meant
-	UnknownEnvironment  // name, names, usage
-	NoSuchRelease       // release, usage
-	NoSuchCommit        // commit, branch
-	WrongBranch         // environment, branch
-	Fork                //
-	HeadMoved           // branch, commit before, commit after, exact command
-	HeadUnknown         // exact command
-	Started             // deployment number, release, environment, address
-	DeployAfterBuild    // environment, commit
-	AlreadyLive         // release, environment
-	NothingBefore       // environment
-	NothingLive         // environment
-	NothingToRollBackTo // environment
-	RollbackStarted     // deployment number, environment, release, command that ends the hold, address
-	NothingWaits        //
-	NoSuchDeployment    // deployment number
-	NotWaiting          // deployment number, state
-	WhichDeployment     // names, usage
-	Approved            // deployment number, how many approved, how many are needed
-	AlreadyVoted        // deployment number
-	OwnApproval         // deployment number, what the person did
-	RejectedReply       // deployment number, environment
-	NotHeld             // environment
-	Unlocked            // environment, login of who had rolled back
+	HelpIntro            // repository
+	HelpHelp             //
+	HelpStatus           //
+	HelpDeploy           //
+	HelpPromote          //
+	HelpRollback         //
+	HelpApprove          //
+	HelpReject           //
+	HelpUnlock           //
+	NoSuchCommand        //
+	Usage                // usage
+	Unreadable           // what is wrong, usage
+	NotYet               // what, usage
+	TooManyCommands      // how many are read
+	CommentEdited        //
+	CommentDeleted       //
+	NeedsPermission      // needed, repository, had, names of some who have it
+	NotListed            // names of who may
+	CannotCheck          // reason
+	TooManyCommits       // how many, how many at most
+	NoFile               // default branch
+	FileMistakes         // file, mistakes
+	WhichApp             // names, usage
+	NearestName          // a name that may have been meant
+	UnknownEnvironment   // name, names, usage
+	NoSuchRelease        // release, usage
+	NoSuchCommit         // commit, branch
+	WrongBranch          // environment, branch
+	Fork                 //
+	HeadMoved            // branch, commit before, commit after, exact command
+	HeadUnknown          // exact command
+	Started              // deployment number, release, environment, address
+	DeployAfterBuild     // environment, commit
+	AlreadyLive          // release, environment
+	NothingBefore        // environment
+	NothingLive          // environment
+	NothingToRollBackTo  // environment
+	RollbackStarted      // deployment number, environment, release, command that ends the hold, address
+	NothingWaits         //
+	NoSuchDeployment     // deployment number
+	NotWaiting           // deployment number, state
+	WhichDeployment      // names, usage
+	Approved             // deployment number, how many approved, how many are needed
+	AlreadyVoted         // deployment number
+	OwnApproval          // deployment number, what the person did
+	RejectedReply        // deployment number, environment
+	NotHeld              // environment
+	UnlockedAfterRestore // environment
+	Unlocked             // environment, login of who had rolled back
 
 	// What makes an approval somebody's own.
 
@@ -108,6 +111,8 @@ var sentences = [keyCount]words{
 	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
+	HeldAfterRestore:   {"held since a backup of the bot was restored at %v: /unlock lets it go on", "%v 恢复备份后暂停自动部署：/unlock 后继续"},
+	CancelledByRestore: {"cancelled: a backup of the bot was restored, and what became of it since is not known", "已取消：机器人已从备份恢复，其后情况未知"},
 	HeldAfterRollback:  {"held after a rollback by %v since %v", "%v 回滚后暂停自动部署，自 %v 起"},
 	AnotherDeployment:  {"deployment %v is in progress", "部署 %v 正在进行"},
 	NotThereYet:        {"release %v is not live in %v yet", "版本 %v 尚未在 %v 上线"},
@@ -156,23 +161,24 @@ var sentences = [keyCount]words{
 	HeadMoved:          {"%[1]v moved from %[2]v to %[3]v when you wrote this or later, so nothing was done. To mean the newest commit, say %[4]v", "在你发送时或之后，%[1]v 从 %[2]v 变为 %[3]v，因此未执行任何操作。如确指最新提交，请发送 %[4]v"},
 	HeadUnknown:        {"It can't be told which commit you saw, so nothing was done. To mean the newest one, say %v", "无法确定你看到的是哪个提交，因此未执行任何操作。如确指最新提交，请发送 %v"},
 
-	Started:             {"Deployment %v: release %v goes to %v. %v", "部署 %v：版本 %v 部署到 %v。%v"},
-	DeployAfterBuild:    {"There is no release of %[2]v yet: it goes to %[1]v once it is built.", "%[2]v 还没有版本：构建成功后部署到 %[1]v。"},
-	AlreadyLive:         {"Release %v is live in %v already.", "版本 %v 已在 %v 上线。"},
-	NothingBefore:       {"No environment comes before %v, so nothing can be promoted to it; use /deploy.", "%v 之前没有环境，无法发布到此；请用 /deploy。"},
-	NothingLive:         {"Nothing is live in %v.", "%v 没有线上版本。"},
-	NothingToRollBackTo: {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
-	RollbackStarted:     {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
-	NothingWaits:        {"Nothing waits for approval.", "没有等待批准的部署。"},
-	NoSuchDeployment:    {"There is no deployment %v.", "没有部署 %v。"},
-	NotWaiting:          {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待批准的不是你所见的内容：当前状态为%v，或此后有变更。"},
-	WhichDeployment:     {"Several wait (%v); say which. Usage: %v", "有多个部署在等待（%v）；请指明。用法：%v"},
-	Approved:            {"Deployment %v approved (%v of %v).", "部署 %v 已批准（%v/%v）。"},
-	AlreadyVoted:        {"You approved deployment %v already.", "你已批准过部署 %v。"},
-	OwnApproval:         {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
-	RejectedReply:       {"Deployment %v to %v is rejected.", "部署 %v（到 %v）已驳回。"},
-	NotHeld:             {"There is no hold on %v.", "%v 没有被暂停。"},
-	Unlocked:            {"The hold on %v, left by a rollback of %v, has ended; automatic deployments go on.", "%v 上由 %v 回滚留下的暂停已解除；自动部署恢复。"},
+	Started:              {"Deployment %v: release %v goes to %v. %v", "部署 %v：版本 %v 部署到 %v。%v"},
+	DeployAfterBuild:     {"There is no release of %[2]v yet: it goes to %[1]v once it is built.", "%[2]v 还没有版本：构建成功后部署到 %[1]v。"},
+	AlreadyLive:          {"Release %v is live in %v already.", "版本 %v 已在 %v 上线。"},
+	NothingBefore:        {"No environment comes before %v, so nothing can be promoted to it; use /deploy.", "%v 之前没有环境，无法发布到此；请用 /deploy。"},
+	NothingLive:          {"Nothing is live in %v.", "%v 没有线上版本。"},
+	NothingToRollBackTo:  {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
+	RollbackStarted:      {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
+	NothingWaits:         {"Nothing waits for approval.", "没有等待批准的部署。"},
+	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
+	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待批准的不是你所见的内容：当前状态为%v，或此后有变更。"},
+	WhichDeployment:      {"Several wait (%v); say which. Usage: %v", "有多个部署在等待（%v）；请指明。用法：%v"},
+	Approved:             {"Deployment %v approved (%v of %v).", "部署 %v 已批准（%v/%v）。"},
+	AlreadyVoted:         {"You approved deployment %v already.", "你已批准过部署 %v。"},
+	OwnApproval:          {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
+	RejectedReply:        {"Deployment %v to %v is rejected.", "部署 %v（到 %v）已驳回。"},
+	NotHeld:              {"There is no hold on %v.", "%v 没有被暂停。"},
+	UnlockedAfterRestore: {"The hold on %v, left when a backup was restored, has ended; automatic deployments go on.", "%v 上由恢复备份留下的暂停已解除；自动部署恢复。"},
+	Unlocked:             {"The hold on %v, left by a rollback of %v, has ended; automatic deployments go on.", "%v 上由 %v 回滚留下的暂停已解除；自动部署恢复。"},
 
 	DidRequest:   {"asked for it", "发起了它"},
 	DidPush:      {"pushed it", "推送了它"},

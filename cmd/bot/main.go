@@ -25,6 +25,9 @@ type cli struct {
 
 	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM."`
 	Check   checkCmd   `cmd:"" help:"Check server and repository files; every mistake with its line and what to write instead."`
+	Backup  backupCmd  `cmd:"" help:"Write a consistent copy of the database, also while serving."`
+	Restore restoreCmd `cmd:"" help:"Put a backup in the place of a database that is lost."`
+	Audit   auditCmd   `cmd:"" help:"Verify the audit, or export it."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 }
 

@@ -1,0 +1,73 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+const (
+	day = 24 * time.Hour
+	// minKeepEvents is how long the id of a delivery is remembered at least. GitHub's delivery log goes three days back.
+	minKeepEvents = 7 * day
+	// keepEvery is how often is looked for what has aged out.
+	keepEvery = time.Hour
+)
+
+// keep ages out what the server's file says is not kept any longer, in small steps between which others write.
+func (b *Bot) keep(ctx context.Context, _ string, _ int) (again time.Time, err error) {
+	now := b.db.Now()
+	for _, age := range []func(*store.Tx) (int, error){
+		func(tx *store.Tx) (int, error) { return tx.AgeEvents(now.Add(-b.cfg.Keep.Events)) },
+		func(tx *store.Tx) (int, error) { return tx.AgeObjects(now.Add(-b.cfg.Keep.Logs)) },
+	} {
+		for n := 1; n > 0; {
+			if err := b.db.Update(ctx, func(tx *store.Tx) (err error) { n, err = age(tx); return err }); err != nil {
+				return again, err
+			}
+		}
+	}
+	if err := b.keepLogs(ctx, now.Add(-b.cfg.Keep.Logs)); err != nil {
+		return again, err
+	}
+	return now.Add(keepEvery), b.db.Shrink(ctx)
+}
+
+// keepLogs removes the logs of runs that ended before the given time, and those of no run that is known.
+func (b *Bot) keepLogs(ctx context.Context, before time.Time) error {
+	dir := filepath.Dir(pipeline.LogFile(b.cfg.DataDir, ""))
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		run, ok := strings.CutSuffix(f.Name(), ".log")
+		info, err := f.Info()
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (!ok || info.ModTime().After(before)) {
+			continue // a log that was written to since is of a run that went on since
+		}
+		if err != nil {
+			return err
+		}
+		var ended bool
+		if err := b.db.View(ctx, func(tx *store.Tx) (err error) { ended, err = tx.EndedBefore(run, before); return err }); err != nil {
+			return err
+		}
+		if ended {
+			if err := os.Remove(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
