@@ -49,11 +49,8 @@ func Restore(ctx context.Context, cfg *Config, src string, out io.Writer) (err e
 
 // afterRestore marks what may have been said since the backup, so that it is looked for before it is said again.
 func afterRestore(tx *store.Tx, r store.Restored) error {
-	for _, d := range r.Deployments {
-		if d.GitHubID != 0 {
-			continue
-		}
-		if err := tx.PutMessage(store.Message{Subject: "deployment/" + d.ID, Surface: surfaceDeployment, Moment: createMoment, Said: "asked"}); err != nil {
+	for _, id := range r.Unlinked {
+		if err := tx.PutMessage(store.Message{Subject: "deployment/" + id, Surface: surfaceDeployment, Moment: createMoment, Said: "asked"}); err != nil {
 			return err
 		}
 	}

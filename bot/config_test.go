@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -129,6 +130,56 @@ func TestServerDefaults(t *testing.T) {
 	}
 	if user, password := c.PullCredentials("r.example.com"); user+password != "" {
 		t.Error("without pull credentials a cluster gets none, least of all those for pushing")
+	}
+}
+
+func TestKeepDefaults(t *testing.T) {
+	if c := loadConfig(t, smallest); c.Keep.Events != 30*24*time.Hour || c.Keep.Logs != 90*24*time.Hour {
+		t.Errorf("%+v", c.Keep)
+	}
+	if c := loadConfig(t, smallest+"keep: {events: 7d, logs: 1d12h}"); c.Keep.Events != 7*24*time.Hour || c.Keep.Logs != 36*time.Hour {
+		t.Errorf("%+v", c.Keep)
+	}
+	for text, want := range map[string]string{
+		"keep: {events: 6d}":   "keep.events: is shorter than 7 days",
+		"keep: {logs: 0}":      "keep.logs: is shorter than a day",
+		"keep: {events: soon}": "keep.events: \"soon\" is no time span",
+		"keep: {log: 30d}":     "did you mean logs?",
+	} {
+		if _, err := LoadConfig(writeConfig(t, smallest+text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+// A database that has had a key gets no new one: that would hide that the old one is lost.
+func TestLostDataKeyIsNotReplaced(t *testing.T) {
+	c := loadConfig(t, smallest)
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.database(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.EnsureDataKey(); err == nil || !strings.Contains(err.Error(), "put back the one") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(c.DataDir, "data.key")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a key was made: %v", err)
+	}
+}
+
+func TestLoadDataConfigNeedsOneSecret(t *testing.T) {
+	path := writeConfig(t, smallest+"data_key: env:SHIPMATE_KEY_OF_TEST")
+	if err := os.Unsetenv("GITHUB_WEBHOOK_SECRET"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadDataConfig(path); err == nil || !strings.Contains(err.Error(), "SHIPMATE_KEY_OF_TEST is not set") {
+		t.Errorf("without the data key: %v", err)
+	}
+	t.Setenv("SHIPMATE_KEY_OF_TEST", strings.Repeat("k", 32))
+	if c, err := LoadDataConfig(path); err != nil || c.DataKey.Value() == "" || c.GitHub.PrivateKey.Value() != "" {
+		t.Errorf("%v", err)
 	}
 }
 

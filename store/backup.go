@@ -157,6 +157,7 @@ type Restored struct {
 	NumbersAbove int          // runs, releases and deployments are numbered from above it
 	Runs         []Run        // unfinished ones, which were cancelled
 	Deployments  []Deployment // unfinished ones, which were cancelled
+	Unlinked     []string     // ids of all deployments whose GitHub deployment is not known
 	Held         int          // environments that take automatic deployments again only when somebody ends their hold
 }
 
@@ -208,6 +209,9 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 		if err := tx.EndDeployment(d, Cancelled, ReasonRestored, nil); err != nil {
 			return r, err
 		}
+	}
+	if r.Unlinked, err = list[string](tx, "SELECT id FROM deployments WHERE github_id = 0 ORDER BY created_at, id"); err != nil {
+		return r, err
 	}
 	held, err := tx.exec(`INSERT INTO holds (repo, app, environment, by, reason, since)
 		SELECT DISTINCT repo, app, environment, '', ?, ? FROM deployments WHERE cause = ? ON CONFLICT DO NOTHING`, ReasonRestored, stamp(tx.now), CauseAutomatic)

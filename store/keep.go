@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -65,8 +66,13 @@ func (db *DB) Shrink(ctx context.Context) error {
 			if free, err = get[int](tx, "free pages", "PRAGMA freelist_count"); err != nil || free == 0 {
 				return err
 			}
-			_, err = list[int](tx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumBatch)) // a row for each page
-			return err
+			rows, err := tx.q.QueryContext(tx.ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumBatch))
+			if err != nil {
+				return err
+			}
+			for rows.Next() { // each gives back one page
+			}
+			return errors.Join(rows.Err(), rows.Close())
 		})
 		if err != nil {
 			return fmt.Errorf("shrink the database: %w", err)
@@ -75,14 +81,24 @@ func (db *DB) Shrink(ctx context.Context) error {
 			break
 		}
 	}
-	var done struct {
-		Busy         bool
-		Log          int
-		Checkpointed int
-	}
-	// By a reader: the writer's connection stays free. When others are in the way, the next time will do.
-	if err := db.read.GetContext(ctx, &done, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	if err := db.truncateLog(ctx); err != nil {
 		return fmt.Errorf("shrink the database's log: %w", err)
+	}
+	return nil
+}
+
+// truncateLog brings what was written into the file and empties the log of writes. While it waits for those who read (a
+// backup takes long) nobody can write: so it waits for a moment only, and leaves the rest to the next time.
+func (db *DB) truncateLog(ctx context.Context) (err error) {
+	c, err := db.read.Connx(ctx) // the writer's connection stays free
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	for _, pragma := range []string{"wal_checkpoint(PASSIVE)", "busy_timeout = 100", "wal_checkpoint(TRUNCATE)", "busy_timeout = 10000"} {
+		if _, err := c.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return err
+		}
 	}
 	return nil
 }

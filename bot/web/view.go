@@ -85,6 +85,9 @@ func withhold(f *store.Failure) {
 	}
 }
 
+// Logged tells whether there was a log, even if it is gone by now: one is begun with the first step.
+func (v *runView) Logged() bool { return len(v.Steps) > 0 && !v.Steps[0].StartedAt.IsZero() }
+
 func (v *runView) title() string {
 	return fmt.Sprintf("%s run %d %s", v.Run.App, v.Run.Number, v.Run.State)
 }
