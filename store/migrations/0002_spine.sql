@@ -18,10 +18,16 @@ CREATE INDEX tasks_buried ON tasks (buried_at) WHERE buried_at IS NOT NULL;
 -- What is asked for all the time is found without reading the history.
 CREATE INDEX events_repo ON events (repo, received_at) WHERE repo IS NOT NULL;
 CREATE INDEX runs_open ON runs (repo, app, ref) WHERE state IN ('queued','running');
+DROP INDEX runs_sha;
+CREATE INDEX runs_sha ON runs (repo, app, sha, number); -- without the number SQLite walks an app's runs from the newest on
 CREATE INDEX runs_event ON runs (event) WHERE event <> '';
 CREATE INDEX steps_running ON steps (owner) WHERE state = 'running';
+DROP INDEX releases_sha;
+CREATE INDEX releases_sha ON releases (repo, app, sha, number);
 CREATE INDEX releases_ref ON releases (repo, app, ref, number);
 CREATE INDEX deployments_open ON deployments (repo, app, environment, number)
+  WHERE state NOT IN ('succeeded','rejected','expired','failed','cancelled','superseded');
+CREATE INDEX deployments_open_repo ON deployments (repo, number)
   WHERE state NOT IN ('succeeded','rejected','expired','failed','cancelled','superseded');
 CREATE INDEX deployments_live ON deployments (repo, app, environment, finished_at, number) WHERE state = 'succeeded';
 CREATE INDEX deployments_release ON deployments (repo, app, environment, release, number) WHERE state = 'succeeded';
