@@ -44,6 +44,9 @@ type Bot struct {
 	name     func() string // the App's slug
 	worker   *worker
 
+	acceptTimeout time.Duration // see acceptTimeout
+	large         chan struct{} // see maxLarge
+
 	close []func() error // in the order of opening
 }
 
@@ -86,7 +89,8 @@ func connect(cfg *Config) (world, error) {
 
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
 	b := &Bot{cfg: cfg, log: log, lang: text.Lang(cfg.Language), chats: map[string]chat.Service{},
-		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}}}
+		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}},
+		acceptTimeout: acceptTimeout, large: make(chan struct{}, maxLarge)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())

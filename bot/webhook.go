@@ -7,10 +7,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -18,10 +18,7 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// maxDelivery is GitHub's own limit on a webhook payload.
-const maxDelivery = 25 << 20
-
-// acceptTimeout leaves time for an answer before GitHub, which waits for 10 s, gives up.
+// acceptTimeout, for the body to come and to be stored, leaves time for an answer before GitHub, which waits for 10 s, gives up.
 const acceptTimeout = 8 * time.Second
 
 // headerWord is what the two headers may hold: they are not covered by the signature, and end up in keys and comments.
@@ -34,11 +31,19 @@ func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "X-GitHub-Delivery and X-GitHub-Event are needed, each of at most 100 letters, digits, - and _", http.StatusBadRequest)
 		return
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxDelivery))
+	ctx, cancel := context.WithTimeout(r.Context(), b.acceptTimeout)
+	defer cancel()
+	raw, release, err := b.body(ctx, w, r)
+	defer release()
 	if err != nil {
-		if errors.As(err, new(*http.MaxBytesError)) {
+		switch {
+		case errors.As(err, new(*http.MaxBytesError)):
 			http.Error(w, "a delivery is at most 25 MiB", http.StatusRequestEntityTooLarge)
-		} else {
+		case errors.Is(err, errBusy):
+			http.Error(w, errBusy.Error()+"; send it again", http.StatusServiceUnavailable)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
+		default:
 			http.Error(w, "the body could not be read", http.StatusBadRequest)
 		}
 		return
@@ -52,8 +57,6 @@ func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the content type must be application/json or application/x-www-form-urlencoded", http.StatusBadRequest)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), acceptTimeout)
-	defer cancel()
 	fresh, err := b.db.Accept(ctx, store.Event{ID: id, Kind: kind, Repo: repoName(body), Body: body})
 	switch {
 	case err != nil:
@@ -69,11 +72,12 @@ func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 // signed compares, in constant time, the signature of the raw body with that of each secret: all are tried, so that the
 // time does not tell which one fitted.
 func signed(body []byte, header string, secrets []Secret) bool {
-	got, err := hex.DecodeString(strings.TrimPrefix(header, "sha256="))
-	if err != nil || len(got) != sha256.Size {
+	digits, ok := strings.CutPrefix(header, "sha256=")
+	got, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(got) != sha256.Size {
 		return false
 	}
-	ok := false
+	ok = false
 	for _, s := range secrets {
 		if s.Value() == "" {
 			continue

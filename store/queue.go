@@ -111,9 +111,12 @@ func (tx *Tx) Unclaim(t Task) error {
 	return tx.finish(t, "UPDATE tasks SET lease_until = NULL")
 }
 
-// Bury takes the task out of the queue with its reason; it stays visible until somebody wakes it.
+// Bury takes the task out of the queue with its reason; it stays visible until somebody wakes it. One that was woken
+// while it was being worked has been woken already: it gets its other chance now.
 func (tx *Tx) Bury(t Task, reason string) error {
-	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, buried_at = ?, reason = ?", stamp(tx.now), reason)
+	tx.wakes = true
+	return tx.finish(t, `UPDATE tasks SET lease_until = NULL, reason = ?, buried_at = CASE WHEN gen = claimed_gen THEN ? END,
+		attempts = CASE WHEN gen = claimed_gen THEN attempts ELSE 0 END`, reason, stamp(tx.now))
 }
 
 func (tx *Tx) finish(t Task, update string, args ...any) error {
@@ -139,7 +142,7 @@ func (tx *Tx) Recover() error {
 
 // Buried lists the tasks that were given up, newest first.
 func (tx *Tx) Buried() ([]Task, error) {
-	return list[Task](tx, "SELECT id, kind, key, attempts, claims, reason, due_at FROM tasks WHERE buried_at IS NOT NULL ORDER BY buried_at DESC LIMIT 100")
+	return list[Task](tx, "SELECT id, kind, key, attempts, claims, reason, due_at FROM tasks WHERE buried_at IS NOT NULL ORDER BY buried_at DESC, id DESC LIMIT 100")
 }
 
 // Tasks counts the tasks that are not buried.
