@@ -42,6 +42,7 @@ type Bot struct {
 	live     liveness
 	statuses statuses
 	name     func() string // the App's slug
+	unread   string        // why the delivery log could not be read the last time; of the task that reads it alone
 	worker   *worker
 
 	close []func() error // in the order of opening
@@ -118,6 +119,9 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.close = append(b.close, b.db.Close)
 	b.db.Now = w.now
 	if err := b.db.Update(ctx, (*store.Tx).Recover); err != nil {
+		return nil, err
+	}
+	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.Wake(taskRecover, deliveryLog) }); err != nil {
 		return nil, err
 	}
 	if b.hub, err = newHub(cfg.GitHub.APIURL, cfg.GitHub.AppID, []byte(cfg.GitHub.PrivateKey.Value())); err != nil {
@@ -205,6 +209,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskReport:  {parallel: 4, attempts: 12, do: b.report},
 		store.TaskReply:   {parallel: 4, do: b.reply},
 		taskSay:           {parallel: 8, do: b.say},
+		taskRecover:       {parallel: 1, anytime: true, do: b.recoverDeliveries},
 	}
 }
 

@@ -134,6 +134,7 @@ github:
   private_key: file:app.pem
   webhook_secrets: [file:oldhook, file:hook]
   allow: ["acme/*"]
+  recover_every: 0
 registries:
   registry.example.com:
     username: file:push

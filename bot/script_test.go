@@ -41,6 +41,7 @@ import (
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file and restarts the bot
 //	tick DURATION                      lets time pass
+//	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -228,6 +229,12 @@ func TestScripts(t *testing.T) {
 				return s.Tick(d)
 			}),
 			"down": script(0, 0, func(s *scene) error { return s.lab.Stop() }),
+			"start": script(0, 0, func(s *scene) error {
+				if err := s.gh.Flush(context.Background()); err != nil {
+					return err
+				}
+				return s.Start()
+			}),
 			"up": script(0, 0, func(s *scene) error {
 				if err := s.gh.Flush(context.Background()); err != nil {
 					return err

@@ -127,23 +127,37 @@ type Release struct {
 // A push supersedes the runs that earlier pushes to its ref started and that have not ended, unless a person asked for a
 // deployment of theirs; a build that is under way is stopped.
 func (tx *Tx) NewRun(r *Run, steps ...string) error {
-	n, err := get[int](tx, "run number", "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE repo = ? AND app = ?", r.Repo, r.App)
+	if err := tx.addRun(r, steps); err != nil || r.Cause != CausePush {
+		return err
+	}
+	older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ? AND id <> ?", r.Repo, r.App, r.Ref, CausePush, r.ID)
 	if err != nil {
 		return err
 	}
-	if r.Cause == CausePush {
-		older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ?", r.Repo, r.App, r.Ref, CausePush)
-		if err != nil {
+	for _, o := range older {
+		if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
+			continue // somebody waits for it
+		}
+		if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", r.Number, r.SHA), nil); err != nil {
 			return err
 		}
-		for _, o := range older {
-			if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
-				continue // somebody waits for it
-			}
-			if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", n, r.SHA), nil); err != nil {
-				return err
-			}
-		}
+	}
+	return nil
+}
+
+// NewOvertakenRun records the run of a commit that its branch had left behind before we heard of it: it is superseded from
+// the start, and stops no other.
+func (tx *Tx) NewOvertakenRun(r *Run, reason string, steps ...string) error {
+	if err := tx.addRun(r, steps); err != nil {
+		return err
+	}
+	return tx.EndRun(r.ID, RunSuperseded, reason, nil)
+}
+
+func (tx *Tx) addRun(r *Run, steps []string) error {
+	n, err := get[int](tx, "run number", "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE repo = ? AND app = ?", r.Repo, r.App)
+	if err != nil {
+		return err
 	}
 	r.ID, r.Number, r.State, r.CreatedAt = NewID(), n, RunQueued, Time{tx.now}
 	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull event config deploys state created_at", r)
@@ -161,9 +175,11 @@ func (tx *Tx) Run(id string) (Run, error) {
 	return get[Run](tx, "run "+id, "SELECT * FROM runs WHERE id = ?", id)
 }
 
-// RunOf finds the newest run of a commit, for one app.
+// RunOf finds the newest run of a commit, for one app. One that was overtaken from the start (see NewOvertakenRun) has
+// nothing to say where there is another.
 func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
-	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), "SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? ORDER BY number DESC LIMIT 1", repo, app, sha)
+	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ?
+		ORDER BY state = 'superseded' AND created_at = finished_at, number DESC LIMIT 1`, repo, app, sha)
 }
 
 // StartRun moves a queued run to running.

@@ -7,3 +7,6 @@ CREATE TABLE cursors (
   name  TEXT PRIMARY KEY,
   value TEXT NOT NULL
 ) STRICT;
+
+-- A comment is obeyed once, however many deliveries tell of it.
+CREATE INDEX replies_comment ON replies (comment);
