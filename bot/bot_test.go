@@ -370,6 +370,9 @@ func (l *lab) Settle() error {
 // Tick lets time pass.
 func (l *lab) Tick(d time.Duration) error {
 	l.clock.Advance(d)
+	if l.bot == nil {
+		return nil
+	}
 	return l.bot.db.Update(context.Background(), func(tx *store.Tx) error {
 		for _, env := range []string{"staging", "production"} {
 			if err := tx.Wake(store.TaskEnv, store.EnvKey("acme/web", "web", env)); err != nil {

@@ -82,16 +82,16 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch p := payload.(type) {
 	case *github.PushEvent:
 		r := cmp.Or(p.GetRepo(), &github.PushEventRepository{})
-		return b.withRepo(d, p.GetInstallation(), &github.Repository{FullName: r.FullName, ID: r.ID, DefaultBranch: r.DefaultBranch, Private: r.Private, HTMLURL: r.HTMLURL},
+		return b.withRepo(e, d, p.GetInstallation(), &github.Repository{FullName: r.FullName, ID: r.ID, DefaultBranch: r.DefaultBranch, Private: r.Private, HTMLURL: r.HTMLURL},
 			func(repo store.Repo) error { return b.push(ctx, e, p, repo, d) })
 	case *github.IssueCommentEvent:
-		return b.withRepo(d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
+		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
 	}
 	return nil
 }
 
 // withRepo goes on only for a repository that may use this server.
-func (b *Bot) withRepo(d *decision, inst *github.Installation, r *github.Repository, fn func(store.Repo) error) error {
+func (b *Bot) withRepo(e store.Event, d *decision, inst *github.Installation, r *github.Repository, fn func(store.Repo) error) error {
 	repo := store.Repo{Name: r.GetFullName(), ID: r.GetID(), Installation: inst.GetID(), DefaultBranch: r.GetDefaultBranch(), Private: r.GetPrivate(), HTMLURL: r.GetHTMLURL()}
 	if repo.Name == "" || repo.Installation == 0 || repo.DefaultBranch == "" {
 		d.note("it names no repository, installation or default branch, so nothing is done")
@@ -101,7 +101,18 @@ func (b *Bot) withRepo(d *decision, inst *github.Installation, r *github.Reposit
 		d.note("refused: %v", err)
 		return nil
 	}
-	d.do(func(tx *store.Tx) error { return tx.PutRepo(repo) })
+	d.do(func(tx *store.Tx) error {
+		known, err := store.Optional(tx.Repo(repo.Name))
+		if err != nil {
+			return err
+		}
+		if known != nil && e.Via == store.ViaLog { // it may tell how things were
+			if newer, err := tx.HeardSince(repo.Name, e.DeliveredAt.Time); err != nil || newer {
+				return err
+			}
+		}
+		return tx.PutRepo(repo)
+	})
 	return fn(repo)
 }
 

@@ -55,7 +55,8 @@ type gap struct {
 type missed struct {
 	guid, kind string
 	at         time.Time // of the first attempt
-	attempt    int64     // the newest one's id
+	first      int64     // that attempt's id
+	attempt    int64     // the newest one's
 	status     string    // as GitHub noted it; of an attempt that it took for a success, if there is one
 	arrived    bool      // there is one
 }
@@ -139,8 +140,12 @@ func (b *Bot) findMissed(ctx context.Context) error {
 			return err
 		}
 		for i, p := range got {
-			if p.err != nil && batch[i].at.Before(next) { // it is asked for again, and does not hold up the others
-				next, failed = batch[i].at, p.err
+			if p.err == nil {
+				continue
+			}
+			failed = p.err // it is asked for again, and does not hold up the others
+			if batch[i].at.Before(next) {
+				next = batch[i].at
 			}
 		}
 	}
@@ -224,7 +229,7 @@ func (b *Bot) listMissed(ctx context.Context, c *github.Client, since time.Time)
 				found = append(found, missed{guid: d.GetGUID(), kind: d.GetEvent(), attempt: d.GetID()})
 			}
 			m := &found[i]
-			m.at = d.GetDeliveredAt().Time // the newest attempts come first
+			m.at, m.first = d.GetDeliveredAt().Time, d.GetID() // the newest attempts come first
 			if ok := d.GetStatusCode()/100 == 2; ok || m.status == "" {
 				m.status, m.arrived = fmt.Sprintf("%d %s", d.GetStatusCode(), d.GetStatus()), ok
 			}
@@ -234,7 +239,7 @@ func (b *Bot) listMissed(ctx context.Context, c *github.Client, since time.Time)
 		}
 		opt.Cursor = resp.Cursor
 	}
-	slices.SortFunc(found, func(a, b missed) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.attempt, b.attempt)) })
+	slices.SortFunc(found, func(a, b missed) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.first, b.first)) })
 	return found, now, nil
 }
 
@@ -318,6 +323,7 @@ func (b *Bot) decideFound(ctx context.Context) error {
 		}
 		settle := func(tx *store.Tx) error { return tx.Drop(store.TaskEvent, id) }
 		if err != nil {
+			b.log.Warn("a delivery that was found is left to its own task", "delivery", id, "err", b.engine.Mask(err.Error()))
 			settle = func(tx *store.Tx) error { return tx.Wake(store.TaskEvent, id) }
 		}
 		if err := b.db.Update(ctx, settle); err != nil {
@@ -391,7 +397,7 @@ func (b *Bot) gap(ctx context.Context, e store.Event, d *decision) error {
 	if err != nil {
 		return err
 	}
-	return b.withRepo(d, &github.Installation{ID: &known.Installation}, r, func(repo store.Repo) error {
+	return b.withRepo(e, d, &github.Installation{ID: &known.Installation}, r, func(repo store.Repo) error {
 		ref := "refs/heads/" + repo.DefaultBranch
 		head, err := headOf(ctx, c, repo.Name, ref)
 		if err != nil {

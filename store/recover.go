@@ -56,6 +56,12 @@ func (tx *Tx) Repos() ([]Repo, error) {
 	return list[Repo](tx, "SELECT * FROM repos ORDER BY name")
 }
 
+// HeardSince tells whether a repository's own delivery arrived after a time: what is found in the log of that time is older
+// news.
+func (tx *Tx) HeardSince(repo string, at time.Time) (bool, error) {
+	return get[bool](tx, "newer events", "SELECT EXISTS (SELECT 1 FROM events WHERE repo = ? AND received_at > ? AND via = ?)", repo, stamp(at), ViaWebhook)
+}
+
 // Answered finds the event for which a comment was answered; empty when it was not. GitHub's ids of comments are unique.
 func (tx *Tx) Answered(comment int64) (event string, err error) {
 	events, err := list[string](tx, "SELECT event FROM replies WHERE comment = ? ORDER BY event LIMIT 1", comment)

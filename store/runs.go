@@ -126,38 +126,32 @@ type Release struct {
 // NewRun stores a run with its steps, gives it its id and number, and wakes its work and its report.
 // A push supersedes the runs that earlier pushes to its ref started and that have not ended, unless a person asked for a
 // deployment of theirs; a build that is under way is stopped.
-func (tx *Tx) NewRun(r *Run, steps ...string) error {
-	if err := tx.addRun(r, steps); err != nil || r.Cause != CausePush {
-		return err
-	}
-	older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ? AND id <> ?", r.Repo, r.App, r.Ref, CausePush, r.ID)
-	if err != nil {
-		return err
-	}
-	for _, o := range older {
-		if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
-			continue // somebody waits for it
-		}
-		if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", r.Number, r.SHA), nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (tx *Tx) NewRun(r *Run, steps ...string) error { return tx.newRun(r, "", steps) }
 
 // NewOvertakenRun records the run of a commit that its branch had left behind before we heard of it: it is superseded from
-// the start, and stops no other.
+// the start, for the given reason, and stops no other.
 func (tx *Tx) NewOvertakenRun(r *Run, reason string, steps ...string) error {
-	if err := tx.addRun(r, steps); err != nil {
-		return err
-	}
-	return tx.EndRun(r.ID, RunSuperseded, reason, nil)
+	return tx.newRun(r, reason, steps)
 }
 
-func (tx *Tx) addRun(r *Run, steps []string) error {
+func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	n, err := get[int](tx, "run number", "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
 		return err
+	}
+	if r.Cause == CausePush && overtaken == "" {
+		older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ?", r.Repo, r.App, r.Ref, CausePush)
+		if err != nil {
+			return err
+		}
+		for _, o := range older {
+			if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
+				continue // somebody waits for it
+			}
+			if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", n, r.SHA), nil); err != nil {
+				return err
+			}
+		}
 	}
 	r.ID, r.Number, r.State, r.CreatedAt = NewID(), n, RunQueued, Time{tx.now}
 	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull event config deploys state created_at", r)
@@ -166,6 +160,9 @@ func (tx *Tx) addRun(r *Run, steps []string) error {
 	}
 	if err := tx.newSteps(r.ID, steps); err != nil {
 		return err
+	}
+	if overtaken != "" {
+		return tx.EndRun(r.ID, RunSuperseded, overtaken, nil)
 	}
 	return errors.Join(tx.Wake(TaskRun, r.ID), tx.Wake(TaskReport, "run/"+r.ID))
 }
