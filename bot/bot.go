@@ -42,6 +42,7 @@ type Bot struct {
 	live     liveness
 	statuses statuses
 	name     func() string // the App's slug
+	unread   string        // why the delivery log could not be read the last time; of the task that reads it alone
 	worker   *worker
 
 	acceptTimeout time.Duration // see acceptTimeout
@@ -124,7 +125,10 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	if err := b.db.Update(ctx, (*store.Tx).Recover); err != nil {
 		return nil, err
 	}
-	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.Wake(store.TaskKeep, "") }); err != nil {
+	err = b.db.Update(ctx, func(tx *store.Tx) error {
+		return errors.Join(tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog))
+	})
+	if err != nil {
 		return nil, err
 	}
 	if b.hub, err = newHub(cfg.GitHub.APIURL, cfg.GitHub.AppID, []byte(cfg.GitHub.PrivateKey.Value())); err != nil {
@@ -213,6 +217,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskReply:   {parallel: 4, do: b.reply},
 		taskSay:           {parallel: 8, do: b.say},
 		store.TaskKeep:    {parallel: 1, anytime: true, do: b.keep},
+		taskRecover:       {parallel: 1, anytime: true, do: b.recoverDeliveries},
 	}
 }
 

@@ -134,6 +134,7 @@ github:
   private_key: file:app.pem
   webhook_secrets: [file:oldhook, file:hook]
   allow: ["acme/*"]
+  recover_every: 0
 registries:
   registry.example.com:
     username: file:push
@@ -369,6 +370,9 @@ func (l *lab) Settle() error {
 // Tick lets time pass.
 func (l *lab) Tick(d time.Duration) error {
 	l.clock.Advance(d)
+	if l.bot == nil {
+		return nil
+	}
 	return l.bot.db.Update(context.Background(), func(tx *store.Tx) error {
 		for _, env := range []string{"staging", "production"} {
 			if err := tx.Wake(store.TaskEnv, store.EnvKey("acme/web", "web", env)); err != nil {

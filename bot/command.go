@@ -377,11 +377,12 @@ func (c *call) commit(ctx context.Context, env *pipeline.Environment, args []str
 		}
 		branch, head = pr.GetHead().GetRef(), pr.GetHead().GetSHA()
 	} else {
-		b, _, err := c.client.Repositories.GetBranch(ctx, owner, name, branch, 1)
-		if err != nil {
+		if head, err = headOf(ctx, c.client, c.repo.Name, "refs/heads/"+branch); err != nil {
 			return "", "", nil, err
 		}
-		head = b.GetCommit().GetSHA()
+		if head == "" {
+			return "", "", c.no(text.NoSuchCommit, code("HEAD"), code(branch)), nil
+		}
 	}
 	ref = "refs/heads/" + branch
 	if len(args) == 1 {

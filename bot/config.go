@@ -60,6 +60,9 @@ type GitHubConfig struct {
 	ClientSecret   Secret   `yaml:"client_secret"`
 	Allow          []string `yaml:"allow"`         // repositories, owner/name or owner/*
 	BareCommands   bool     `yaml:"bare_commands"` // /promote as well as /shipmate promote; default true
+
+	// RecoverEvery is how often GitHub's delivery log is read for what never arrived; 0 turns that off. Default 1m.
+	RecoverEvery time.Duration `yaml:"recover_every"`
 }
 
 // BuilderConfig says where images are built.
@@ -178,7 +181,6 @@ type BuildSecret struct {
 // file. Whoever implements one adds its field and removes its line.
 var serverNotYet = []string{
 	"metrics",
-	"github.recover_every",
 	"builder.buildkit[].ca",
 	"builder.buildkit[].cert",
 	"builder.buildkit[].key",
@@ -222,7 +224,7 @@ func readConfig(path string, wanted func(secret string) bool) (*Config, error) {
 		DataDir:  "data",
 		Language: "en",
 		Keep:     KeepConfig{Events: 30 * day, Logs: 90 * day},
-		GitHub:   GitHubConfig{APIURL: "https://api.github.com/", BareCommands: true},
+		GitHub:   GitHubConfig{APIURL: "https://api.github.com/", BareCommands: true, RecoverEvery: time.Minute},
 		Builder:  BuilderConfig{Concurrency: 4},
 	}
 	c.doc = strictyaml.Decode(path, data, c, serverNotYet)
@@ -440,6 +442,9 @@ func (c *Config) checkGitHub() {
 		c.doc.Errorf("github.webhook_secrets", "is missing; write where the App's webhook secret is, such as [env:GITHUB_WEBHOOK_SECRET]")
 	}
 	c.checkRepositories("github.allow", g.Allow)
+	if d := g.RecoverEvery; d != 0 && (d < time.Second || d > 24*time.Hour) {
+		c.doc.Errorf("github.recover_every", "must be between 1s and 24h, or 0 to turn it off; write for example 1m")
+	}
 }
 
 func (c *Config) checkBuilder() {

@@ -123,8 +123,8 @@ func TestServerDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprint(c.Listen, c.PublicURL, c.GitHub.APIURL, c.GitHub.BareCommands, c.Builder.Concurrency, c.Builder.BuildKit, c.Chat.WeCom["a"].BaseURL, c.Chat.WeCom["a"].Language, c.Chat.Slack["b"].BaseURL)
-	want := fmt.Sprint("127.0.0.1:8080", "http://127.0.0.1:8080", "https://api.github.com/", true, 4, []BuildKitAddress{{"unix:///run/b.sock"}}, "https://qyapi.weixin.qq.com/", "zh", "https://slack.com/api/")
+	got := fmt.Sprint(c.Listen, c.PublicURL, c.GitHub.APIURL, c.GitHub.BareCommands, c.GitHub.RecoverEvery, c.Builder.Concurrency, c.Builder.BuildKit, c.Chat.WeCom["a"].BaseURL, c.Chat.WeCom["a"].Language, c.Chat.Slack["b"].BaseURL)
+	want := fmt.Sprint("127.0.0.1:8080", "http://127.0.0.1:8080", "https://api.github.com/", true, time.Minute, 4, []BuildKitAddress{{"unix:///run/b.sock"}}, "https://qyapi.weixin.qq.com/", "zh", "https://slack.com/api/")
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -231,7 +231,7 @@ func TestDataKey(t *testing.T) {
 // Each case is the example with one text in it replaced.
 func TestServerMistakes(t *testing.T) {
 	tests := map[string]struct{ old, new, want string }{
-		"unknown key":          {"data_dir: ./data", "datadir: ./data", `:7: datadir: unknown key; did you mean data_dir?`},
+		"unknown key":          {"data_dir: ./data", "datadir: ./data", `:6: datadir: unknown key; did you mean data_dir?`},
 		"listen":               {"127.0.0.1:8080", "localhost", `listen: "localhost" is no address; write host:port, such as 127.0.0.1:8080`},
 		"public_url":           {"https://ship.example.com", "ship.example.com", `public_url: is no web address; write http:// or https:// and a host, without credentials or query`},
 		"public_url, password": {"https://ship", "https://u:s3cret-x@ship", `public_url: is no web address`},
@@ -249,6 +249,7 @@ func TestServerMistakes(t *testing.T) {
 		"allow":                {`allow: ["acme/*"] #`, `allow: ["acme"] #`, `github.allow[0]: "acme" names no repositories; write owner/name, or owner/* for all of an owner's`},
 		"allow everybody":      {`allow: ["acme/*"] #`, `allow: ["*/*"] #`, `github.allow[0]: "*/*" names no repositories`},
 		"allow, half a name":   {`allow: ["acme/*"] #`, `allow: ["acme/web-*"] #`, `github.allow[0]: "acme/web-*" names no repositories`},
+		"recover_every":        {"recover_every: 1m", "recover_every: 10ms", `github.recover_every: must be between 1s and 24h, or 0 to turn it off; write for example 1m`},
 		"concurrency":          {"concurrency: 4", "concurrency: 0", `builder.concurrency: must be between 1 and 100`},
 		"builder":              {"tcp://builder-2:1234", "kube-pod://b", `builder.buildkit[1]: "kube-pod://b" is not supported; write unix:///path/of/buildkitd.sock or tcp://host:port`},
 		"registry":             {"  registry.example.com:", "  https://registry.example.com:", `"https://registry.example.com" is no registry; write its host`},
@@ -300,7 +301,6 @@ func TestServerMistakes(t *testing.T) {
 func TestServerNotYet(t *testing.T) {
 	tests := map[string]string{
 		"metrics":                     "metrics: 127.0.0.1:9090",
-		"github.recover_every":        "github: {recover_every: 1m}",
 		"builder.buildkit[].ca":       "builder: {buildkit: [{addr: \"tcp://b:1\", ca: \"file:ca.pem\"}]}",
 		"builder.buildkit[].cert":     "builder: {buildkit: [{addr: \"tcp://b:1\", cert: \"file:cert.pem\"}]}",
 		"builder.buildkit[].key":      "builder: {buildkit: [{addr: \"tcp://b:1\", key: \"file:key.pem\"}]}",
@@ -418,7 +418,7 @@ func TestMayUseServer(t *testing.T) {
 			t.Errorf("%q must be refused", repo)
 		}
 	}
-	refused(t, c.MayUseServer("other/web"), `other/web may not use this server; to allow it, add - "other/web" at shipmate.yaml:18 (github.allow)`)
+	refused(t, c.MayUseServer("other/web"), `other/web may not use this server; to allow it, add - "other/web" at shipmate.yaml:17 (github.allow)`)
 	refused(t, loadConfig(t, smallest).MayUseServer("acme/web"), `acme/web may not use this server; to allow it, add allow: ["acme/web"] at shipmate.yaml:2 (github.allow)`)
 }
 
@@ -598,8 +598,8 @@ open none.yaml: no such file or directory
 		t.Fatal(err)
 	}
 	got = lines(Check(server, "acme/web", []string{repoFile(bad)}))
-	want = `shipmate.yaml:11: github.app_id: is missing; write the App ID from the GitHub App's settings page
-shipmate.yaml:13: github.app: unknown key; known keys: api_url, app_id, private_key, webhook_secrets, client_id, client_secret, allow, bare_commands
+	want = `shipmate.yaml:10: github.app_id: is missing; write the App ID from the GitHub App's settings page
+shipmate.yaml:12: github.app: unknown key; known keys: api_url, app_id, private_key, webhook_secrets, client_id, client_secret, allow, bare_commands, recover_every
 .shipmate.yaml:4: environments[1].manifests: "/deploy" must be relative to the repository's root, with / between its parts
 `
 	if got != want {

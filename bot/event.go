@@ -40,12 +40,15 @@ func (b *Bot) event(ctx context.Context, id string, _ int) (time.Time, error) {
 	if !e.DecidedAt.IsZero() {
 		return time.Time{}, nil
 	}
-	d := &decision{}
+	d := &decision{trace: e.Trace.V}
 	d.note("%s of %s, received %s", e.Kind, repoOr(e.Repo), e.ReceivedAt.Format(time.RFC3339))
 	if err := b.decide(ctx, e, d); err != nil {
 		return time.Time{}, err
 	}
 	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+		if e, err := tx.Event(id); err != nil || !e.DecidedAt.IsZero() {
+			return err // nil: the event was decided meanwhile
+		}
 		for _, fn := range d.apply {
 			if err := fn(tx); err != nil {
 				return err
@@ -65,6 +68,8 @@ func repoOr(repo *string) string {
 func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch e.Kind {
 	case "push", "issue_comment":
+	case kindGap:
+		return b.gap(ctx, e, d)
 	default:
 		d.note("nothing is done on a %s", e.Kind)
 		return nil
@@ -77,16 +82,16 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch p := payload.(type) {
 	case *github.PushEvent:
 		r := cmp.Or(p.GetRepo(), &github.PushEventRepository{})
-		return b.withRepo(d, p.GetInstallation(), &github.Repository{FullName: r.FullName, ID: r.ID, DefaultBranch: r.DefaultBranch, Private: r.Private, HTMLURL: r.HTMLURL},
+		return b.withRepo(e, d, p.GetInstallation(), &github.Repository{FullName: r.FullName, ID: r.ID, DefaultBranch: r.DefaultBranch, Private: r.Private, HTMLURL: r.HTMLURL},
 			func(repo store.Repo) error { return b.push(ctx, e, p, repo, d) })
 	case *github.IssueCommentEvent:
-		return b.withRepo(d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
+		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
 	}
 	return nil
 }
 
 // withRepo goes on only for a repository that may use this server.
-func (b *Bot) withRepo(d *decision, inst *github.Installation, r *github.Repository, fn func(store.Repo) error) error {
+func (b *Bot) withRepo(e store.Event, d *decision, inst *github.Installation, r *github.Repository, fn func(store.Repo) error) error {
 	repo := store.Repo{Name: r.GetFullName(), ID: r.GetID(), Installation: inst.GetID(), DefaultBranch: r.GetDefaultBranch(), Private: r.GetPrivate(), HTMLURL: r.GetHTMLURL()}
 	if repo.Name == "" || repo.Installation == 0 || repo.DefaultBranch == "" {
 		d.note("it names no repository, installation or default branch, so nothing is done")
@@ -96,7 +101,18 @@ func (b *Bot) withRepo(d *decision, inst *github.Installation, r *github.Reposit
 		d.note("refused: %v", err)
 		return nil
 	}
-	d.do(func(tx *store.Tx) error { return tx.PutRepo(repo) })
+	d.do(func(tx *store.Tx) error {
+		known, err := store.Optional(tx.Repo(repo.Name))
+		if err != nil {
+			return err
+		}
+		if known != nil && e.Via == store.ViaLog { // it may tell how things were
+			if newer, err := tx.HeardSince(repo.Name, e.DeliveredAt.Time); err != nil || newer {
+				return err
+			}
+		}
+		return tx.PutRepo(repo)
+	})
 	return fn(repo)
 }
 
@@ -111,19 +127,33 @@ func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo
 	c := b.hub.client(repo.Installation)
 	reviewed := repo.DefaultBranch
 	if trigger.Ref == "refs/heads/"+repo.DefaultBranch {
-		reviewed = trigger.SHA // where the branch is; what was overtaken is dropped below
+		reviewed = trigger.SHA // where the branch is; what was overtaken is not built, see below
 	}
 	apps, err := b.apps(ctx, c, repo, reviewed, trigger.SHA, d)
 	if err != nil {
 		return err
 	}
-	var runs []func(*store.Tx) error
+	var runs []func(tx *store.Tx, overtaken string) error
 	for _, app := range apps {
 		run := store.Run{Repo: repo.Name, App: app.name, Ref: trigger.Ref, SHA: trigger.SHA, Subject: firstLine(trigger.HeadMessage),
 			Author: authorOf(p.GetHeadCommit()), Sender: p.GetSender().GetLogin(), Cause: store.CausePush, Event: e.ID}
+		start := func(fn func(*store.Tx) error) {
+			runs = append(runs, func(tx *store.Tx, overtaken string) error {
+				if known, err := knownRun(tx, e, run); err != nil || known != nil {
+					if known != nil {
+						d.note("run %d of %s is of this commit, so there is no other", known.Number, run.App)
+					}
+					return err
+				}
+				if overtaken != "" {
+					return overtakenRun(tx, run, overtaken)
+				}
+				return fn(tx)
+			})
+		}
 		if app.reviewed == nil { // the file that says what triggers a build cannot be read
 			if trigger.Ref == "refs/heads/"+repo.DefaultBranch {
-				runs = append(runs, func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
+				start(func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
 			}
 			continue
 		}
@@ -133,7 +163,7 @@ func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo
 			continue
 		}
 		if app.config == nil {
-			runs = append(runs, func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
+			start(func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
 			continue
 		}
 		var requests []store.Request
@@ -145,23 +175,35 @@ func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo
 			}
 			requests = append(requests, q)
 		}
-		runs = append(runs, func(tx *store.Tx) error { return newRun(tx, run, app.config, requests) })
+		start(func(tx *store.Tx) error { return newRun(tx, run, app.config, requests) })
 	}
 	if len(runs) == 0 {
 		return nil
 	}
-	// Deliveries come in any order and are decided side by side, but only the newest commit of a branch may stop the run of
-	// an older one. Asked last, so that nothing else takes time between the answer and the transaction.
-	owner, name := split(repo.Name)
-	branch, _, err := c.Repositories.GetBranch(ctx, owner, name, strings.TrimPrefix(trigger.Ref, "refs/heads/"), 1)
-	if ignoreNotFound(err) != nil {
+	// Deliveries come in any order, late, and are decided side by side, but only the newest commit of a branch is built and
+	// may stop the run of an older one. Asked last, so that nothing else takes time between the answer and the transaction.
+	head, err := headOf(ctx, c, repo.Name, trigger.Ref)
+	if err != nil {
 		return err
 	}
-	if head := branch.GetCommit().GetSHA(); head != trigger.SHA {
+	overtaken := ""
+	switch head {
+	case trigger.SHA:
+	case "":
+		overtaken = b.lang.Say(text.BranchGone)
+		d.note("the branch is gone, so nothing is built of %.7s", trigger.SHA)
+	default:
+		overtaken = b.lang.Say(text.OvertakenBy, head[:7])
 		d.note("the branch has moved on to %.7s since, so nothing is built of %.7s", head, trigger.SHA)
-		return nil
 	}
-	d.apply = append(d.apply, runs...)
+	d.do(func(tx *store.Tx) error {
+		for _, run := range runs {
+			if err := run(tx, overtaken); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	return nil
 }
 
@@ -330,18 +372,24 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		if now == nil {
 			reply.Body = b.lang.Say(text.CommentDeleted)
 		}
-		d.do(func(tx *store.Tx) error { return tx.PutReply(reply) })
+		d.do(onceFor(e, reply.Comment, d, func(tx *store.Tx) error { return tx.PutReply(reply) }))
 		return nil
 	}
+	late := b.db.Now().Sub(call.said)
 	var said []func(*store.Tx) (string, error)
 	for _, l := range lines {
+		if late > tooLate && e.Via != store.ViaReplay && acts(l) {
+			d.note("it comes %s after it was written, so its author is asked first", late.Round(time.Second))
+			said = append(said, call.no(text.CommandLate, b.lang.Duration(late), code(l.String())))
+			continue
+		}
 		fn, err := call.run(ctx, l)
 		if err != nil {
 			return err
 		}
 		said = append(said, fn)
 	}
-	d.do(func(tx *store.Tx) error {
+	d.do(onceFor(e, reply.Comment, d, func(tx *store.Tx) error {
 		var answers []string
 		for _, fn := range said {
 			answer, err := fn(tx)
@@ -361,6 +409,6 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		}
 		reply.Body = strings.Join(answers, "\n\n")
 		return tx.PutReply(reply)
-	})
+	}))
 	return nil
 }

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,8 +39,8 @@ func TestPushesOutOfOrder(t *testing.T) {
 	l.builder.Release()
 	got(l.Status(newer, "shipmate/deploy/staging", "success", ""))(t)
 	must(t, l.Settle())
-	if s := l.repo.Statuses(older); len(s) > 0 {
-		t.Errorf("the older commit has statuses: %v", s)
+	if s, want := l.status(older, "shipmate/build"), fmt.Sprintf("superseded by %.7s before it was built", newer); s.State != "error" || s.Description != want {
+		t.Errorf("the older commit's status is %s: %q, want %q", s.State, s.Description, want)
 	}
 	if d, want := got(l.Deployments())(t), "1 staging release 1 automatic by alice: succeeded\n"; d != want {
 		t.Errorf("%s, want %s", d, want)
@@ -51,7 +52,7 @@ func TestBranchThatIsGone(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil)
 	must(t, l.Stop())
-	got(l.Push("alice", "topic", "Short-lived", map[string]string{"app.txt": "x"}))(t)
+	sha := got(l.Push("alice", "topic", "Short-lived", map[string]string{"app.txt": "x"}))(t)
 	must(t, l.repo.DeleteBranch("topic", "alice"))
 	must(t, l.gh.Flush(t.Context()))
 	must(t, l.Start())
@@ -60,6 +61,7 @@ func TestBranchThatIsGone(t *testing.T) {
 	if n := len(l.builder.Requests()); n != 0 {
 		t.Errorf("%d builds", n)
 	}
+	got(l.Status(sha, "shipmate/build", "error", "^superseded before it was built: the branch is gone$"))(t)
 }
 
 // TestDeliveredTwice: a delivery has its effect once, however often it comes.

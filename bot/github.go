@@ -63,6 +63,13 @@ func (h *hub) client(installation int64) *github.Client {
 	return c
 }
 
+// asApp acts as the App itself. Each client is new: it remembers no rate limit, which the queue does better.
+func (h *hub) asApp() *github.Client {
+	c := github.NewClient(&http.Client{Transport: h.app, Timeout: requestTimeout})
+	c.BaseURL = h.api
+	return c
+}
+
 // web is where GitHub serves pages and git: api.github.com belongs to github.com, a GHES serves both on one host.
 func (h *hub) web() string {
 	if h.api.Host == "api.github.com" {
@@ -156,6 +163,14 @@ func repoFiles(ctx context.Context, c *github.Client, repo, ref string) ([]repoF
 		}
 	}
 	return found, nil
+}
+
+// headOf is the commit that a ref is at; empty where there is no such ref. (go-github's GetBranch knows neither time limits
+// nor GitHub's refusals.)
+func headOf(ctx context.Context, c *github.Client, repo, ref string) (sha string, err error) {
+	owner, name := split(repo)
+	r, _, err := c.Git.GetRef(ctx, owner, name, ref)
+	return r.GetObject().GetSHA(), ignoreNotFound(err)
 }
 
 func isNotFound(err error) bool {

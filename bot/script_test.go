@@ -41,6 +41,9 @@ import (
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file and restarts the bot
 //	tick DURATION                      lets time pass
+//	back LOGIN BRANCH COMMIT           force-pushes a branch back to a commit
+//	gone LOGIN BRANCH                  deletes a branch
+//	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -83,6 +86,12 @@ func TestScripts(t *testing.T) {
 				s.Setenv(s.args[2], sha)
 				return err
 			}),
+			"back": script(3, 3, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				_, err := s.repo.ForcePush(s.args[1], s.args[2], s.args[0])
+				return err
+			}),
+			"gone": script(2, 2, func(s *scene) error { return s.repo.DeleteBranch(s.args[1], s.args[0]) }),
 			"fork": script(1, 1, func(s *scene) error { _, err := s.repo.Fork(s.args[0]); return err }),
 			"pr": script(2, 2, func(s *scene) error {
 				n, err := s.repo.OpenPullRequest(s.args[1], "master", s.args[0], "A change")
@@ -228,6 +237,12 @@ func TestScripts(t *testing.T) {
 				return s.Tick(d)
 			}),
 			"down": script(0, 0, func(s *scene) error { return s.lab.Stop() }),
+			"start": script(0, 0, func(s *scene) error {
+				if err := s.gh.Flush(context.Background()); err != nil {
+					return err
+				}
+				return s.Start()
+			}),
 			"up": script(0, 0, func(s *scene) error {
 				if err := s.gh.Flush(context.Background()); err != nil {
 					return err

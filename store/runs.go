@@ -129,12 +129,20 @@ const nextNumber = "SELECT 1 + max(coalesce(max(number), 0), coalesce((SELECT CA
 // NewRun stores a run with its steps, gives it its id and number, and wakes its work and its report.
 // A push supersedes the runs that earlier pushes to its ref started and that have not ended, unless a person asked for a
 // deployment of theirs; a build that is under way is stopped.
-func (tx *Tx) NewRun(r *Run, steps ...string) error {
+func (tx *Tx) NewRun(r *Run, steps ...string) error { return tx.newRun(r, "", steps) }
+
+// NewOvertakenRun records the run of a commit that its branch had left behind before we heard of it: it is superseded from
+// the start, for the given reason, and stops no other.
+func (tx *Tx) NewOvertakenRun(r *Run, reason string, steps ...string) error {
+	return tx.newRun(r, reason, steps)
+}
+
+func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	n, err := get[int](tx, "run number", nextNumber+"runs WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
 		return err
 	}
-	if r.Cause == CausePush {
+	if r.Cause == CausePush && overtaken == "" {
 		older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ?", r.Repo, r.App, r.Ref, CausePush)
 		if err != nil {
 			return err
@@ -156,6 +164,9 @@ func (tx *Tx) NewRun(r *Run, steps ...string) error {
 	if err := tx.newSteps(r.ID, steps); err != nil {
 		return err
 	}
+	if overtaken != "" {
+		return tx.EndRun(r.ID, RunSuperseded, overtaken, nil)
+	}
 	return errors.Join(tx.Wake(TaskRun, r.ID), tx.Wake(TaskReport, "run/"+r.ID))
 }
 
@@ -164,9 +175,11 @@ func (tx *Tx) Run(id string) (Run, error) {
 	return get[Run](tx, "run "+id, "SELECT * FROM runs WHERE id = ?", id)
 }
 
-// RunOf finds the newest run of a commit, for one app.
+// RunOf finds the newest run of a commit, for one app. One that was overtaken from the start (see NewOvertakenRun) has
+// nothing to say where there is another.
 func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
-	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), "SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? ORDER BY number DESC LIMIT 1", repo, app, sha)
+	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ?
+		ORDER BY state = 'superseded' AND created_at = finished_at, number DESC LIMIT 1`, repo, app, sha)
 }
 
 // StartRun moves a queued run to running.

@@ -91,6 +91,12 @@ const (
 	DidCommit    // commit
 	DidCoAuthor  // commit
 
+	// What came too late.
+
+	OvertakenBy // commit
+	BranchGone  //
+	CommandLate // how long after it was written, command
+
 	// Lines of the answer to /status.
 
 	StatusLive    // environment, release, commit, digest, readiness
@@ -187,6 +193,11 @@ var sentences = [keyCount]words{
 	DidAuthor:    {"wrote %v", "编写了 %v"},
 	DidCommit:    {"committed %v", "提交了 %v"},
 	DidCoAuthor:  {"co-wrote %v", "共同编写了 %v"},
+
+	// The first two follow the word for superseded.
+	OvertakenBy: {"by %v before it was built", "（构建前分支已更新到 %v）"},
+	BranchGone:  {"before it was built: the branch is gone", "（构建前分支已删除）"},
+	CommandLate: {"This came %[1]v after you wrote it, so %[2]v was not done. To confirm it, say it again in a new comment.", "此命令在你发送 %[1]v 后才到达，因此未执行 %[2]v。如需确认，请在新评论中重新发送。"},
 
 	StatusLive:    {"%v: release %v of commit %v (%v), %v", "%v：版本 %v，提交 %v（%v），%v"},
 	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},

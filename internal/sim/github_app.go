@@ -76,6 +76,7 @@ func deliveryJSON(d *Delivery) object {
 // listDeliveries pages by a cursor, newest first. Deliveries older than three
 // days are gone.
 func (c *call) listDeliveries() (int, any) {
+	c.header.Set("Date", c.gh.now().UTC().Format(http.TimeFormat)) // by the clock that dates the deliveries
 	c.gh.hooks.mu.Lock()
 	log := slices.Clone(c.gh.hooks.log)
 	c.gh.hooks.mu.Unlock()

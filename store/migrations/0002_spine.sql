@@ -49,3 +49,6 @@ CREATE TABLE audit_head (
   mac BLOB NOT NULL,                               -- HMAC over seq and the last line's mac
   key BLOB NOT NULL                                -- HMAC over a fixed text: tells whether a key is the right one
 ) STRICT;
+
+-- A comment is obeyed once, however many deliveries tell of it.
+CREATE INDEX replies_comment ON replies (comment);
