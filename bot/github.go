@@ -79,7 +79,7 @@ func (h *hub) web() string {
 // remote is where a repository is fetched from. The address is made from the server's file, never taken from an event, and
 // the credential is minted for this repository alone, with contents:read.
 func (h *hub) remote(repo store.Repo) source.Remote {
-	key := fmt.Sprintf("%d %s", repo.Installation, strings.ToLower(repo.Name))
+	key := gitKey(repo)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	tr, ok := h.git[key]
@@ -94,6 +94,17 @@ func (h *hub) remote(repo store.Repo) source.Remote {
 	return source.Remote{URL: h.web() + "/" + repo.Name + ".git", Token: tr.Token}
 }
 
+func gitKey(repo store.Repo) string {
+	return fmt.Sprintf("%d %s", repo.Installation, strings.ToLower(repo.Name))
+}
+
+// forget has the next fetch of a repository begin with a credential that is new.
+func (h *hub) forget(repo store.Repo) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.git, gitKey(repo))
+}
+
 // hubSource is the engine's view of git.
 type hubSource struct {
 	hub     *hub
@@ -101,7 +112,11 @@ type hubSource struct {
 }
 
 func (s hubSource) Checkout(ctx context.Context, repo store.Repo, sha, dest string) (source.Commit, error) {
-	return s.fetcher.Checkout(ctx, repo.Name, s.hub.remote(repo), sha, dest)
+	c, err := s.fetcher.Checkout(ctx, repo.Name, s.hub.remote(repo), sha, dest)
+	if err != nil {
+		s.hub.forget(repo) // it may be the credential that GitHub knows no more
+	}
+	return c, err
 }
 
 // owner and name of a repository.
