@@ -134,6 +134,12 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	if b.hub, err = newHub(cfg.GitHub.APIURL, cfg.GitHub.AppID, []byte(cfg.GitHub.PrivateKey.Value())); err != nil {
 		return nil, err
 	}
+	b.hub.now, b.hub.log = w.now, log
+	if err := b.db.Update(ctx, func(tx *store.Tx) error {
+		return errors.Join(tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep))
+	}); err != nil {
+		return nil, err
+	}
 	client := &http.Client{Timeout: 15 * time.Second}
 	for name, c := range cfg.Chat.WeCom {
 		if b.chats["wecom/"+name], err = chat.NewWeComRobot(c.Robot(), client, w.now); err != nil {
@@ -203,21 +209,31 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 
 // works says what is done for each kind of task.
 func (b *Bot) works() map[string]work {
-	forever := func(fn func(context.Context, string, int) error) func(context.Context, string, int) (time.Time, error) {
+	// What fails for good ends a run or a deployment: the engine itself judges its errors, all but a panic.
+	judged := func(again time.Time, err error) (time.Time, error) {
+		if err != nil {
+			err = down{err}
+		}
+		return again, err
+	}
+	once := func(fn func(context.Context, string, int) error) func(context.Context, string, int) (time.Time, error) {
 		return func(ctx context.Context, key string, attempts int) (time.Time, error) {
-			return time.Time{}, fn(ctx, key, attempts)
+			return judged(time.Time{}, fn(ctx, key, attempts))
 		}
 	}
 	return map[string]work{
-		store.TaskEvent:   {parallel: 8, attempts: 12, do: b.event},
-		store.TaskRun:     {parallel: 16, anytime: true, do: forever(b.engine.AdvanceRun)},
-		store.TaskPrepare: {parallel: 8, anytime: true, do: forever(b.engine.Prepare)},
-		store.TaskEnv:     {parallel: 32, anytime: true, do: b.engine.AdvanceEnv},
-		store.TaskReport:  {parallel: 4, attempts: 12, do: b.report},
-		store.TaskReply:   {parallel: 4, do: b.reply},
-		taskSay:           {parallel: 8, do: b.say},
-		store.TaskKeep:    {parallel: 1, anytime: true, do: b.keep},
-		taskRecover:       {parallel: 1, anytime: true, do: b.recoverDeliveries},
+		store.TaskEvent:   {parallel: 8, do: b.event},
+		store.TaskRun:     {parallel: 16, anytime: true, do: once(b.engine.AdvanceRun)},
+		store.TaskPrepare: {parallel: 8, anytime: true, do: once(b.engine.Prepare)},
+		store.TaskEnv: {parallel: 32, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
+			return judged(b.engine.AdvanceEnv(ctx, key, attempts))
+		}},
+		store.TaskReport: {parallel: 4, do: b.report},
+		store.TaskReply:  {parallel: 4, do: b.reply},
+		taskSay:          {parallel: 8, do: b.say},
+		store.TaskKeep:   {parallel: 1, anytime: true, do: b.keep},
+		taskRecover:      {parallel: 1, anytime: true, do: b.recoverDeliveries},
+		taskHeal:         {parallel: 1, anytime: true, do: b.heal},
 	}
 }
 

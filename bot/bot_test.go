@@ -60,6 +60,7 @@ type lab struct {
 	prod     *fakeCluster
 	clock    *clock
 	log      *buffer
+	wrote    hook // sees what the bot wrote on GitHub, before the bot gets the answer
 
 	bot     *Bot
 	url     string
@@ -88,7 +89,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}},
 		builder: &fakeBuilder{}, test: newFakeCluster("test"), prod: newFakeCluster("prod")}
 	l.builder.registry = l.registry
-	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now})
+	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now, OnWrite: func(w sim.Write) { l.wrote.call(w.Kind + " " + w.Name + " " + w.State) }})
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +100,8 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
 	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
+	l.wecom.OnMessage = func(string, sim.RobotMessage) { l.wrote.call("wecom") }
+	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
 
@@ -543,6 +546,23 @@ func got[T any](v T, err error) func(testing.TB) T {
 		t.Helper()
 		must(t, err)
 		return v
+	}
+}
+
+// A hook is called with what happened at a far end: a kind, a name and a state on GitHub, or the name of a chat.
+type hook struct {
+	mu sync.Mutex
+	fn func(what string)
+}
+
+func (h *hook) set(fn func(what string)) { h.mu.Lock(); defer h.mu.Unlock(); h.fn = fn }
+
+func (h *hook) call(what string) {
+	h.mu.Lock()
+	fn := h.fn
+	h.mu.Unlock()
+	if fn != nil {
+		fn(what)
 	}
 }
 

@@ -351,9 +351,12 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 	g, gctx := errgroup.WithContext(ctx)
 	// Seen: said before the work begins. It does no harm twice, GitHub keeps one reaction of a kind.
 	g.Go(func() error {
-		_, _, err := c.Reactions.CreateIssueCommentReaction(gctx, owner, name, p.GetComment().GetID(), "eyes")
-		if declined(err) {
-			return nil // on a comment that is gone; it is void below
+		err := b.hub.write(repo, "eyes "+e.ID, true, func(c *github.Client, owner, name string) error {
+			_, _, err := c.Reactions.CreateIssueCommentReaction(gctx, owner, name, p.GetComment().GetID(), "eyes")
+			return err
+		})
+		if declined(err) || errors.As(err, new(*limited)) {
+			return nil // on a comment that is gone: it is void below; or without room: the answer does not wait for it
 		}
 		return err
 	})

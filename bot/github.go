@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,8 +27,11 @@ const requestTimeout = 20 * time.Second
 
 // hub makes clients for GitHub: one for each installation, which share the App's key.
 type hub struct {
-	api *url.URL
-	app *ghinstallation.AppsTransport
+	api  *url.URL
+	app  *ghinstallation.AppsTransport
+	log  *slog.Logger
+	now  func() time.Time
+	pace *pace
 
 	mu      sync.Mutex
 	clients map[int64]*github.Client
@@ -47,7 +50,9 @@ func newHub(apiURL string, appID int64, key []byte) (*hub, error) {
 		return nil, fmt.Errorf("github.private_key is not an RSA key in PEM: %w", err)
 	}
 	app.BaseURL = strings.TrimSuffix(api.String(), "/")
-	return &hub{api: api, app: app, clients: map[int64]*github.Client{}, git: map[string]*ghinstallation.Transport{}}, nil
+	h := &hub{api: api, app: app, log: slog.New(slog.DiscardHandler), now: time.Now, clients: map[int64]*github.Client{}, git: map[string]*ghinstallation.Transport{}}
+	h.pace = &pace{now: func() time.Time { return h.now() }, of: map[int64]*budget{}}
+	return h, nil
 }
 
 // client acts as an installation.
@@ -56,7 +61,7 @@ func (h *hub) client(installation int64) *github.Client {
 	defer h.mu.Unlock()
 	c, ok := h.clients[installation]
 	if !ok {
-		c = github.NewClient(&http.Client{Transport: ghinstallation.NewFromAppsTransport(h.app, installation), Timeout: requestTimeout})
+		c = github.NewClient(&http.Client{Transport: h.newGate(installation), Timeout: requestTimeout})
 		c.BaseURL = h.api
 		h.clients[installation] = c
 	}
@@ -81,7 +86,7 @@ func (h *hub) web() string {
 // remote is where a repository is fetched from. The address is made from the server's file, never taken from an event, and
 // the credential is minted for this repository alone, with contents:read.
 func (h *hub) remote(repo store.Repo) source.Remote {
-	key := fmt.Sprintf("%d %s", repo.Installation, strings.ToLower(repo.Name))
+	key := gitKey(repo)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	tr, ok := h.git[key]
@@ -96,6 +101,17 @@ func (h *hub) remote(repo store.Repo) source.Remote {
 	return source.Remote{URL: h.web() + "/" + repo.Name + ".git", Token: tr.Token}
 }
 
+func gitKey(repo store.Repo) string {
+	return fmt.Sprintf("%d %s", repo.Installation, strings.ToLower(repo.Name))
+}
+
+// forget has the next fetch of a repository begin with a credential that is new.
+func (h *hub) forget(repo store.Repo) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.git, gitKey(repo))
+}
+
 // hubSource is the engine's view of git.
 type hubSource struct {
 	hub     *hub
@@ -103,7 +119,11 @@ type hubSource struct {
 }
 
 func (s hubSource) Checkout(ctx context.Context, repo store.Repo, sha, dest string) (source.Commit, error) {
-	return s.fetcher.Checkout(ctx, repo.Name, s.hub.remote(repo), sha, dest)
+	c, err := s.fetcher.Checkout(ctx, repo.Name, s.hub.remote(repo), sha, dest)
+	if err != nil {
+		s.hub.forget(repo) // it may be the credential that GitHub knows no more
+	}
+	return c, err
 }
 
 // owner and name of a repository.
@@ -192,30 +212,27 @@ func retryAfter(err error) (time.Duration, bool) {
 	var other *github.ErrorResponse
 	switch {
 	case errors.As(err, &primary):
-		return max(time.Until(primary.Rate.Reset.Time), time.Second), true
+		return min(max(time.Until(primary.Rate.Reset.Time), time.Second), mostWait), true
 	case errors.As(err, &secondary):
 		if secondary.RetryAfter != nil {
-			return *secondary.RetryAfter, true
+			return min(max(*secondary.RetryAfter, time.Second), mostWait), true
 		}
 		return time.Minute, true // GitHub: "wait at least one minute"
 	case errors.As(err, &other) && other.Response != nil:
-		if s, err := strconv.Atoi(other.Response.Header.Get("Retry-After")); err == nil {
-			return time.Duration(s) * time.Second, true
+		if wait, ok := parseRetryAfter(other.Response.Header.Get("Retry-After"), time.Now()); ok {
+			return wait, true
 		}
 	}
 	return chat.RetryDelay(err)
 }
 
-// declined tells whether GitHub understood a request and will not do it: the same request again gets the same answer.
+// declined tells whether GitHub understood a request (or one for the installation's token) and will not do it: the same
+// request again gets the same answer.
 func declined(err error) bool {
-	var e *github.ErrorResponse
-	if !errors.As(err, &e) || e.Response == nil {
-		return false
-	}
 	if _, wait := retryAfter(err); wait {
 		return false
 	}
-	return slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusUnprocessableEntity}, e.Response.StatusCode)
+	return slices.Contains([]int{http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusUnprocessableEntity}, statusCode(err))
 }
 
 // A push is an entry of a repository's activity: what GitHub's own clock says about a ref.

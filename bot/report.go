@@ -95,13 +95,14 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			return err
 		}
 		s.several = len(apps) > 1
+		if s.d != nil {
+			newest, err := tx.DeploymentOf(s.run.Repo, s.run.App, s.run.SHA, s.d.Environment)
+			s.newest = newest.ID == s.d.ID
+			return err
+		}
 		all, err := tx.DeploymentsOf(s.run.ID)
 		if err != nil {
 			return err
-		}
-		if s.d != nil {
-			s.newest = !slices.ContainsFunc(all, func(o store.Deployment) bool { return o.Environment == s.d.Environment && o.Number > s.d.Number })
-			return nil
 		}
 		s.deploys = slices.DeleteFunc(all, func(d store.Deployment) bool { return d.Cause != store.CauseAutomatic })
 		newest, err := tx.RunOf(s.run.Repo, s.run.App, s.run.SHA)
@@ -151,7 +152,7 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 }
 
 // say compares what should be said about a subject on one surface with what was said last, and sends the difference.
-func (b *Bot) say(ctx context.Context, key string, _ int) (time.Time, error) {
+func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, error) {
 	subjectKey, surface, _ := strings.Cut(key, "\n")
 	s, err := b.load(ctx, subjectKey)
 	if err != nil {
@@ -169,21 +170,38 @@ func (b *Bot) say(ctx context.Context, key string, _ int) (time.Time, error) {
 	default:
 		err = giveUp{fmt.Errorf("no surface is called %q", surface)}
 	}
-	if declined(err) {
-		err = giveUp{err}
+	return time.Time{}, final(err, attempts)
+}
+
+// final gives up what GitHub declines, but not at once: a commit or a comment that is new may not be known everywhere yet.
+func final(err error, attempts int) error {
+	const declines = 3
+	if declined(err) && attempts+1 >= declines {
+		return giveUp{err}
 	}
-	return time.Time{}, err
+	return err
+}
+
+// asked is said of a message that may have been sent: it is written before the attempt, where a second one would be seen.
+const asked = "asked"
+
+// hash tells what is said from what was said.
+func hash(what any) (string, error) {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // once sends what is to be said unless the same was said before. send gets what is known of the last time and returns the
 // provider's reference.
 func (b *Bot) once(ctx context.Context, s subject, surface, moment string, what any, send func(last store.Message) (ref string, err error)) error {
-	body, err := json.Marshal(what)
+	said, err := hash(what)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(body)
-	said := hex.EncodeToString(sum[:])
 	var last store.Message
 	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { last, err = tx.Message(s.key, surface, moment); return err }); err != nil {
 		return err
@@ -232,11 +250,22 @@ func (b *Bot) sayStatus(ctx context.Context, s subject) error {
 	}
 	st := b.statusOf(s)
 	return b.once(ctx, s, surfaceStatus, "", st, func(store.Message) (string, error) {
-		owner, name := split(s.repo.Name)
-		_, _, err := b.hub.client(s.repo.Installation).Repositories.CreateStatus(ctx, owner, name, s.run.SHA, &github.RepoStatus{
-			State: &st.State, Context: &st.Context, Description: &st.Description, TargetURL: &st.URL})
-		return "", err
+		return "", b.hub.write(s.repo, s.key+" status", s.urgent(), func(c *github.Client, owner, name string) error { return putStatus(ctx, c, owner, name, s.run.SHA, st) })
 	})
+}
+
+func putStatus(ctx context.Context, c *github.Client, owner, name, sha string, st commitStatus) error {
+	_, _, err := c.Repositories.CreateStatus(ctx, owner, name, sha, &github.RepoStatus{State: &st.State, Context: &st.Context, Description: &st.Description, TargetURL: &st.URL})
+	return err
+}
+
+// urgent tells what goes before progress: an end, and what rests until something happens, such as an approval.
+func (s subject) urgent() bool {
+	state := s.run.State
+	if s.d != nil {
+		state = s.d.State
+	}
+	return store.Final(state) || state == store.Blocked
 }
 
 func (b *Bot) githubEnvironment(s subject) string {
@@ -246,74 +275,94 @@ func (b *Bot) githubEnvironment(s subject) string {
 	return s.d.Environment
 }
 
+// deploymentStatus is what the GitHub deployment that stands for ours says.
+func (b *Bot) deploymentStatus(s subject) commitStatus {
+	st := commitStatus{State: told(s.d.State), Description: text.Fit(deployWords(s, b.lang), text.MaxStatus), URL: b.page("deployments", s.d.ID)}
+	if st.State == "success" && !s.live {
+		st.State = "inactive" // we mark our own previous ones
+	}
+	return st
+}
+
 // sayDeployment keeps the GitHub deployment that stands for ours. It is created once, found again by our id in its payload.
 func (b *Bot) sayDeployment(ctx context.Context, s subject) error {
-	owner, name := split(s.repo.Name)
-	c := b.hub.client(s.repo.Installation).Repositories
 	id := s.d.GitHubID
 	if id == 0 {
 		var err error
-		if id, err = b.findOrCreate(ctx, c, s); err != nil {
+		if id, err = b.findOrCreate(ctx, s); err != nil {
 			return err
 		}
 		if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.SetGitHubID(s.d.ID, id) }); err != nil {
 			return err
 		}
 	}
-	state := told(s.d.State)
-	if state == "success" && !s.live {
-		state = "inactive" // we mark our own previous ones
-	}
-	st := commitStatus{State: state, Description: text.Fit(deployWords(s, b.lang), text.MaxStatus), URL: b.page("deployments", s.d.ID)}
+	st := b.deploymentStatus(s)
 	return b.once(ctx, s, surfaceDeployment, "", st, func(store.Message) (string, error) {
-		_, _, err := c.CreateDeploymentStatus(ctx, owner, name, id, &github.DeploymentStatusRequest{
-			State: &st.State, Description: &st.Description, LogURL: &st.URL, AutoInactive: github.Bool(false)})
-		return "", err
+		return "", b.hub.write(s.repo, s.key+" deployment", s.urgent(), func(c *github.Client, owner, name string) error {
+			return putDeploymentStatus(ctx, c, owner, name, id, st)
+		})
 	})
+}
+
+func putDeploymentStatus(ctx context.Context, c *github.Client, owner, name string, id int64, st commitStatus) error {
+	_, _, err := c.Repositories.CreateDeploymentStatus(ctx, owner, name, id, &github.DeploymentStatusRequest{
+		State: &st.State, Description: &st.Description, LogURL: &st.URL, AutoInactive: github.Bool(false)})
+	return err
 }
 
 // createMoment marks in the messages that a GitHub deployment may have been created.
 const createMoment = "create"
 
-func (b *Bot) findOrCreate(ctx context.Context, c *github.RepositoriesService, s subject) (int64, error) {
-	owner, name := split(s.repo.Name)
-	env := b.githubEnvironment(s)
+func (b *Bot) findOrCreate(ctx context.Context, s subject) (id int64, err error) {
 	var tried store.Message
-	err := b.db.Update(ctx, func(tx *store.Tx) (err error) {
-		if tried, err = tx.Message(s.key, surfaceDeployment, createMoment); err != nil || tried.Said != "" {
-			return err
-		}
-		mark := tried
-		mark.Said = "asked"
-		return tx.PutMessage(mark)
+	err = b.db.View(ctx, func(tx *store.Tx) (err error) {
+		tried, err = tx.Message(s.key, surfaceDeployment, createMoment)
+		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	if tried.Said != "" { // an earlier attempt may have reached GitHub
-		opt := &github.DeploymentsListOptions{SHA: s.run.SHA, Environment: env, ListOptions: github.ListOptions{PerPage: 100}}
-		for {
-			list, resp, err := c.ListDeployments(ctx, owner, name, opt)
-			if err != nil {
-				return 0, err
-			}
-			for _, d := range list {
-				if payloadID(d.Payload) == s.d.ID {
-					return d.GetID(), nil
-				}
-			}
-			if resp.NextPage == 0 {
-				break
-			}
-			opt.Page = resp.NextPage
+	env := b.githubEnvironment(s)
+	if tried.Said == asked { // an earlier attempt may have reached GitHub
+		if id, err = b.findDeployment(ctx, s, env); id != 0 || err != nil {
+			return id, err
 		}
 	}
-	d, _, err := c.CreateDeployment(ctx, owner, name, &github.DeploymentRequest{
-		Ref: &s.run.SHA, Environment: &env, AutoMerge: github.Bool(false), RequiredContexts: &[]string{},
-		Payload:     map[string]string{"shipmate": s.d.ID},
-		Description: github.String(text.Fit(b.lang.Say(text.DeployTitle, s.d.App, s.d.Release, s.d.Environment), text.MaxStatus)),
+	err = b.hub.write(s.repo, s.key+" deployment", s.urgent(), func(c *github.Client, owner, name string) error {
+		tried.Said = asked
+		if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(tried) }); err != nil {
+			return err
+		}
+		d, _, err := c.Repositories.CreateDeployment(ctx, owner, name, &github.DeploymentRequest{
+			Ref: &s.run.SHA, Environment: &env, AutoMerge: github.Bool(false), RequiredContexts: &[]string{},
+			Payload:     map[string]string{"shipmate": s.d.ID},
+			Description: github.String(text.Fit(b.lang.Say(text.DeployTitle, s.d.App, s.d.Release, s.d.Environment), text.MaxStatus)),
+		})
+		id = d.GetID()
+		return err
 	})
-	return d.GetID(), err
+	return id, err
+}
+
+// findDeployment looks for the GitHub deployment with our id in its payload; 0 when there is none.
+func (b *Bot) findDeployment(ctx context.Context, s subject, env string) (int64, error) {
+	owner, name := split(s.repo.Name)
+	opt := &github.DeploymentsListOptions{SHA: s.run.SHA, Environment: env, ListOptions: github.ListOptions{PerPage: 100}}
+	for {
+		list, resp, err := b.hub.client(s.repo.Installation).Repositories.ListDeployments(ctx, owner, name, opt)
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range list {
+			if payloadID(d.Payload) == s.d.ID {
+				return d.GetID(), nil
+			}
+		}
+		if resp.NextPage == 0 {
+			return 0, nil
+		}
+		opt.Page = resp.NextPage
+	}
 }
 
 // payloadID reads our id back. GitHub returns a payload as an object, or as a string that holds one.
@@ -329,8 +378,11 @@ func payloadID(raw json.RawMessage) string {
 	return p.ID
 }
 
+// clockSkew is how far GitHub's clock and ours may be apart.
+const clockSkew = 10 * time.Minute
+
 // reply answers a comment: the reaction, and a comment where there is something to say.
-func (b *Bot) reply(ctx context.Context, event string, _ int) (time.Time, error) {
+func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time, error) {
 	var r store.Reply
 	var repo store.Repo
 	err := b.db.View(ctx, func(tx *store.Tx) (err error) {
@@ -343,41 +395,58 @@ func (b *Bot) reply(ctx context.Context, event string, _ int) (time.Time, error)
 	if err != nil {
 		return time.Time{}, err
 	}
-	c := b.hub.client(repo.Installation)
-	owner, name := split(repo.Name)
-	// A comment that is gone cannot be reacted to; its author is still answered.
-	if _, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction); err != nil && !declined(err) {
+	s := subject{key: "command/" + event, repo: repo}
+	err = b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
+		return "", b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
+			_, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction)
+			if declined(err) {
+				return nil // a comment that is gone cannot be reacted to; its author is still answered
+			}
+			return err
+		})
+	})
+	if err != nil || r.Body == "" {
 		return time.Time{}, err
 	}
-	if r.Body == "" {
-		return time.Time{}, nil
-	}
-	s := subject{key: "command/" + event}
-	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (string, error) {
+	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (ref string, err error) {
 		// The mark is invisible and lets a reply be found that was sent just before a crash.
 		mark := "<!-- shipmate " + event + " -->"
-		if last.At.IsZero() {
-			last.Said = "asked"
-			if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(last) }); err != nil {
-				return "", err
-			}
-		} else {
-			old, _, err := c.Issues.ListComments(ctx, owner, name, r.Issue, &github.IssueListCommentsOptions{
-				Since: &last.At.Time, ListOptions: github.ListOptions{PerPage: 100}})
-			if err != nil {
-				return "", err
-			}
-			for _, o := range old {
-				if strings.Contains(o.GetBody(), mark) && o.GetUser().GetType() == "Bot" {
-					return fmt.Sprint(o.GetID()), nil
-				}
+		if last.Said == asked {
+			if ref, err = b.findReply(ctx, r, repo, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
+				return ref, err
 			}
 		}
-		n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
-		return fmt.Sprint(n.GetID()), err
+		err = b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
+			last.Said = asked
+			if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(last) }); err != nil {
+				return err
+			}
+			n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
+			ref = fmt.Sprint(n.GetID())
+			return err
+		})
+		return ref, err
 	})
-	if declined(err) {
-		err = giveUp{err}
+	return time.Time{}, final(err, attempts)
+}
+
+// findReply looks for a reply of ours by its mark, among the comments since a time; "" when there is none.
+func (b *Bot) findReply(ctx context.Context, r store.Reply, repo store.Repo, mark string, since time.Time) (ref string, err error) {
+	owner, name := split(repo.Name)
+	opt := &github.IssueListCommentsOptions{Since: &since, ListOptions: github.ListOptions{PerPage: 100}}
+	for {
+		list, resp, err := b.hub.client(repo.Installation).Issues.ListComments(ctx, owner, name, r.Issue, opt)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range list {
+			if strings.Contains(c.GetBody(), mark) && c.GetUser().GetType() == "Bot" {
+				return fmt.Sprint(c.GetID()), nil
+			}
+		}
+		if resp.NextPage == 0 {
+			return "", nil
+		}
+		opt.Page = resp.NextPage
 	}
-	return time.Time{}, err
 }

@@ -275,9 +275,8 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
 		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
 			continue
 		}
-		return b.once(ctx, s, "wecom/"+name, what, what, func(store.Message) (string, error) {
-			ref, err := service.Send(ctx, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)))
-			return string(ref), giveUpIfPermanent(err)
+		return b.once(ctx, s, "wecom/"+name, what, what, func(last store.Message) (string, error) {
+			return b.post(ctx, service, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)), last, l)
 		})
 	}
 	return nil
@@ -302,16 +301,48 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, name, channel string) er
 		}
 	}
 	m := b.message(s, l, true, b.mentions(s, n, what, "slack", name))
+	m.Key = s.key
 	return b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			err := service.Edit(ctx, chat.Ref(last.Ref), m)
 			if !errors.Is(err, chat.ErrCannotEdit) {
-				return last.Ref, giveUpIfPermanent(err)
+				return last.Ref, chatError(err)
 			}
 		}
-		ref, err := service.Send(ctx, channel, m)
-		return string(ref), giveUpIfPermanent(err)
+		return b.post(ctx, service, channel, m, last, l)
 	})
+}
+
+// post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked
+// for; and where the chat offers no way to find it, what is sent again says that it may be a repeat.
+func (b *Bot) post(ctx context.Context, service chat.Service, to string, m chat.Message, last store.Message, l text.Lang) (string, error) {
+	mark := func(m store.Message) error {
+		return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(m) })
+	}
+	if last.Said == asked {
+		ref, err := service.Find(ctx, to, m.Key, last.At.Add(-clockSkew))
+		switch {
+		case errors.Is(err, chat.ErrCannotFind):
+			m.Fields = append([]chat.Field{{Name: l.Field(text.Note), Value: l.Say(text.MayRepeat, l.Time(last.At.Time))}}, m.Fields...)
+		case err != nil:
+			return "", chatError(err)
+		case ref != "": // it arrived, and may say what was so then
+			if err := service.Edit(ctx, ref, m); !errors.Is(err, chat.ErrCannotEdit) {
+				return string(ref), chatError(err)
+			}
+		}
+	} else {
+		marked := last
+		marked.Said = asked
+		if err := mark(marked); err != nil {
+			return "", err
+		}
+	}
+	ref, err := service.Send(ctx, to, m)
+	if chat.IsNotSent(err) && last.Said != asked {
+		err = errors.Join(err, mark(last)) // neither this attempt nor one before arrived
+	}
+	return string(ref), chatError(err)
 }
 
 // chat finds a chat that the repository may use; nil where it may not, which is no error: the file is checked elsewhere.
@@ -328,11 +359,15 @@ func (b *Bot) chat(s subject, kind, name string) (chat.Service, text.Lang, error
 	return b.chats[kind+"/"+name], lang, nil
 }
 
-func giveUpIfPermanent(err error) error {
-	if chat.IsPermanent(err) {
+// chatError is what becomes of an error of a chat: one that trying again does not mend, or the chat is down.
+func chatError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case chat.IsPermanent(err):
 		return giveUp{err}
 	}
-	return err
+	return down{err}
 }
 
 func (s subject) environment() string {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -19,14 +22,17 @@ const (
 	// grace is how long running work may take to reach a safe point at shutdown.
 	grace = 30 * time.Second
 	// maxBackoff bounds the wait between two attempts, unless a far end asked for more.
-	maxBackoff = time.Minute
+	maxBackoff = 5 * time.Minute
+	// maxFaults is how many attempts may fail by our own fault until a task is buried: about half an hour.
+	maxFaults = 12
+	// longAttempts is the attempt from which on a far end that is down is no hiccup: after about six minutes.
+	longAttempts = 10
 )
 
 // A work is what is done for one kind of task. It is re-entrant. again is when to call it again by the clock (the zero
-// time: only when woken). An error means "try again"; give wraps one that trying again does not mend.
+// time: only when woken). What becomes of an error: see [worker.finish].
 type work struct {
 	parallel int  // how many of this kind at once
-	attempts int  // failed attempts until the task is buried; 0: never
 	anytime  bool // any moment is a safe point: at shutdown it is stopped at once, and done again at the next start
 	do       func(ctx context.Context, key string, attempts int) (again time.Time, err error)
 }
@@ -132,34 +138,57 @@ func (w *worker) one(ctx context.Context, t store.Task) {
 	}()
 	again, err := w.leased(ctx, t)
 	// The outcome is written also when the work was told to stop.
+	stopped := ctx.Err() != nil
 	err = w.db.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		switch {
-		case ctx.Err() != nil && err != nil:
+		if stopped && err != nil {
 			return tx.Unclaim(t)
-		case err == nil && again.IsZero():
-			return tx.Done(t)
-		case err == nil:
-			return tx.Sleep(t, again)
 		}
-		limit := w.works[t.Kind].attempts
-		if errors.As(err, new(giveUp)) || limit > 0 && t.Attempts+1 >= limit {
-			w.log.Error("gave up", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "err", w.mask(err.Error()))
-			return tx.Bury(t, w.mask(err.Error()))
-		}
-		at := tx.Now().Add(backoff(t.Attempts))
-		if d, ok := retryAfter(err); ok {
-			at = tx.Now().Add(d)
-		}
-		level := slog.LevelWarn
-		if errors.As(err, new(logged)) {
-			level = slog.LevelDebug
-		}
-		w.log.Log(ctx, level, "will try again", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "at", at, "err", w.mask(err.Error()))
-		return tx.Retry(t, at, w.mask(err.Error()))
+		return w.finish(tx, t, again, err)
 	})
 	if err != nil {
 		w.log.Error("finish a task", "task", t.Kind, "key", t.Key, "err", err)
 	}
+}
+
+// finish writes the outcome of an attempt. While a far end is away or limits us, a task is tried again without end. What
+// fails by our own fault is buried, with its reason, after maxFaults attempts, and at once where trying again is no use.
+func (w *worker) finish(tx *store.Tx, t store.Task, again time.Time, err error) error {
+	var wait *limited
+	switch {
+	case err == nil && again.IsZero():
+		return tx.Done(t)
+	case err == nil:
+		return tx.Sleep(t, again)
+	case errors.As(err, &wait): // it was not even tried
+		return tx.Sleep(t, wait.until)
+	}
+	reason := w.mask(err.Error())
+	fault := !away(err)
+	if errors.As(err, new(giveUp)) || fault && t.Faults+1 >= maxFaults {
+		w.log.Error("gave up", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "err", reason)
+		if t.Kind == store.TaskEvent {
+			if err := tx.Trace(t.Key, []string{fmt.Sprintf("given up after %d attempts: %s", t.Attempts+1, reason)}); err != nil {
+				return err
+			}
+		}
+		return tx.Bury(t, reason)
+	}
+	at := tx.Now().Add(backoff(t.Attempts))
+	if d, ok := retryAfter(err); ok {
+		at = tx.Now().Add(d)
+	}
+	level := slog.LevelWarn
+	switch {
+	case errors.As(err, new(logged)):
+		level = slog.LevelDebug
+	case t.Attempts+1 == longAttempts: // said once where somebody looks
+		level = slog.LevelError
+	}
+	w.log.Log(context.Background(), level, "will try again", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "at", at, "err", reason)
+	if fault {
+		return tx.Fault(t, at, reason)
+	}
+	return tx.Retry(t, at, reason)
 }
 
 // leased does the work of a task while renewing its lease; work whose lease is lost is stopped.
@@ -208,3 +237,22 @@ func (l logged) Unwrap() error { return l.error }
 type giveUp struct{ error }
 
 func (g giveUp) Unwrap() error { return g.error }
+
+// down wraps an error of a far end that is away: it is no fault of the task.
+type down struct{ error }
+
+func (d down) Unwrap() error { return d.error }
+
+// away tells whether an attempt failed because something that the task needs (a far end, the network, the disk) is down or
+// limits us.
+func away(err error) bool {
+	if _, asked := retryAfter(err); asked || errors.As(err, new(down)) || errors.As(err, new(*limited)) || store.Unavailable(err) {
+		return true
+	}
+	if code := statusCode(err); code != 0 {
+		// 401 is for a credential that was new: the clock, or the App's key, which an operator mends.
+		return code >= 500 || code == http.StatusUnauthorized || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests
+	}
+	var network net.Error // also whatever ran out of time
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF)
+}

@@ -173,12 +173,14 @@ func TestLostLeaseStopsTheWork(t *testing.T) {
 
 func TestPanicIsRetriedAndBuried(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, map[string]work{"x": {parallel: 1, attempts: 2, do: func(context.Context, string, int) (time.Time, error) { panic("a bug with s3cr3t") }}})
+	s := newShop(t, map[string]work{"x": {parallel: 1, do: func(context.Context, string, int) (time.Time, error) { panic("a bug with s3cr3t") }}})
 	s.wake("x", "1")
 	s.start()
-	s.sees("attempts || reason", "1panic: a bug with •••")
-	s.clock.Advance(maxBackoff)
-	s.wake("other", "") // has the worker look again
+	for n := 1; n < maxFaults; n++ {
+		s.sees("attempts || ' ' || faults || ' ' || reason", fmt.Sprintf("%d %d panic: a bug with •••", n, n))
+		s.clock.Advance(maxBackoff)
+		s.wake("x", "1") // has the worker look again
+	}
 	must(t, until("it is buried", func() error {
 		if got := s.buried(); got != "x 1: panic: a bug with •••" {
 			return errors.New(got)
@@ -186,8 +188,12 @@ func TestPanicIsRetriedAndBuried(t *testing.T) {
 		return nil
 	}))
 	s.end()
-	if log := s.logged.String(); strings.Contains(log, "s3cr3t") || !strings.Contains(log, "worker_test.go") {
+	log := s.logged.String()
+	if strings.Contains(log, "s3cr3t") || !strings.Contains(log, "worker_test.go") {
 		t.Errorf("the log has no stack, or a secret: %s", log)
+	}
+	if n := strings.Count(log, `level=ERROR msg="gave up"`); n != 1 {
+		t.Errorf("the log says %d times that it was given up", n)
 	}
 }
 
@@ -270,7 +276,7 @@ func TestRetryWaits(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	for attempts, most := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+	for attempts, most := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300} {
 		most *= time.Second
 		for range 100 {
 			if d := backoff(attempts); d < most/2 || d > most {

@@ -8,18 +8,22 @@ package chat
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Service is one configured chat. Its methods may be called concurrently and send at most once for each call.
 //
 // An error is permanent ([IsPermanent]), or to be tried again no sooner than a given time ([RetryDelay]), or else to be
-// tried again at the caller's own pace. After a timeout the message may have arrived all the same. No error contains a
-// secret of the chat.
+// tried again at the caller's own pace. Unless it is [IsNotSent], as after a timeout, the message may have arrived all the
+// same. No error contains a secret of the chat.
 type Service interface {
 	// Send posts m to a place of the chat: a channel's id for Slack; a WeCom robot speaks in its own group and ignores to.
 	Send(ctx context.Context, to string, m Message) (Ref, error)
 	// Edit replaces what ref names by m. Where that can't be done, now or ever, the error is [ErrCannotEdit].
 	Edit(ctx context.Context, ref Ref, m Message) error
+	// Find looks for a message that may have arrived at a place since a time, by its Key; the Ref is empty where there is
+	// none. Where the chat offers no way, or not to this bot, the error is [ErrCannotFind].
+	Find(ctx context.Context, to, key string, since time.Time) (Ref, error)
 }
 
 // Ref is a provider's own reference to a message that was sent: opaque, safe to store, empty where there is none.
@@ -27,6 +31,7 @@ type Ref string
 
 // Message is what a person is told, before any provider's markup. All of it is plain text in the reader's language.
 type Message struct {
+	Key      string   // names the message for Find; nobody sees it
 	Title    string   // what this is about, one line; required
 	State    State    // how it stands: picks the colour or the symbol
 	Status   string   // the state in words, shown beside the title
@@ -70,6 +75,9 @@ type Person struct {
 
 // ErrCannotEdit says that the message can't be edited in place; a new one can be sent.
 var ErrCannotEdit = errors.New("a message of this chat can't be edited once it is sent")
+
+// ErrCannotFind says that messages of this chat can't be looked for.
+var ErrCannotFind = errors.New("messages of this chat can't be looked for")
 
 // errNoTitle is a mistake of the caller; every provider refuses it alike.
 var errNoTitle = Permanent(errors.New("message has no title"))

@@ -2,6 +2,8 @@ package chat
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -45,6 +47,46 @@ func RetryDelay(err error) (time.Duration, bool) {
 	var r retryAfterError
 	ok := errors.As(err, &r)
 	return r.delay, ok
+}
+
+type notSentError struct{ error }
+
+func (e notSentError) Unwrap() error { return e.error }
+
+// NotSent marks err as one after which the message certainly has not arrived. It is nil if err is.
+func NotSent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return notSentError{err}
+}
+
+// IsNotSent reports whether err says that the message certainly has not arrived: it was marked by [NotSent], or it is the
+// chat's refusal, by [Permanent] or [RetryAfter].
+func IsNotSent(err error) bool {
+	_, limited := RetryDelay(err)
+	var n notSentError
+	return limited || IsPermanent(err) || errors.As(err, &n)
+}
+
+// unreached takes the address off an error of net/http, as withoutURL does, and marks it where no connection was made.
+func unreached(err error) error {
+	err = withoutURL(err)
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return NotSent(err)
+	}
+	return err
+}
+
+// statusError is an answer without the provider's own code. A server that failed, or a gateway before it, may have done what
+// was asked; one that says that it is unavailable (RFC 9110, 15.6.4), or refuses, has not.
+func statusError(status int) error {
+	err := fmt.Errorf("HTTP status %d", status)
+	if status < 500 || status == http.StatusServiceUnavailable {
+		return NotSent(err)
+	}
+	return err
 }
 
 // withoutURL takes the address off an error of net/http: it may hold a credential.

@@ -15,7 +15,7 @@ import (
 
 // SlackConfig is one entry of chat.slack in the server's file.
 type SlackConfig struct {
-	BotToken Secret   `yaml:"bot_token"` // xoxb-…, with the scope chat:write
+	BotToken Secret   `yaml:"bot_token"` // xoxb-…, with the scope chat:write; with channels:history (groups:history) too, Find works
 	BaseURL  string   `yaml:"base_url"`  // default https://slack.com/api/
 	Language string   `yaml:"language"`  // en or zh; default: the server's
 	Allow    []string `yaml:"allow"`     // repositories that may name this chat
@@ -94,6 +94,40 @@ func (s *Slack) Edit(ctx context.Context, ref Ref, m Message) error {
 	return nil
 }
 
+// slackMetadata names our messages in their metadata (docs.slack.dev/messaging/message-metadata): nobody sees it.
+const slackMetadata = "shipmate_message"
+
+// Find reads the channel's history (docs.slack.dev/reference/methods/conversations.history), for which the app needs the
+// scope channels:history, in a private channel groups:history.
+func (s *Slack) Find(ctx context.Context, to, key string, since time.Time) (Ref, error) {
+	for cursor, page := "", 0; page < slackPages; page++ {
+		history, err := s.api().GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
+			ChannelID: to, Oldest: fmt.Sprintf("%d.000000", since.Unix()), Limit: 200, Cursor: cursor, IncludeAllMetadata: true})
+		var refusal slack.SlackErrorResponse
+		if errors.As(err, &refusal) && slices.Contains(slackUnreadable, refusal.Err) {
+			return "", fmt.Errorf("slack: read %s: %s: %w", to, refusal.Err, ErrCannotFind)
+		}
+		if err != nil {
+			return "", fmt.Errorf("slack: read %s: %w", to, slackError(err))
+		}
+		for _, m := range history.Messages {
+			if m.Metadata.EventType == slackMetadata && m.Metadata.EventPayload["key"] == key {
+				return Ref(to + ":" + m.Timestamp), nil
+			}
+		}
+		if cursor = history.ResponseMetaData.NextCursor; cursor == "" {
+			return "", nil
+		}
+	}
+	return "", fmt.Errorf("slack: read %s: more than %d pages: %w", to, slackPages, ErrCannotFind)
+}
+
+// slackPages bounds how much of a channel is read to find a message.
+const slackPages = 5
+
+// slackUnreadable are the error codes of a channel whose history the app may not read.
+var slackUnreadable = []string{"missing_scope", "not_in_channel", "no_permission", "channel_not_found", "not_allowed_token_type"}
+
 var errNotSlack = errors.New("the answer names no message; is base_url the address of Slack's API?")
 
 // slackRefusals are the error codes that trying again can't heal, and what can
@@ -130,7 +164,7 @@ func slackError(err error) error {
 	}
 	var status slack.StatusCodeError
 	if errors.As(err, &status) {
-		err := fmt.Errorf("HTTP status %d", status.Code)
+		err := statusError(status.Code)
 		if status.Code == http.StatusTooManyRequests {
 			return RetryAfter(err, time.Minute)
 		}
@@ -140,7 +174,7 @@ func slackError(err error) error {
 	if errors.As(err, &refusal) {
 		return slackRefusal(refusal.Err)
 	}
-	return withoutURL(err)
+	return unreached(err)
 }
 
 var slackCode = regexp.MustCompile(`^[a-z][a-z_]{0,63}$`)
@@ -198,7 +232,12 @@ func slackContent(m Message) (slack.MsgOption, error) {
 	notification := clip(headline, slackSection, units, func(s string) string {
 		return strings.TrimSpace(strings.Join([]string{symbol, slackText(s), people}, " "))
 	})
+	named := slack.MsgOptionCompose()
+	if m.Key != "" {
+		named = slack.MsgOptionMetadata(slack.SlackMetadata{EventType: slackMetadata, EventPayload: map[string]any{"key": m.Key}})
+	}
 	return slack.MsgOptionCompose(
+		named,
 		slack.MsgOptionText(notification, false),
 		slack.MsgOptionBlocks(blocks...),
 		slack.MsgOptionParse(false),

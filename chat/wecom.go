@@ -98,6 +98,11 @@ func (w *WeComRobot) Edit(context.Context, Ref, Message) error {
 	return fmt.Errorf("wecom robot: %w", Permanent(ErrCannotEdit))
 }
 
+// Find returns [ErrCannotFind]: a robot can't read.
+func (w *WeComRobot) Find(context.Context, string, string, time.Time) (Ref, error) {
+	return "", fmt.Errorf("wecom robot: %w", ErrCannotFind)
+}
+
 // take spends one message of the budget of the robot whose turn it is, passing over those that have no room.
 func (w *WeComRobot) take() (int, error) {
 	w.mu.Lock()
@@ -144,11 +149,11 @@ func (w *WeComRobot) post(ctx context.Context, key, content string) error {
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := w.client.Do(req)
 	if err != nil {
-		return withoutURL(err)
+		return unreached(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("HTTP status %d", resp.StatusCode)
+		return statusError(resp.StatusCode)
 	}
 	var answer struct {
 		Code *int `json:"errcode"`
@@ -167,7 +172,7 @@ func robotError(code int) error {
 	case 0:
 		return nil
 	case -1:
-		return fmt.Errorf("%w: WeCom is busy", err)
+		return NotSent(fmt.Errorf("%w: WeCom is busy", err))
 	case 40008:
 		return Permanent(fmt.Errorf("%w: WeCom does not accept the message's form or length", err))
 	case 45009:
@@ -175,7 +180,7 @@ func robotError(code int) error {
 	case 93000:
 		return Permanent(fmt.Errorf("%w: the key is wrong or the robot was removed from its group; copy the key from the robot's webhook address again", err))
 	}
-	return err
+	return NotSent(err)
 }
 
 var wecomID = regexp.MustCompile(`^[0-9A-Za-z][-_.@0-9A-Za-z]{0,63}$`)

@@ -140,3 +140,9 @@ func (tx *Tx) Decide(id string, trace []string) error {
 	_, err = tx.exec("UPDATE events SET decided_at = ?, trace = ? WHERE id = ?", stamp(tx.now), string(b), id)
 	return err
 }
+
+// Trace records why an event is not decided, without deciding it.
+func (tx *Tx) Trace(id string, trace []string) error {
+	_, err := tx.exec("UPDATE events SET trace = ? WHERE id = ? AND decided_at IS NULL", JSON[[]string]{trace}, id)
+	return err
+}

@@ -15,6 +15,7 @@ type Task struct {
 	Kind     string `db:"kind"`
 	Key      string `db:"key"`
 	Attempts int    `db:"attempts"` // failed attempts since the last success
+	Faults   int    `db:"faults"`   // those of them that failed by our own fault
 	Claims   int64  `db:"claims"`
 	Reason   string `db:"reason"` // of the last retry, or of the burial
 	DueAt    Time   `db:"due_at"`
@@ -40,7 +41,7 @@ func (tx *Tx) WakeAt(kind, key string, at time.Time) error {
 	tx.wakes = true
 	_, err := tx.exec(`INSERT INTO tasks (kind, key, due_at) VALUES (?, ?, ?)
 		ON CONFLICT (kind, key) DO UPDATE SET gen = gen + 1, due_at = CASE WHEN attempts > 0 AND buried_at IS NULL THEN due_at ELSE min(due_at, excluded.due_at) END,
-		attempts = CASE WHEN buried_at IS NULL THEN attempts ELSE 0 END, buried_at = NULL`, kind, key, stamp(at))
+		attempts = CASE WHEN buried_at IS NULL THEN attempts ELSE 0 END, faults = CASE WHEN buried_at IS NULL THEN faults ELSE 0 END, buried_at = NULL`, kind, key, stamp(at))
 	return err
 }
 
@@ -57,7 +58,7 @@ func (tx *Tx) Claim(kinds []string, lease time.Duration) (t Task, ok bool, err e
 			UNION ALL
 			SELECT id, due_at FROM tasks WHERE lease_until <= ?2 AND due_at <= ?2 AND kind IN (SELECT value FROM json_each(?3)))
 			ORDER BY due_at, id LIMIT 1)
-		RETURNING id, kind, key, attempts, claims, reason, due_at`,
+		RETURNING id, kind, key, attempts, faults, claims, reason, due_at`,
 		stamp(tx.now.Add(lease)), stamp(tx.now), string(list))
 	if errors.Is(err, sql.ErrNoRows) {
 		return t, false, nil
@@ -91,19 +92,25 @@ func (tx *Tx) Done(t Task) error {
 		return err
 	}
 	tx.wakes = true
-	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = 0, reason = ''")
+	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = 0, faults = 0, reason = ''")
 }
 
 // Sleep completes the generation that was claimed and lets the task run again at the given time (earlier when woken).
 func (tx *Tx) Sleep(t Task, at time.Time) error {
 	tx.wakes = true
-	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = 0, reason = '', due_at = CASE WHEN gen = claimed_gen THEN ? ELSE due_at END", stamp(at))
+	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = 0, faults = 0, reason = '', due_at = CASE WHEN gen = claimed_gen THEN ? ELSE due_at END", stamp(at))
 }
 
 // Retry gives the task back after a failed attempt, to be tried again at the given time.
 func (tx *Tx) Retry(t Task, at time.Time, reason string) error {
 	tx.wakes = true
 	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = attempts + 1, due_at = ?, reason = ?", stamp(at), reason)
+}
+
+// Fault is Retry after an attempt that failed by our own fault, which the task's Faults count.
+func (tx *Tx) Fault(t Task, at time.Time, reason string) error {
+	tx.wakes = true
+	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = attempts + 1, faults = faults + 1, due_at = ?, reason = ?", stamp(at), reason)
 }
 
 // Unclaim gives the task back untouched: the program is shutting down.
@@ -142,7 +149,7 @@ func (tx *Tx) Recover() error {
 
 // Buried lists the tasks that were given up, newest first.
 func (tx *Tx) Buried() ([]Task, error) {
-	return list[Task](tx, "SELECT id, kind, key, attempts, claims, reason, due_at FROM tasks WHERE buried_at IS NOT NULL ORDER BY buried_at DESC, id DESC LIMIT 100")
+	return list[Task](tx, "SELECT id, kind, key, attempts, faults, claims, reason, due_at FROM tasks WHERE buried_at IS NOT NULL ORDER BY buried_at DESC, id DESC LIMIT 100")
 }
 
 // Tasks counts the tasks that are not buried.

@@ -22,6 +22,7 @@ const (
 	Duration
 	Step
 	Reason
+	Note
 	fieldCount
 )
 
@@ -43,6 +44,7 @@ var fields = [fieldCount]words{
 	Duration:    {"Duration", "用时"},
 	Step:        {"Step", "步骤"},
 	Reason:      {"Reason", "原因"},
+	Note:        {"Note", "提示"},
 }
 
 // Field is the field's name.

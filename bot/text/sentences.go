@@ -103,6 +103,11 @@ const (
 	StatusUnread  // environment, release, reason
 	StatusWaiting // environment, release, state or reasons
 
+	// About a message itself.
+
+	MayRepeat // time of the earlier attempt
+	NotKnown  //
+
 	keyCount
 )
 
@@ -202,4 +207,7 @@ var sentences = [keyCount]words{
 	StatusLive:    {"%v: release %v of commit %v (%v), %v", "%v：版本 %v，提交 %v（%v），%v"},
 	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},
 	StatusWaiting: {"%v: release %v %v", "%v：版本 %v %v"},
+
+	MayRepeat: {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
+	NotKnown:  {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},
 }

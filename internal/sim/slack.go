@@ -25,7 +25,7 @@ const (
 
 // Slack is a simulated Slack workspace with one app: an [http.Handler] for the
 // Web API's chat.postMessage, chat.update, chat.postEphemeral, auth.test,
-// users.info and conversations.info, below / and /api/, in form and JSON
+// users.info, conversations.info and conversations.history, below / and /api/, in form and JSON
 // encoding. Its methods may be called at any time.
 type Slack struct {
 	// Now is the clock for timestamps and the rate limit.
@@ -42,6 +42,7 @@ type Slack struct {
 	limited  bool
 	failing  []string
 	down     bool
+	readable bool
 }
 
 type slackChannel struct {
@@ -55,6 +56,7 @@ type SlackMessage struct {
 	Channel, TS, ThreadTS string
 	Text                  string
 	Blocks                json.RawMessage // nil: none
+	Metadata              json.RawMessage // nil: none
 	EphemeralFor          string          // the user who alone sees it; empty for everyone
 	Edits                 int
 }
@@ -82,6 +84,13 @@ func (s *Slack) Limit(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.limited = on
+}
+
+// Readable gives the app the scope to read channels, or takes it.
+func (s *Slack) Readable(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readable = on
 }
 
 // FailNext refuses the next n calls with the error, such as "internal_error".
@@ -186,7 +195,7 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 		return refuse(reason)
 	}
 	channel := s.channels[arguments.Get("channel")]
-	if channel == nil && (strings.HasPrefix(method, "chat.") || method == "conversations.info") {
+	if channel == nil && (strings.HasPrefix(method, "chat.") || strings.HasPrefix(method, "conversations.")) {
 		return refuse("channel_not_found")
 	}
 	switch method {
@@ -208,10 +217,18 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 		return http.StatusOK, object{"ok": true, "channel": object{
 			"id": id, "name": strings.ToLower(id), "is_channel": true, "is_member": true, "is_archived": false, "is_private": false,
 		}}, nil
+	case "conversations.history":
+		if !s.readable {
+			return refuse("missing_scope")
+		}
+		return s.history(channel, arguments)
 	case "chat.postMessage", "chat.postEphemeral", "chat.update":
 		message := &SlackMessage{Channel: arguments.Get("channel"), ThreadTS: arguments.Get("thread_ts"), Text: arguments.Get("text")}
 		if blocks := arguments.Get("blocks"); blocks != "" {
 			message.Blocks = json.RawMessage(blocks)
+		}
+		if metadata := arguments.Get("metadata"); metadata != "" {
+			message.Metadata = json.RawMessage(metadata)
 		}
 		if reason := checkSlackMessage(message, arguments.Get("attachments")); reason != "" {
 			return refuse(reason)
@@ -256,11 +273,33 @@ func (s *Slack) post(channel *slackChannel, method, user string, message *SlackM
 func (s *Slack) update(channel *slackChannel, ts string, changed *SlackMessage) (int, object, *SlackMessage) {
 	for _, m := range channel.messages {
 		if m.TS == ts && m.EphemeralFor == "" {
-			m.Text, m.Blocks, m.Edits = changed.Text, changed.Blocks, m.Edits+1
+			m.Text, m.Blocks, m.Metadata, m.Edits = changed.Text, changed.Blocks, changed.Metadata, m.Edits+1
 			return http.StatusOK, object{"ok": true, "channel": m.Channel, "ts": ts, "text": m.Text, "message": m.wire()}, m
 		}
 	}
 	return http.StatusOK, slackError("message_not_found"), nil
+}
+
+// history lists messages, newest first, a page at a time; the cursor is the
+// timestamp that the next page begins before.
+func (s *Slack) history(channel *slackChannel, arguments url.Values) (int, object, *SlackMessage) {
+	limit := min(max(number(arguments.Get("limit"), 100), 1), 999)
+	messages, next := []object{}, ""
+	for _, m := range slices.Backward(channel.messages) {
+		if m.EphemeralFor != "" || m.TS <= arguments.Get("oldest") || arguments.Get("cursor") != "" && m.TS >= arguments.Get("cursor") {
+			continue
+		}
+		if len(messages) == limit {
+			next = messages[limit-1]["ts"].(string)
+			break
+		}
+		o := m.wire()
+		if m.Metadata != nil && arguments.Get("include_all_metadata") == "1" {
+			o["metadata"] = m.Metadata
+		}
+		messages = append(messages, o)
+	}
+	return http.StatusOK, object{"ok": true, "messages": messages, "has_more": next != "", "response_metadata": object{"next_cursor": next}}, nil
 }
 
 func (m *SlackMessage) wire() object {

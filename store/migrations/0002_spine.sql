@@ -52,3 +52,11 @@ CREATE TABLE audit_head (
 
 -- A comment is obeyed once, however many deliveries tell of it.
 CREATE INDEX replies_comment ON replies (comment);
+
+-- Failed attempts of a task by our own fault, since its last success: what a far end is to blame for never buries it.
+ALTER TABLE tasks ADD COLUMN faults INTEGER NOT NULL DEFAULT 0;
+
+-- What ended lately or has not ended, for the sweep that reads back what GitHub shows.
+CREATE INDEX runs_ended ON runs (finished_at);
+CREATE INDEX deployments_ended ON deployments (finished_at);
+CREATE INDEX runs_commit ON runs (repo, sha);
