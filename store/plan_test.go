@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -39,7 +40,8 @@ func TestPlans(t *testing.T) {
 	if len(queries) < 50 {
 		t.Errorf("only %d queries were found", len(queries))
 	}
-	for place, query := range queries {
+	for _, place := range slices.Sorted(maps.Keys(queries)) {
+		query := queries[place]
 		if slices.ContainsFunc(all, func(q string) bool { return strings.HasPrefix(query, q) }) {
 			continue
 		}

@@ -20,8 +20,8 @@ type size struct {
 // repos is how many repositories share what there is; half of it is in the first.
 const repos = 20
 
-// make makes a database of that size. Everything in it succeeded long ago, but for what waits.
-func (s *side) make(ctx context.Context, dir, name string) error {
+// create makes a database of that size. Everything in it succeeded long ago, but for what waits.
+func (s *side) create(ctx context.Context, dir, name string) error {
 	file := filepath.Join(dir, name)
 	db, err := store.Open(ctx, file, []byte("key"))
 	if err != nil {

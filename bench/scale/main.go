@@ -63,7 +63,7 @@ func measure(ctx context.Context, dir string, large size, rounds int) error {
 	for i, s := range sides {
 		begin := time.Now()
 		s.took = map[string][]time.Duration{}
-		if err := s.make(ctx, dir, fmt.Sprint(i)); err != nil {
+		if err := s.create(ctx, dir, fmt.Sprint(i)); err != nil {
 			return err
 		}
 		defer func() { _, _ = s.db.Close(), s.raw.Close() }() // nothing in it is wanted
@@ -193,7 +193,7 @@ var operations = []operation{
 		}
 		_, err = tx.Release(d.Repo, d.App, d.Release)
 		_, err2 := tx.Approvals(d.ID)
-		_, err3 := tx.Live(d.Repo, d.App, d.Environment)
+		_, err3 := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		_, err4 := store.Optional(tx.RollbackOf(d.ID))
 		_, err5 := tx.DeploymentsOf(d.Run)
 		return errors.Join(err, err2, err3, err4, err5)
