@@ -120,7 +120,11 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	if err := b.db.Update(ctx, (*store.Tx).Recover); err != nil {
 		return nil, err
 	}
-	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.Wake(store.TaskKeep, "") }); err != nil {
+	if err := b.db.Update(ctx, func(tx *store.Tx) error {
+		return errors.Join(
+			tx.Wake(store.TaskKeep, ""),
+		)
+	}); err != nil {
 		return nil, err
 	}
 	if b.hub, err = newHub(cfg.GitHub.APIURL, cfg.GitHub.AppID, []byte(cfg.GitHub.PrivateKey.Value())); err != nil {
