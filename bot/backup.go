@@ -64,7 +64,7 @@ func VerifyAudit(ctx context.Context, cfg *Config, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		return sayAll(out, fmt.Sprintf("the audit is whole: lines 1 to %d", n))
+		return sayAll(out, fmt.Sprintf("the audit is whole, lines: %d", n))
 	})
 }
 
@@ -79,10 +79,10 @@ func ExportAudit(ctx context.Context, cfg *Config, out io.Writer) error {
 
 // readDatabase runs fn on the stored data, also while a bot serves.
 func readDatabase(ctx context.Context, cfg *Config, fn func(*store.Tx) error) error {
-	if cfg.DataKey.Value() == "" {
+	db, err := store.OpenRead(ctx, cfg.database(), []byte(cfg.DataKey.Value()))
+	if errors.Is(err, store.ErrKey) && cfg.DataKey.Value() == "" {
 		return cfg.noDataKey()
 	}
-	db, err := store.OpenRead(ctx, cfg.database(), []byte(cfg.DataKey.Value()))
 	if err != nil {
 		return err
 	}

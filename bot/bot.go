@@ -122,11 +122,9 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	}
 	b.close = append(b.close, b.db.Close)
 	b.db.Now = w.now
-	if err := b.db.Update(ctx, (*store.Tx).Recover); err != nil {
-		return nil, err
-	}
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		return errors.Join(tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog))
+		return errors.Join(tx.Recover(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
+			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep))
 	})
 	if err != nil {
 		return nil, err
@@ -135,11 +133,6 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 		return nil, err
 	}
 	b.hub.now, b.hub.log = w.now, log
-	if err := b.db.Update(ctx, func(tx *store.Tx) error {
-		return errors.Join(tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep))
-	}); err != nil {
-		return nil, err
-	}
 	client := &http.Client{Timeout: 15 * time.Second}
 	for name, c := range cfg.Chat.WeCom {
 		if b.chats["wecom/"+name], err = chat.NewWeComRobot(c.Robot(), client, w.now); err != nil {

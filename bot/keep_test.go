@@ -121,7 +121,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatalf("%v: %s", err, &out)
 	}
 	out.Reset()
-	if err := errors.Join(VerifyAudit(t.Context(), cfg, &out), ExportAudit(t.Context(), cfg, &out)); err != nil || !strings.Contains(out.String(), "the audit is whole: lines 1 to 1\n{\"seq\":1,") {
+	if err := errors.Join(VerifyAudit(t.Context(), cfg, &out), ExportAudit(t.Context(), cfg, &out)); err != nil || !strings.Contains(out.String(), "the audit is whole, lines: 1\n{\"seq\":1,") {
 		t.Errorf("%v: %s", err, &out)
 	}
 	if err := Restore(t.Context(), cfg, backup, &out); err == nil || !strings.Contains(err.Error(), "is in use by process") {

@@ -18,8 +18,8 @@ import (
 
 // OpenRead opens a database for reading alone, also while another process works on it. It must have this program's schema.
 func OpenRead(ctx context.Context, file string, auditKey []byte) (*DB, error) {
-	if _, err := os.Stat(file); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
+	if err := present(file); err != nil {
+		return nil, err
 	}
 	r, err := sqlx.Open("sqlite", readURI(file))
 	if err != nil {
@@ -82,8 +82,8 @@ type Count struct {
 // Backup writes a copy of a database to a new file: everything that was committed before it began. Nobody is kept from
 // reading or writing meanwhile. The file appears whole, checked and on disk, with mode 0600, or not at all.
 func Backup(ctx context.Context, src, dest string) (c Copy, err error) {
-	if _, err := os.Stat(src); err != nil {
-		return c, fmt.Errorf("backup: %w", err)
+	if err := present(src); err != nil {
+		return c, err
 	}
 	if err := vacant(dest); err != nil {
 		return c, fmt.Errorf("backup: %w", err)
@@ -219,8 +219,21 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 		return r, err
 	}
 	r.Held = int(held)
+	newest := "an empty backup"
+	if !since.IsZero() {
+		newest = "a backup whose newest row is of " + stamp(since)
+	}
 	return r, tx.Audit(Entry{Actor: "shipmate", Via: "restore", Action: "restore", Subject: "database",
-		Detail: fmt.Sprintf("a backup whose newest row is of %s; numbers go on above %d", stamp(since), r.NumbersAbove)})
+		Detail: fmt.Sprintf("%s; numbers go on above %d", newest, r.NumbersAbove)})
+}
+
+// present fails where there is no database.
+func present(file string) error {
+	_, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no database at %s: is data_dir the right one?", file)
+	}
+	return err
 }
 
 // vacant fails where there is something.
