@@ -150,11 +150,7 @@ func (w *worker) one(ctx context.Context, t store.Task) {
 		if d, ok := retryAfter(err); ok {
 			at = tx.Now().Add(d)
 		}
-		level := slog.LevelWarn
-		if errors.As(err, new(logged)) {
-			level = slog.LevelDebug
-		}
-		w.log.Log(ctx, level, "will try again", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "at", at, "err", w.mask(err.Error()))
+		w.log.Warn("will try again", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "at", at, "err", w.mask(err.Error()))
 		return tx.Retry(t, at, w.mask(err.Error()))
 	})
 	if err != nil {
@@ -198,11 +194,6 @@ func backoff(attempts int) time.Duration {
 	d := min(time.Second<<min(attempts, 10), maxBackoff)
 	return d/2 + rand.N(d/2+1)
 }
-
-// logged wraps an error that whoever returns it has logged, or did so when it happened first.
-type logged struct{ error }
-
-func (l logged) Unwrap() error { return l.error }
 
 // giveUp wraps an error that trying again does not mend.
 type giveUp struct{ error }
