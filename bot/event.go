@@ -54,6 +54,11 @@ func (b *Bot) event(ctx context.Context, id string, _ int) (time.Time, error) {
 				return err
 			}
 		}
+		if e.Via == store.ViaLog { // decided in its turn, so that its own task has nothing left to do
+			if err := tx.Drop(store.TaskEvent, id); err != nil {
+				return err
+			}
+		}
 		return tx.Decide(id, d.trace)
 	})
 }

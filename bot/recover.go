@@ -61,7 +61,8 @@ type missed struct {
 	arrived    bool      // there is one
 }
 
-// recoverDeliveries finds what never arrived, and decides it in the order in which it was sent.
+// recoverDeliveries finds what never arrived, and decides it in the order in which it was sent. No trouble ends it: it is
+// called again after a while, or when GitHub says.
 func (b *Bot) recoverDeliveries(ctx context.Context, _ string, _ int) (time.Time, error) {
 	var unread error
 	every := b.cfg.GitHub.RecoverEvery
@@ -69,16 +70,15 @@ func (b *Bot) recoverDeliveries(ctx context.Context, _ string, _ int) (time.Time
 		unread = b.findMissed(ctx)
 		b.logUnread(ctx, unread)
 	}
-	if err := b.decideFound(ctx); err != nil {
-		return time.Time{}, errors.Join(err, unread)
+	stuck := b.decideFound(ctx) // also what was found before the sweep was turned off, or before a crash
+	err := errors.Join(unread, stuck)
+	if _, asked := retryAfter(err); asked || ctx.Err() != nil {
+		return time.Time{}, err
 	}
-	switch {
-	case unread != nil:
-		return time.Time{}, logged{unread}
-	case every == 0: // what was found when it was on is decided; there will be no more
+	if every == 0 && stuck == nil {
 		return time.Time{}, nil
 	}
-	return b.db.Now().Add(every), nil
+	return b.db.Now().Add(cmp.Or(every, time.Minute)), nil
 }
 
 // logUnread tells once that the log cannot be read, and once that it can again.
@@ -321,19 +321,17 @@ func (b *Bot) decideFound(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		settle := func(tx *store.Tx) error { return tx.Drop(store.TaskEvent, id) }
 		if err != nil {
 			b.log.Warn("a delivery that was found is left to its own task", "delivery", id, "err", b.engine.Mask(err.Error()))
-			settle = func(tx *store.Tx) error { return tx.Wake(store.TaskEvent, id) }
-		}
-		if err := b.db.Update(ctx, settle); err != nil {
-			return err
+			if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.Wake(store.TaskEvent, id) }); err != nil {
+				return err
+			}
 		}
 		if failing++; err == nil {
 			failing = 0
 		}
-		if failing == failingInARow { // the others keep their order
-			return fmt.Errorf("decide delivery %s: %w", id, err)
+		if failing == failingInARow { // the others wait, and keep their order
+			return err
 		}
 	}
 	return nil

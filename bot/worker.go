@@ -178,10 +178,7 @@ func (w *worker) finish(tx *store.Tx, t store.Task, again time.Time, err error) 
 		at = tx.Now().Add(d)
 	}
 	level := slog.LevelWarn
-	switch {
-	case errors.As(err, new(logged)):
-		level = slog.LevelDebug
-	case t.Attempts+1 == longAttempts: // said once where somebody looks
+	if t.Attempts+1 == longAttempts { // said once where somebody looks
 		level = slog.LevelError
 	}
 	w.log.Log(context.Background(), level, "will try again", "task", t.Kind, "key", t.Key, "attempts", t.Attempts+1, "at", at, "err", reason)
@@ -227,11 +224,6 @@ func backoff(attempts int) time.Duration {
 	d := min(time.Second<<min(attempts, 10), maxBackoff)
 	return d/2 + rand.N(d/2+1)
 }
-
-// logged wraps an error that whoever returns it has logged, or did so when it happened first.
-type logged struct{ error }
-
-func (l logged) Unwrap() error { return l.error }
 
 // giveUp wraps an error that trying again does not mend.
 type giveUp struct{ error }

@@ -14,10 +14,13 @@ func (tx *Tx) Unknown(ids []string) ([]string, error) {
 	return list[string](tx, "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = value)", string(b))
 }
 
-// LastReceived is when the newest event was stored; the zero time when there is none.
+// LastReceived is when the event that was stored last came; the zero time when there is none.
 func (tx *Tx) LastReceived() (time.Time, error) {
-	t, err := get[Time](tx, "newest event", "SELECT max(received_at) FROM events")
-	return t.Time, err
+	t, err := Optional(get[Time](tx, "newest event", "SELECT received_at FROM events ORDER BY rowid DESC LIMIT 1"))
+	if t == nil || err != nil {
+		return time.Time{}, err
+	}
+	return t.Time, nil
 }
 
 // PutFound stores a delivery that GitHub's log told of, with the beginning of its trace. Its own task is due later, at the
