@@ -56,7 +56,7 @@ func (tx *Tx) Claim(kinds []string, lease time.Duration) (t Task, ok bool, err e
 			SELECT t.id, t.due_at FROM json_each(?3) AS k JOIN tasks AS t ON t.id = (SELECT id FROM tasks
 				WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL AND due_at <= ?2 ORDER BY due_at, id LIMIT 1)
 			UNION ALL
-			SELECT id, due_at FROM tasks WHERE lease_until <= ?2 AND due_at <= ?2 AND kind IN (SELECT value FROM json_each(?3)))
+			SELECT id, due_at FROM tasks WHERE lease_until <= ?2 AND due_at <= ?2 AND +kind IN (SELECT value FROM json_each(?3)))
 			ORDER BY due_at, id LIMIT 1)
 		RETURNING id, kind, key, attempts, faults, claims, reason, due_at`,
 		stamp(tx.now.Add(lease)), stamp(tx.now), string(list))
@@ -76,7 +76,7 @@ func (tx *Tx) NextDue(kinds []string) (at time.Time, ok bool, err error) {
 		SELECT (SELECT due_at FROM tasks WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL ORDER BY due_at LIMIT 1) AS at
 			FROM json_each(?1) AS k
 		UNION ALL
-		SELECT max(due_at, lease_until) FROM tasks WHERE lease_until IS NOT NULL AND kind IN (SELECT value FROM json_each(?1)))`, string(list))
+		SELECT max(due_at, lease_until) FROM tasks WHERE lease_until IS NOT NULL AND +kind IN (SELECT value FROM json_each(?1)))`, string(list))
 	return t.Time, !t.IsZero(), err
 }
 
