@@ -44,6 +44,7 @@ type Bot struct {
 	name     func() string // the App's slug
 	unread   string        // why the delivery log could not be read the last time; of the task that reads it alone
 	worker   *worker
+	bodies   sync.Pool // of *bytes.Buffer, see webhook
 
 	acceptTimeout time.Duration // see acceptTimeout
 	large         chan struct{} // see maxLarge

@@ -219,7 +219,7 @@ func (b *Bot) listMissed(ctx context.Context, c *github.Client, since time.Time)
 			return nil, now, err
 		}
 		for _, d := range page {
-			if !slices.Contains(unknown, d.GetGUID()) || !headerWord.MatchString(d.GetGUID()) || !headerWord.MatchString(d.GetEvent()) {
+			if !slices.Contains(unknown, d.GetGUID()) || !word(d.GetGUID()) || !word(d.GetEvent()) {
 				continue
 			}
 			i, ok := at[d.GetGUID()]

@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -11,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -21,13 +21,20 @@ import (
 // acceptTimeout, for the body to come and to be stored, leaves time for an answer before GitHub, which waits for 10 s, gives up.
 const acceptTimeout = 8 * time.Second
 
-// headerWord is what the two headers may hold: they are not covered by the signature, and end up in keys and comments.
-var headerWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
+// word tells whether a header holds what it may: the two are not covered by the signature, and end up in keys and comments.
+func word(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 100
+}
 
 // webhook verifies, stores and answers; what the delivery means is decided elsewhere. See contract.md for the answers.
 func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 	id, kind := r.Header.Get("X-GitHub-Delivery"), r.Header.Get("X-GitHub-Event")
-	if !headerWord.MatchString(id) || !headerWord.MatchString(kind) {
+	if !word(id) || !word(kind) {
 		http.Error(w, "X-GitHub-Delivery and X-GitHub-Event are needed, each of at most 100 letters, digits, - and _", http.StatusBadRequest)
 		return
 	}
@@ -104,12 +111,38 @@ func payload(raw []byte, contentType string) ([]byte, bool) {
 	return nil, false
 }
 
+// repoName is the full name of a delivery's repository, nil where none can be read. What stands behind it is not looked at:
+// it comes early in most, and this is done before the answer.
 func repoName(body []byte) *string {
-	var p struct {
-		Repository struct {
-			FullName *string `json:"full_name"`
-		} `json:"repository"`
+	d := json.NewDecoder(bytes.NewReader(body))
+	if !enter(d, "repository") || !enter(d, "full_name") {
+		return nil
 	}
-	_ = json.Unmarshal(body, &p) // what cannot be parsed has no repository
-	return p.Repository.FullName
+	var name *string
+	_ = d.Decode(&name) // what is no string is no name
+	return name
+}
+
+// enter reads an object up to the value of a key, and tells whether that is there.
+func enter(d *json.Decoder, key string) bool {
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return false
+	}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil || t == key {
+			return err == nil
+		}
+		for depth, first := 0, true; first || depth > 0; first = false { // token by token: that copies less than a value as a whole
+			switch t, err = d.Token(); {
+			case err != nil:
+				return false
+			case t == json.Delim('{') || t == json.Delim('['):
+				depth++
+			case t == json.Delim('}') || t == json.Delim(']'):
+				depth--
+			}
+		}
+	}
+	return false
 }

@@ -15,6 +15,8 @@ const (
 	// once, whoever sends them, do not fill the memory.
 	smallDelivery = 1 << 20
 	maxLarge      = 4
+	// kept is the size up to which memory is kept for the next delivery.
+	kept = 64 << 10
 )
 
 // errBusy tells that there was no room for a large delivery.
@@ -23,7 +25,16 @@ var errBusy = errors.New("too many large deliveries at once")
 // body reads the body of a delivery, at most maxDelivery and only until ctx ends: a sender that trickles is cut off. What
 // it returns may be large, so release is called when it is no longer needed, also after an error.
 func (b *Bot) body(ctx context.Context, w http.ResponseWriter, r *http.Request) (raw []byte, release func(), err error) {
-	release = func() {}
+	buf, _ := b.bodies.Get().(*bytes.Buffer)
+	if buf == nil {
+		buf = new(bytes.Buffer)
+	}
+	release = func() {
+		if buf.Cap() <= 2*kept {
+			buf.Reset()
+			b.bodies.Put(buf)
+		}
+	}
 	if r.ContentLength > maxDelivery {
 		return nil, release, &http.MaxBytesError{Limit: maxDelivery}
 	}
@@ -31,8 +42,8 @@ func (b *Bot) body(ctx context.Context, w http.ResponseWriter, r *http.Request) 
 		_ = http.NewResponseController(w).SetReadDeadline(deadline) // what cannot be cut off has no connection
 	}
 	from := http.MaxBytesReader(w, r.Body, maxDelivery)
-	var buf bytes.Buffer // grows with what came, not with what was announced
-	if _, err := io.CopyN(&buf, from, smallDelivery); err != nil {
+	buf.Grow(int(min(max(r.ContentLength, 0), kept)) + bytes.MinRead) // beyond that it grows with what came, not with what was announced
+	if _, err := io.CopyN(buf, from, smallDelivery); err != nil {
 		if err == io.EOF {
 			return buf.Bytes(), release, nil
 		}
@@ -44,6 +55,6 @@ func (b *Bot) body(ctx context.Context, w http.ResponseWriter, r *http.Request) 
 	case <-ctx.Done():
 		return nil, release, errBusy
 	}
-	_, err = io.Copy(&buf, from)
+	_, err = io.Copy(buf, from)
 	return buf.Bytes(), release, err
 }

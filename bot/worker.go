@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +24,9 @@ const (
 	lease = 30 * time.Second
 	// grace is how long running work may take to reach a safe point at shutdown.
 	grace = 30 * time.Second
+	// standBack is how long, while deliveries come in, events are not taken after some were: accepting goes before deciding,
+	// and each takes time from the other.
+	standBack = 50 * time.Millisecond
 	// maxBackoff bounds the wait between two attempts, unless a far end asked for more.
 	maxBackoff = 5 * time.Minute
 	// maxFaults is how many attempts may fail by our own fault until a task is buried: about half an hour.
@@ -58,31 +64,48 @@ func (w *worker) Run(ctx context.Context) error {
 	doing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
+	arrived, back, failing := w.db.Arrived(), time.Time{}, false
 	for ctx.Err() == nil {
 		changed := w.db.Changed()
-		task, ok, next, err := w.claim(ctx)
-		if err != nil && ctx.Err() == nil {
-			w.log.Error("take a task", "err", err)
-			next = time.Now().Add(time.Second)
+		standing := time.Until(back)
+		if standing <= 0 {
+			select {
+			case <-arrived:
+				arrived, back = w.db.Arrived(), time.Now().Add(standBack)
+			default:
+			}
 		}
-		if ok {
+		tasks, wait, err := w.claim(ctx, standing > 0)
+		for _, task := range tasks {
 			until := doing
 			if w.works[task.Kind].anytime {
 				until = ctx
 			}
 			wg.Go(func() { w.one(until, task) })
+		}
+		if failing != (err != nil) && ctx.Err() == nil { // said once, not with every attempt
+			if failing = err != nil; failing {
+				w.log.Error("no task can be taken", "err", err, "remedy", store.Remedy(err))
+			} else {
+				w.log.Info("tasks are taken again")
+			}
+		}
+		if len(tasks) > 0 {
 			continue
 		}
-		var timer <-chan time.Time
-		if !next.IsZero() {
-			timer = time.After(max(next.Sub(w.db.Now()), time.Millisecond))
+		fresh := arrived
+		if standing > 0 {
+			fresh, wait = nil, min(wait, standing)
 		}
+		timer := time.NewTimer(max(wait, time.Millisecond))
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-fresh:
 		case <-w.freed:
-		case <-timer:
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -95,35 +118,65 @@ func (w *worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// claim takes a due task of a kind that has room.
-func (w *worker) claim(ctx context.Context) (t store.Task, ok bool, next time.Time, err error) {
+// never is the wait for what has no time.
+const never = time.Duration(math.MaxInt64)
+
+// claim takes the tasks that are due, as many as there is room for. Where it takes none, wait is when to ask again.
+func (w *worker) claim(ctx context.Context, standing bool) (tasks []store.Task, wait time.Duration, err error) {
+	kinds := w.room(nil, standing)
+	if len(kinds) == 0 {
+		return nil, never, nil
+	}
+	err = w.db.View(ctx, func(tx *store.Tx) error {
+		next, ok, err := tx.NextDue(kinds)
+		if wait = next.Sub(tx.Now()); !ok {
+			wait = never
+		}
+		return err
+	})
+	if err != nil {
+		return nil, time.Second, err
+	}
+	if wait > 0 {
+		return nil, wait, nil
+	}
+	err = w.db.Update(ctx, func(tx *store.Tx) error {
+		for ; len(kinds) > 0; kinds = w.room(tasks, standing) {
+			t, ok, err := tx.Claim(kinds, w.lease)
+			if err != nil || !ok {
+				return err
+			}
+			tasks = append(tasks, t)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, time.Second, err
+	}
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range tasks {
+		w.running[t.Kind]++
+	}
+	return tasks, 0, nil
+}
+
+// room lists the kinds of which another task may begin besides those that run and those just taken.
+func (w *worker) room(taken []store.Task, standing bool) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	begun := maps.Clone(w.running)
+	for _, t := range taken {
+		begun[t.Kind]++
+	}
 	var kinds []string
 	for kind, work := range w.works {
-		if w.running[kind] < work.parallel {
+		if begun[kind] < work.parallel && !(standing && kind == store.TaskEvent) {
 			kinds = append(kinds, kind)
 		}
 	}
-	w.mu.Unlock()
-	if len(kinds) == 0 {
-		return t, false, next, nil
-	}
-	err = w.db.View(ctx, func(tx *store.Tx) error {
-		var due bool
-		next, due, err = tx.NextDue(kinds)
-		ok = due && !next.After(tx.Now())
-		return err
-	})
-	if err != nil || !ok {
-		return t, false, next, err
-	}
-	err = w.db.Update(ctx, func(tx *store.Tx) (err error) { t, ok, err = tx.Claim(kinds, w.lease); return err })
-	if ok && err == nil {
-		w.mu.Lock()
-		w.running[t.Kind]++
-		w.mu.Unlock()
-	}
-	return t, ok && err == nil, time.Time{}, err
+	slices.Sort(kinds)
+	return kinds
 }
 
 func (w *worker) one(ctx context.Context, t store.Task) {

@@ -25,9 +25,8 @@ func OpenRead(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", file, err)
 	}
-	closed, stop := context.WithCancel(context.Background())
-	stop()
-	db := &DB{write: r, read: r, Now: time.Now, key: auditKey, closing: closed.Done(), stop: stop, changed: make(chan struct{})}
+	db := &DB{write: r, read: r, checkpoints: r, Now: time.Now, key: auditKey, stop: func() {}, writer: writer{closed: true},
+		changed: make(chan struct{}), arrived: make(chan struct{})}
 	names, err := migrationNames()
 	if err == nil {
 		var version int

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 // ErrNotFound is returned (wrapped) where a row that was asked for by its key is not there.
@@ -28,50 +27,56 @@ var migrations embed.FS
 // DB is the database. Its methods may be called from any goroutine.
 type DB struct {
 	write, read *sqlx.DB
+	checkpoints *sqlx.DB
 	// Now is the clock of every transaction; set before use (tests inject one).
 	Now func() time.Time
 	key []byte // chains the audit
 
-	accept  chan *acceptance
-	closing <-chan struct{} // Close was called
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 
+	writer  writer
+	written chan struct{} // holds one while there is something to checkpoint
+
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a commit made tasks due or changed a row that somebody waits on
+	arrived chan struct{} // closed and replaced when a commit stored deliveries
 }
 
 // Open opens (and creates, and migrates) the database file. auditKey chains the audit and is not stored.
 func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
-	dsn := func(extra string) string {
-		return fileURI(file) + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)" + extra
-	}
+	const common = "?_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)"
+	const patient, impatient = "&_pragma=busy_timeout(10000)", "&_pragma=busy_timeout(0)"
 	// auto_vacuum only takes effect on an empty file, and before WAL is switched on.
-	w, err := sqlx.Open("sqlite", dsn("&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_txlock=immediate"))
+	w, err := openPool(fileURI(file)+common+patient+"&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=cache_size(-16000)&_txlock=immediate", 1)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", file, err)
 	}
-	w.SetMaxOpenConns(1)
-	r, err := sqlx.Open("sqlite", dsn("&_pragma=query_only(1)"))
+	r, err := openPool(fileURI(file)+common+patient+"&_pragma=query_only(1)", max(4, runtime.NumCPU()))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close())
 	}
-	r.SetMaxOpenConns(max(4, runtime.NumCPU()))
+	// It copies from the log what it can, and holds up nobody while it waits for somebody else.
+	c, err := openPool(fileURI(file)+common+impatient, 1)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close(), r.Close())
+	}
 	ctx2, stop := context.WithCancel(context.Background())
-	db := &DB{write: w, read: r, Now: time.Now, key: auditKey, accept: make(chan *acceptance), closing: ctx2.Done(), stop: stop, changed: make(chan struct{})}
+	db := &DB{write: w, read: r, checkpoints: c, Now: time.Now, key: auditKey, stop: stop, written: make(chan struct{}, 1), changed: make(chan struct{}), arrived: make(chan struct{})}
 	if err := db.migrate(ctx); err != nil {
 		stop()
-		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", file, err), w.Close(), r.Close())
+		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", file, err), w.Close(), r.Close(), c.Close())
 	}
-	db.stopped.Go(func() { db.acceptLoop(ctx2) })
+	db.stopped.Go(func() { db.checkpoint(ctx2) })
 	return db, nil
 }
 
-// Close ends the accept loop and closes the file.
+// Close lets no further update begin and closes the file.
 func (db *DB) Close() error {
+	db.writer.close()
 	db.stop()
 	db.stopped.Wait()
-	return errors.Join(db.read.Close(), db.write.Close())
+	return errors.Join(db.checkpoints.Close(), db.read.Close(), db.write.Close())
 }
 
 // migrate applies the files of migrations/ that are newer than user_version, each in a transaction of its own.
@@ -110,35 +115,16 @@ func (db *DB) migrate(ctx context.Context) error {
 
 // Tx is one transaction. It is valid only inside the function it was given to.
 type Tx struct {
-	ctx   context.Context
-	q     *sqlx.Tx
-	now   time.Time
-	db    *DB
-	wakes bool
+	ctx     context.Context
+	q       *sqlx.Tx
+	now     time.Time
+	db      *DB
+	wakes   bool // Changed
+	arrives bool // Arrived
 }
 
 // Now is the transaction's one timestamp, in UTC.
 func (tx *Tx) Now() time.Time { return tx.now }
-
-// Update runs fn in a write transaction: everything that fn did is committed, or, when it returns an error, nothing.
-// There is one writer; fn does no slow work and no side effects.
-func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := db.begin(ctx, db.write)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.q.Rollback() }() // after a commit it does nothing
-	if err := fn(tx); err != nil {
-		return err
-	}
-	if err := tx.q.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	if tx.wakes {
-		db.notify()
-	}
-	return nil
-}
 
 // View runs fn on one consistent snapshot.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
@@ -158,18 +144,31 @@ func (db *DB) begin(ctx context.Context, on *sqlx.DB) (*Tx, error) {
 	return &Tx{ctx: ctx, q: q, now: db.Now().UTC(), db: db}, nil
 }
 
-// Changed returns a channel that is closed at the next commit that woke a task.
+// Changed returns a channel that is closed at the next commit that woke a task, deliveries aside.
 func (db *DB) Changed() <-chan struct{} {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return db.changed
 }
 
-func (db *DB) notify() {
+// Arrived returns a channel that is closed at the next commit that stored deliveries.
+func (db *DB) Arrived() <-chan struct{} {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	close(db.changed)
-	db.changed = make(chan struct{})
+	return db.arrived
+}
+
+func (db *DB) notify(changed, arrived bool) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if changed {
+		close(db.changed)
+		db.changed = make(chan struct{})
+	}
+	if arrived {
+		close(db.arrived)
+		db.arrived = make(chan struct{})
+	}
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) {

@@ -31,74 +31,18 @@ type Event struct {
 	Trace       JSON[[]string] `db:"trace"`
 }
 
-type acceptance struct {
-	event Event
-	done  chan error
-	fresh bool
-}
-
-var errClosed = errors.New("the database is closed")
-
-// maxBatch bounds how many deliveries share one commit (and one fsync).
-const maxBatch = 256
-
 // Accept stores a delivery and queues its decision. It returns after the commit is on disk; fresh is false when the
-// delivery is known already, and then nothing was changed. Concurrent calls share a commit; one alone waits for nobody.
+// delivery is known already, and then nothing was changed.
 func (db *DB) Accept(ctx context.Context, e Event) (fresh bool, err error) {
-	a := &acceptance{event: e, done: make(chan error, 1)}
-	select {
-	case db.accept <- a: // unbuffered: from here on the loop answers
-	case <-db.closing:
-		return false, errClosed
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
-	select {
-	case err := <-a.done:
-		return a.fresh, err
-	case <-ctx.Done(): // it may still be stored; the sender will see a failure and a redelivery is then a known one
-		return false, ctx.Err()
-	}
-}
-
-func (db *DB) acceptLoop(ctx context.Context) {
-	for {
-		var batch []*acceptance
-		select {
-		case <-ctx.Done():
-			return
-		case a := <-db.accept:
-			batch = append(batch, a)
+	err = db.do(&call{ctx: ctx, plain: true, turn: make(chan bool, 1), fn: func(tx *Tx) (err error) {
+		if fresh, err = tx.PutEvent(e); err != nil || !fresh {
+			return err
 		}
-	more:
-		for len(batch) < maxBatch {
-			select {
-			case a := <-db.accept:
-				batch = append(batch, a)
-			default:
-				break more
-			}
-		}
-		fresh := make([]bool, len(batch))
-		err := db.Update(ctx, func(tx *Tx) error {
-			for i, a := range batch {
-				var err error
-				if fresh[i], err = tx.PutEvent(a.event); err != nil {
-					return err
-				}
-				if fresh[i] {
-					if err := tx.Add(TaskEvent, a.event.ID); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		})
-		for i, a := range batch {
-			a.fresh = fresh[i] && err == nil
-			a.done <- err
-		}
-	}
+		err = tx.Add(TaskEvent, e.ID)
+		tx.wakes, tx.arrives = false, true
+		return err
+	}})
+	return fresh && err == nil, err
 }
 
 // PutEvent stores a delivery; fresh is false when it is known already, and then nothing was changed. It queues nothing.

@@ -81,23 +81,9 @@ func (db *DB) Shrink(ctx context.Context) error {
 			break
 		}
 	}
-	if err := db.truncateLog(ctx); err != nil {
-		return fmt.Errorf("shrink the database's log: %w", err)
-	}
-	return nil
-}
-
-// truncateLog brings what was written into the file and empties the log of writes. While it waits for those who read (a
-// backup takes long) nobody can write: so it waits for a moment only, and leaves the rest to the next time.
-func (db *DB) truncateLog(ctx context.Context) (err error) {
-	c, err := db.read.Connx(ctx) // the writer's connection stays free
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	for _, pragma := range []string{"wal_checkpoint(PASSIVE)", "busy_timeout = 100", "wal_checkpoint(TRUNCATE)", "busy_timeout = 10000"} {
-		if _, err := c.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
-			return err
+	for _, mode := range []string{"PASSIVE", "TRUNCATE"} {
+		if _, err := db.copyLog(ctx, mode); err != nil {
+			return fmt.Errorf("shrink the database's log: %w", err)
 		}
 	}
 	return nil
