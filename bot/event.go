@@ -65,6 +65,8 @@ func repoOr(repo *string) string {
 func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch e.Kind {
 	case "push", "issue_comment":
+	case kindReplay:
+		return b.replay(ctx, e, d)
 	default:
 		d.note("nothing is done on a %s", e.Kind)
 		return nil

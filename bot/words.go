@@ -29,6 +29,8 @@ func buildWords(s subject, l text.Lang) string {
 		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
 	case store.RunFailed:
 		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
+	case store.RunCancelled:
+		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
 }
@@ -64,6 +66,8 @@ func deployWords(s subject, l text.Lang) string {
 		return l.Say(text.Rejected, by, reason)
 	case store.Expired:
 		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))
+	case store.Cancelled:
+		return cancelledWords(s, l)
 	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
 }
