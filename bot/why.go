@@ -140,10 +140,10 @@ func (w why) outcome(e store.Event) (string, error) {
 	}
 	var made []string
 	for _, r := range runs {
-		made = append(made, fmt.Sprintf("run %d of %s, which is %s", r.Number, r.App, r.State))
+		made = append(made, fmt.Sprintf("run %d of %s (%s)", r.Number, r.App, r.State))
 	}
 	for _, d := range deployments {
-		made = append(made, fmt.Sprintf("deployment %d to %s, which is %s", d.Number, d.Environment, d.State))
+		made = append(made, fmt.Sprintf("deployment %d to %s (%s)", d.Number, d.Environment, d.State))
 	}
 	if len(made) > 0 {
 		return strings.Join(made, "; "), nil
@@ -188,11 +188,11 @@ func (w why) event(e store.Event) ([]string, error) {
 }
 
 func runLine(r store.Run) string {
-	return strings.TrimSpace(fmt.Sprintf("run %d of %s at %.7s of %s is %s %s", r.Number, r.App, r.SHA, strings.TrimPrefix(r.Ref, "refs/heads/"), r.State, r.Reason))
+	return strings.TrimSpace(fmt.Sprintf("run %d of %s at %.7s of %s: %s %s", r.Number, r.App, r.SHA, strings.TrimPrefix(r.Ref, "refs/heads/"), r.State, r.Reason))
 }
 
 func deploymentLine(d store.Deployment) string {
-	line := fmt.Sprintf("deployment %d (%s by %s), release %d of %s to %s, is %s %s", d.Number, d.Cause, d.Requester, d.Release, d.App, d.Environment, d.State, d.Reason)
+	line := fmt.Sprintf("deployment %d (%s by %s), release %d of %s to %s: %s %s", d.Number, d.Cause, d.Requester, d.Release, d.App, d.Environment, d.State, d.Reason)
 	return strings.TrimSpace(line)
 }
 
@@ -277,7 +277,7 @@ func (w why) deployment(d store.Deployment) ([]string, error) {
 		return nil, err
 	}
 	if back != nil {
-		lines = append(lines, "gone back from by "+deploymentLine(*back))
+		lines = append(lines, "it was gone back from by "+deploymentLine(*back))
 	}
 	trouble, err := w.trouble(store.TaskPrepare, d.ID)
 	return append(lines, trouble...), err
