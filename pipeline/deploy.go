@@ -431,12 +431,16 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		return permanent{err}
 	}
 	advance := func(ctx context.Context, state string) error {
-		return e.DB.Update(ctx, func(tx *store.Tx) (err error) {
-			if err := tx.Advance(*d, state); err != nil {
+		return e.DB.Update(ctx, func(tx *store.Tx) error {
+			now, err := tx.Deployment(d.ID)
+			if err != nil {
 				return err
 			}
-			*d, err = tx.Deployment(d.ID)
-			return err
+			if now.CancelBy != "" { // a safe point
+				return errStopped
+			}
+			d.State = state
+			return tx.Advance(now, state)
 		})
 	}
 	var rel store.Release
