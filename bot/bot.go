@@ -194,7 +194,10 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		return server.Shutdown(stop)
+		if server.Shutdown(stop) != nil {
+			return server.Close() // whoever is still sending gets no answer, and sends again
+		}
+		return nil
 	})
 	err := g.Wait()
 	b.log.Info("stopped")

@@ -44,6 +44,8 @@ func table() []command {
 		{"approve", "/approve [deployment]", read, text.HelpApprove, (*call).approve},
 		{"reject", "/reject [deployment] reason…", read, text.HelpReject, (*call).reject},
 		{"unlock", "/unlock env", maintain, text.HelpUnlock, (*call).unlock},
+		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, (*call).cancel}, // write, or who started it
+		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, (*call).why},
 	}
 }
 
@@ -552,7 +554,7 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return "", err
 		}
 		if store.Active(current.State) {
-			if err := tx.AskCancel(current, c.login); err != nil {
+			if _, err := tx.Cancel(current, c.login); err != nil {
 				return "", err
 			}
 		}

@@ -75,6 +75,8 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	case "push", "issue_comment":
 	case kindGap:
 		return b.gap(ctx, e, d)
+	case kindReplay:
+		return b.replay(ctx, e, d)
 	default:
 		d.note("nothing is done on a %s", e.Kind)
 		return nil

@@ -39,12 +39,17 @@ type hub struct {
 }
 
 func newHub(apiURL string, appID int64, key []byte) (*hub, error) {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.MaxIdleConnsPerHost = 16
+	return newHubOver(base, apiURL, appID, key)
+}
+
+// newHubOver is newHub whose every request goes by base.
+func newHubOver(base http.RoundTripper, apiURL string, appID int64, key []byte) (*hub, error) {
 	api, err := url.Parse(strings.TrimSuffix(apiURL, "/") + "/")
 	if err != nil {
 		return nil, err
 	}
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.MaxIdleConnsPerHost = 16
 	app, err := ghinstallation.NewAppsTransport(base, appID, key)
 	if err != nil {
 		return nil, fmt.Errorf("github.private_key is not an RSA key in PEM: %w", err)

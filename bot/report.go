@@ -18,7 +18,7 @@ import (
 )
 
 // taskSay is the kind of the task that says one subject's state on one surface; its key is subject, newline, surface.
-const taskSay = "say"
+const taskSay = store.TaskSay
 
 // Surfaces on GitHub; those of chats are "wecom/name" and "slack/name/channel".
 const (
@@ -41,6 +41,8 @@ type subject struct {
 	spec    pipeline.Spec      // of the deployment
 	back    *store.Deployment  // the deployment that went back from this one, or nil
 	live    bool               // the deployment is what is live
+	current bool               // no other deployment began in its environment since
+	lives   int                // the release that is live there, 0 for none
 	newest  bool               // nothing newer speaks for the same commit (and environment)
 	notify  []pipeline.Notify
 }
@@ -72,6 +74,14 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 				return err
 			}
 			s.live = live != nil && live.ID == d.ID
+			if live != nil {
+				s.lives = live.Release
+			}
+			current, err := store.Optional(tx.Current(d.Repo, d.App, d.Environment))
+			if err != nil {
+				return err
+			}
+			s.current = current != nil && current.ID == d.ID
 			if s.back, err = store.Optional(tx.RollbackOf(d.ID)); err != nil {
 				return err
 			}

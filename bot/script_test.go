@@ -35,6 +35,7 @@ import (
 //	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
 //	page runs|deployments NUMBER       prints a page of the bot
 //	builds N                           checks how many builds there were
+//	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
 //	release build, release CLUSTER     lets it go on
 //	grant LOGIN LEVEL, team LOGIN      changes a permission; adds to @acme/release
@@ -187,6 +188,13 @@ func TestScripts(t *testing.T) {
 					return fmt.Errorf("there were %d builds", n)
 				}
 				return nil
+			}),
+			"audited": script(1, 1, func(s *scene) error {
+				lines, err := s.lookup("SELECT group_concat(actor || ' ' || action || ' ' || repo || ' ' || detail, char(10)) FROM audit")
+				if err == nil && !regexp.MustCompile(s.args[0]).MatchString(lines) {
+					err = fmt.Errorf("the audit has:\n%s", lines)
+				}
+				return err
 			}),
 			"await": script(1, 1, func(s *scene) error {
 				return until("something waits", func() error {

@@ -64,7 +64,7 @@ func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the content type must be application/json or application/x-www-form-urlencoded", http.StatusBadRequest)
 		return
 	}
-	fresh, err := b.db.Accept(ctx, store.Event{ID: id, Kind: kind, Repo: repoName(body), Body: body})
+	fresh, err := b.db.Accept(ctx, store.Event{ID: id, Kind: kind, Via: via(kind), Repo: repoName(body), Body: body})
 	switch {
 	case err != nil:
 		b.log.Error("a delivery could not be stored", "delivery", id, "err", err)

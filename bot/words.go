@@ -29,6 +29,8 @@ func buildWords(s subject, l text.Lang) string {
 		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
 	case store.RunFailed:
 		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
+	case store.RunCancelled:
+		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
 	if r.Reason == store.ReasonRestored {
 		return l.Say(text.CancelledByRestore)
@@ -67,6 +69,8 @@ func deployWords(s subject, l text.Lang) string {
 		return l.Say(text.Rejected, by, reason)
 	case store.Expired:
 		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))
+	case store.Cancelled:
+		return cancelledWords(s, l)
 	}
 	if d.Reason == store.ReasonRestored {
 		return l.Say(text.CancelledByRestore)

@@ -46,7 +46,15 @@ func (e *Engine) Prepare(ctx context.Context, id string, attempts int) error {
 	if err != nil || store.Final(d.State) || d.Objects != nil {
 		return err
 	}
-	err = e.step(ctx, "deployment", d.ID, StepRender, func() (string, error) { return e.render(ctx, d, rel, repo) })
+	err = e.while(ctx, func(tx *store.Tx) (bool, error) {
+		d, err := tx.Deployment(id)
+		return store.Final(d.State), err
+	}, func(ctx context.Context) error {
+		return e.step(ctx, "deployment", id, StepRender, func() (string, error) { return e.render(ctx, d, rel, repo) })
+	})
+	if errors.Is(err, errStopped) {
+		return nil // whoever stopped it wrote the state
+	}
 	if err == nil || ctx.Err() != nil || !isPermanent(err) && attempts+1 < maxAttempts {
 		return err
 	}
@@ -273,6 +281,15 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 			if next == nil {
 				return nil
 			}
+			before, err := store.Optional(tx.Current(next.Repo, next.App, next.Environment))
+			if err != nil {
+				return err
+			}
+			if before != nil && before.State == store.Cancelled { // what it says it left behind is no more
+				if err := tx.Wake(store.TaskReport, "deployment/"+before.ID); err != nil {
+					return err
+				}
+			}
 			if err := tx.Begin(*next); err != nil {
 				return err
 			}
@@ -319,6 +336,9 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment, attempts int) 
 	}, func(ctx context.Context) error {
 		ctx, cancel := context.WithDeadline(ctx, d.BeganAt.Add(timeout))
 		defer cancel()
+		if d.CancelBy != "" { // before a crash
+			return errStopped
+		}
 		return e.roll(ctx, &d, env, cluster, &step)
 	})
 	switch {
@@ -410,13 +430,17 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 	if err != nil {
 		return permanent{err}
 	}
-	advance := func(state string) error {
-		return e.DB.Update(ctx, func(tx *store.Tx) (err error) {
-			if err := tx.Advance(*d, state); err != nil {
+	advance := func(ctx context.Context, state string) error {
+		return e.DB.Update(ctx, func(tx *store.Tx) error {
+			now, err := tx.Deployment(d.ID)
+			if err != nil {
 				return err
 			}
-			*d, err = tx.Deployment(d.ID)
-			return err
+			if now.CancelBy != "" { // a safe point
+				return errStopped
+			}
+			d.State = state
+			return tx.Advance(now, state)
 		})
 	}
 	var rel store.Release
@@ -434,6 +458,8 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 	images, owner := e.images(rel), e.owner(*d, env)
 
 	if d.State == store.Applying {
+		ctx, stop := finishing(ctx)
+		defer stop()
 		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
 			if env.PullSecret != "" {
 				host, _, _ := ParseRepository(images[0].Repository) // as above
@@ -450,7 +476,7 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		if err != nil {
 			return err
 		}
-		if err := advance(store.Progressing); err != nil {
+		if err := advance(ctx, store.Progressing); err != nil {
 			return err
 		}
 	}
@@ -468,7 +494,7 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		if err != nil {
 			return err
 		}
-		if err := advance(store.Verifying); err != nil {
+		if err := advance(ctx, store.Verifying); err != nil {
 			return err
 		}
 	}

@@ -98,6 +98,10 @@ type Engine struct {
 // at the worker's pace, the time that a restart or a short maintenance takes.
 const maxAttempts = 10
 
+// safePoint is how long an apply that has begun may go on after it was told to stop, so that an environment is not left with
+// a part of the objects. It is shorter than the time that a shutdown gives.
+const safePoint = 20 * time.Second
+
 var errStopped = errors.New("stopped")
 
 // while runs fn with a context that ends (with errStopped) as soon as stop says so of the stored state.
@@ -141,6 +145,25 @@ func (e *Engine) workDir() (dir string, remove func(), err error) {
 	}
 	dir, err = os.MkdirTemp(base, "")
 	return dir, func() { _ = os.RemoveAll(dir) }, err // the next start tries again
+}
+
+// finishing is a context for work that must not be left half-done: when ctx is told to stop, it goes on for up to
+// safePoint. Work that another may have taken over meanwhile, or whose time is up, has no such time.
+func finishing(ctx context.Context) (_ context.Context, stop func()) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	unwatch := context.AfterFunc(ctx, func() {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, store.ErrLost) || errors.Is(cause, context.DeadlineExceeded) {
+			cancel(cause)
+			return
+		}
+		select {
+		case <-longer.Done():
+		case <-time.After(safePoint):
+			cancel(cause)
+		}
+	})
+	return longer, func() { unwatch(); cancel(nil) }
 }
 
 // step runs fn as one step of a run or deployment.
@@ -296,25 +319,58 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 	if err := e.Server.MayUseRegistry(image.Repository, run.Repo); err != nil {
 		return image, permanent{err}
 	}
+	// What was pushed and recorded before a crash is what the release will be: a second build would make another digest.
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) { image.Digest, err = built(tx, run.ID); return err })
+	if err != nil {
+		return image, err
+	}
+	if image.Digest == "" {
+		if image.Digest, err = e.build(ctx, run, repo, cfg, step); err != nil {
+			return image, err
+		}
+	}
+	*step = StepResolve
+	return image, e.step(ctx, "run", run.ID, *step, func() (string, error) {
+		got, err := e.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
+		if err == nil && got != image.Digest {
+			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, image.Digest)}
+		}
+		return got, inWords(err, image.Repository)
+	})
+}
+
+// built is the digest that the build step of a run recorded, empty where it has not ended.
+func built(tx *store.Tx, run string) (digest string, err error) {
+	steps, err := tx.Steps(run)
+	for _, s := range steps {
+		if s.Kind == StepBuild && s.State == store.StepSucceeded {
+			digest = s.Detail
+		}
+	}
+	return digest, err
+}
+
+// build fetches, builds and pushes, and returns the digest.
+func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg Config, step *string) (digest string, err error) {
 	secrets := map[string][]byte{}
 	for _, name := range cfg.Build.Secrets {
 		if err := e.Server.MayUseSecret(name, run.Repo, run.Ref, repo.DefaultBranch); err != nil {
-			return image, permanent{err}
+			return "", permanent{err}
 		}
 		v, err := e.Server.Secret(name)
 		if err != nil {
-			return image, permanent{err}
+			return "", permanent{err}
 		}
 		secrets[name] = []byte(v)
 	}
 	dir, remove, err := e.workDir()
 	if err != nil {
-		return image, err
+		return "", err
 	}
 	defer remove()
 	log, err := OpenLog(LogFile(e.DataDir, run.ID), e.mask())
 	if err != nil {
-		return image, err
+		return "", err
 	}
 	defer func() { _ = log.Close() }() // the build counts, not its log
 
@@ -330,7 +386,7 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 	})
 	if err != nil {
 		log.Line(time.Now(), *step, err.Error())
-		return image, err
+		return "", err
 	}
 
 	var previous *store.Release // nil for the first of its branch
@@ -339,7 +395,7 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 		return err
 	})
 	if err != nil {
-		return image, err
+		return "", err
 	}
 	previousSHA := ""
 	if previous != nil {
@@ -361,20 +417,11 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 		if err != nil && isPermanent(context.Cause(ctx)) {
 			err = context.Cause(ctx)
 		}
-		image.Digest = res.Digest
-		return res.Digest, inWords(err, image.Repository)
+		digest = res.Digest
+		return res.Digest, inWords(err, cfg.Build.Image)
 	})
 	if err != nil {
 		log.Line(time.Now(), *step, err.Error())
-		return image, err
 	}
-
-	*step = StepResolve
-	return image, e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		got, err := e.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
-		if err == nil && got != image.Digest {
-			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, image.Digest)}
-		}
-		return got, inWords(err, image.Repository)
-	})
+	return digest, err
 }

@@ -345,6 +345,37 @@ func (b *bench) runs(release int) {
 	}))
 }
 
+// digests checks that every step of a run tells the digest of its release, and that no two releases have the same.
+func (b *bench) digests() {
+	b.t.Helper()
+	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) error {
+		seen := map[string]bool{}
+		for n := 1; ; n++ {
+			rel, err := tx.Release(testRepo, "web", n)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			digest := rel.Images.V[0].Digest
+			if seen[digest] {
+				b.t.Errorf("release %d has the digest of another", n)
+			}
+			seen[digest] = true
+			steps, err := tx.Steps(rel.Run)
+			if err != nil {
+				return err
+			}
+			for _, s := range steps {
+				if s.State != store.StepSucceeded || s.Kind != StepFetch && s.Detail != digest {
+					b.t.Errorf("release %d is %s, its step %s %s with %s", n, digest, s.Kind, s.State, s.Detail)
+				}
+			}
+		}
+	}))
+}
+
 // TestKilledAnywhere kills the engine at every transaction and before and after every call of a far end; a second engine
 // on what is left then comes to the same end as one that was never killed.
 func TestKilledAnywhere(t *testing.T) {
@@ -353,15 +384,41 @@ func TestKilledAnywhere(t *testing.T) {
 		return &kube.Failure{Object: "Deployment/web", Reason: "CrashLoopBackOff", Fatal: true}
 	}
 	stories := map[string]struct {
-		play func(*bench, context.Context) error
-		want string
-		live int
+		play   func(*bench, context.Context) error
+		want   string
+		live   int
+		stride int // from one moment to the next
 	}{
-		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1},
+		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1},
 		"a push that fails": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = crash
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1},
+		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1},
+		"a push that is cancelled": {func(b *bench, ctx context.Context) error {
+			b.on["wait release 2"] = func(context.Context) error {
+				b.update(func(tx *store.Tx) error {
+					d, err := tx.DeploymentNumber(testRepo, 2)
+					return errors.Join(err, tx.AskCancel(d, "bob"))
+				})
+				return nil
+			}
+			return b.work(ctx)
+		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3},
+		"a rollback while it rolls out": {func(b *bench, ctx context.Context) error {
+			b.on["wait release 2"] = func(context.Context) error {
+				b.update(func(tx *store.Tx) error {
+					from, err1 := tx.DeploymentNumber(testRepo, 2)
+					to, err2 := tx.DeploymentNumber(testRepo, 1)
+					if err := errors.Join(err1, err2); err != nil || from.CancelBy != "" {
+						return err
+					}
+					_, err := NewRollback(tx, from, to, store.CauseRollback, "bob", "")
+					return errors.Join(tx.AskCancel(from, "bob"), err)
+				})
+				return nil
+			}
+			return b.work(ctx)
+		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3},
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
@@ -372,7 +429,7 @@ func TestKilledAnywhere(t *testing.T) {
 				before.ok(before.work(t.Context()))
 			}
 			before.run('b', environment(nil), nil)
-			stride := 1
+			stride := story.stride
 			if testing.Short() {
 				stride = 7
 			}
@@ -399,6 +456,7 @@ func TestKilledAnywhere(t *testing.T) {
 					t.Errorf("killed at %d: %s, want %s", n, got, story.want)
 				}
 				b.runs(story.live)
+				b.digests()
 				if survived {
 					if n < 20 {
 						t.Errorf("only %d points", n)
@@ -658,6 +716,55 @@ func TestRollbackDuringRollout(t *testing.T) {
 			b.runs(1)
 			if b.builds != 2 {
 				t.Errorf("%d builds", b.builds)
+			}
+		})
+	}
+}
+
+// TestApplyIsFinished: an apply that has begun is not broken off, neither by a cancel nor by a shutdown, and is recorded.
+func TestApplyIsFinished(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		stop func(b *bench, shutdown func())
+		want string
+	}{
+		"cancelled": {func(b *bench, _ func()) {
+			b.update(func(tx *store.Tx) error {
+				d, err := tx.DeploymentNumber(testRepo, 1)
+				return errors.Join(err, tx.AskCancel(d, "bob"))
+			})
+		}, "cancelled: apply succeeded, observe cancelled"},
+		"shut down": {func(_ *bench, shutdown func()) { shutdown() }, "progressing: apply succeeded, observe pending"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			ctx, shutdown := context.WithCancel(t.Context())
+			defer shutdown()
+			b.on["apply"] = func(ctx context.Context) error {
+				test.stop(b, shutdown)
+				select { // long enough for the news to get here, if it did
+				case <-ctx.Done():
+					t.Error("the apply is broken off")
+				case <-time.After(200 * time.Millisecond):
+				}
+				return ctx.Err()
+			}
+			b.run('a', environment(nil), nil)
+			err := b.work(ctx)
+			if (err != nil) != (name == "shut down") {
+				t.Error(err)
+			}
+			b.runs(1)
+			d := b.deployment(1)
+			var steps []store.Step
+			b.ok(b.DB.View(t.Context(), func(tx *store.Tx) (err error) { steps, err = tx.Steps(d.ID); return err }))
+			got := fmt.Sprintf("%s: %s %s, %s %s", d.State, steps[1].Kind, steps[1].State, steps[2].Kind, steps[2].State)
+			if name == "cancelled" {
+				got = strings.Replace(got, "skipped", "cancelled", 1) // it may have begun to look
+			}
+			if got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
 			}
 		})
 	}

@@ -107,6 +107,27 @@ const (
 
 	MayRepeat // time of the earlier attempt
 	NotKnown  //
+	// Cancelling, and why. A piece is a run or a deployment by its number.
+
+	HelpCancel          //
+	HelpWhy             //
+	RunNumber           // run number
+	RunNumberOf         // run number, app
+	DeploymentNumber    // deployment number
+	Cancelled           // piece
+	Stopping            // piece
+	StopsAlready        // piece, login
+	EndedAlready        // pieces with their states
+	WhichPiece          // pieces with their states, usage
+	NoSuchPiece         // number, usage
+	NoSuchDelivery      // id, usage
+	NothingRuns         //
+	NoDeliveries        //
+	LeftBehind          // environment, release, command that goes back, release before
+	LeftBehindFirst     // environment, release
+	CancelledBy         // login
+	CancelledMidway     // login, release
+	CancelledMidwayBack // login, release, command that goes back, release before
 
 	keyCount
 )
@@ -208,6 +229,25 @@ var sentences = [keyCount]words{
 	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},
 	StatusWaiting: {"%v: release %v %v", "%v：版本 %v %v"},
 
-	MayRepeat: {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
-	NotKnown:  {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},
+	MayRepeat:           {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
+	NotKnown:            {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},
+	HelpCancel:          {"stops a run or a deployment, also while it runs", "停止运行或部署，包括正在进行的"},
+	HelpWhy:             {"how the newest deliveries, or the one, the run or the deployment you name, were decided, also when nothing was done", "最近的事件或指定的事件、运行、部署是如何决定的，包括未执行任何操作的情况"},
+	RunNumber:           {"run %v", "运行 %v"},
+	RunNumberOf:         {"run %v of %v", "%[2]v 的运行 %[1]v"},
+	DeploymentNumber:    {"deployment %v", "部署 %v"},
+	Cancelled:           {"Cancelled: %v.", "已取消：%v。"},
+	Stopping:            {"Stopping %v: it ends at its next safe point.", "正在停止%v：将在下一个安全点结束。"},
+	StopsAlready:        {"It is being stopped already: %v, by %v.", "%v 已被 %v 要求停止。"},
+	EndedAlready:        {"Nothing is left to cancel: %v.", "没有可取消的内容：%v。"},
+	WhichPiece:          {"Say which one: %v. Usage: %v", "请指明其中之一：%v。用法：%v"},
+	NoSuchPiece:         {"There is neither a run nor a deployment %v of that kind here. Usage: %v", "这里没有编号为 %v 的运行或部署。用法：%v"},
+	NoSuchDelivery:      {"No delivery %v of this repository is stored, and it is no number of a run or a deployment. Usage: %v", "未保存此仓库的事件 %v，它也不是运行或部署的编号。用法：%v"},
+	NothingRuns:         {"Nothing runs or waits here, so there is nothing to cancel.", "这里没有运行中或等待中的内容，无需取消。"},
+	NoDeliveries:        {"No delivery about this is stored.", "没有保存与此有关的事件。"},
+	LeftBehind:          {"%[1]v may hold a part of release %[2]v now; %[3]v goes back to release %[4]v.", "%[1]v 可能已包含版本 %[2]v 的一部分；发送 %[3]v 可回到版本 %[4]v。"},
+	LeftBehindFirst:     {"%v may hold a part of release %v now; nothing was live there before, so there is nothing to go back to.", "%v 可能已包含版本 %v 的一部分；此前没有线上版本，无法回滚。"},
+	CancelledBy:         {"cancelled by %v", "已被 %v 取消"},
+	CancelledMidway:     {"cancelled half-way by %v; release %v may be partly live", "中途被 %v 取消；版本 %v 可能已部分上线"},
+	CancelledMidwayBack: {"cancelled half-way by %v; release %v may be partly live, %v goes back to release %v", "中途被 %v 取消；版本 %v 可能已部分上线，%v 可回到版本 %v"},
 }

@@ -31,7 +31,8 @@ type runView struct {
 	Images      []store.Image // of the release
 	Deployments []store.Deployment
 	Log         *logTail
-	Public      bool // the log is withheld
+	Trouble     []store.QueuedTask // work about it that failed and is tried again, or was given up
+	Public      bool               // the log is withheld
 }
 
 func readRun(tx *store.Tx, id string) (*runView, error) {
@@ -62,6 +63,9 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 		v.Images = rel.Images.V
 	}
 	if v.Deployments, err = tx.DeploymentsOf(id); err != nil {
+		return nil, err
+	}
+	if v.Trouble, err = tx.Troubled(store.TaskRun, id); err != nil {
 		return nil, err
 	}
 	v.Public, err = public(tx, v.Run.Repo)
@@ -114,7 +118,8 @@ type deploymentView struct {
 	RollsBack  *store.Deployment // the one that it goes back from
 	Restores   *store.Deployment // the one whose objects it applies again
 	UndoneBy   *store.Deployment // the newest that goes back from it
-	Public     bool              // what comes from the cluster is withheld
+	Trouble    []store.QueuedTask
+	Public     bool // what comes from the cluster is withheld
 }
 
 // A place is where a deployment goes.
@@ -152,6 +157,9 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 		return nil, err
 	}
 	if v.UndoneBy, err = store.Optional(tx.RollbackOf(id)); err != nil {
+		return nil, err
+	}
+	if v.Trouble, err = tx.Troubled(store.TaskPrepare, id); err != nil {
 		return nil, err
 	}
 	var spec struct{ Environment place } // of pipeline.Spec

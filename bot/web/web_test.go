@@ -288,6 +288,46 @@ func TestRollbackNamesBothEnds(t *testing.T) {
 	lacks(t, page, good.ID)
 }
 
+// TestTroubleIsShown: work that failed or was given up is on the page of what it is about, and on no other.
+func TestTroubleIsShown(t *testing.T) {
+	s := newSite(t)
+	run, rel := s.release()
+	d := s.deploy(rel, store.Deployment{})
+	other := s.deploy(rel, store.Deployment{Environment: "staging"})
+	fail := func(kind, key string, finish func(*store.Tx, store.Task) error) {
+		t.Helper()
+		s.update(func(tx *store.Tx) error {
+			if err := tx.Wake(kind, key); err != nil {
+				return err
+			}
+			for { // the one that is meant is among those that are due
+				task, ok, err := tx.Claim([]string{kind}, time.Hour)
+				if err != nil || !ok {
+					return errors.Join(err, errors.New("it is not due"))
+				}
+				if task.Key == key {
+					return finish(tx, task)
+				}
+			}
+		})
+	}
+	fail(store.TaskSay, "deployment/"+d.ID+"\nwecom/ops", func(tx *store.Tx, task store.Task) error { return tx.Bury(task, "no <i>such</i> robot") })
+	fail(store.TaskPrepare, d.ID, func(tx *store.Tx, task store.Task) error {
+		return tx.Retry(task, tx.Now().Add(time.Minute), "git is away")
+	})
+	fail(store.TaskSay, "run/"+run.ID+"\ngithub/status", func(tx *store.Tx, task store.Task) error { return tx.Bury(task, "gone") })
+	page := s.page("/deployments/" + d.ID)
+	wants(t, page, "Telling wecom/ops was given up at", "no &lt;i&gt;such&lt;/i&gt; robot", "Rendering the manifests failed 1 time and is tried again", "git is away")
+	wants(t, s.page("/runs/"+run.ID), "Telling github/status was given up at", "gone")
+	lacks(t, s.page("/deployments/"+other.ID), "What did not work")
+	s.update(func(tx *store.Tx) error { // public: reasons may come from anywhere
+		return tx.PutRepo(store.Repo{Name: run.Repo, DefaultBranch: "master", HTMLURL: "https://github.example/acme/devops-app"})
+	})
+	page = s.page("/deployments/" + d.ID)
+	wants(t, page, "Telling wecom/ops was given up at")
+	lacks(t, page, "robot", "git is away")
+}
+
 func TestNothingTypedIsMarkup(t *testing.T) {
 	const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
 	s := newSite(t)

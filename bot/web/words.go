@@ -13,6 +13,7 @@ import (
 var funcs = template.FuncMap{
 	"look":      look,
 	"stepName":  stepName,
+	"taskName":  taskName,
 	"elapsed":   elapsed,
 	"offset":    offset,
 	"utc":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -58,6 +59,22 @@ func stepName(kind string) string {
 		return "Verify what runs"
 	}
 	return kind
+}
+
+// taskName says what a task was to do.
+func taskName(t store.QueuedTask) string {
+	switch t.Kind {
+	case store.TaskRun:
+		return "The run"
+	case store.TaskPrepare:
+		return "Rendering the manifests"
+	case store.TaskEnv:
+		return "The deployment"
+	case store.TaskSay:
+		_, surface, _ := strings.Cut(t.Key, "\n")
+		return "Telling " + surface
+	}
+	return "Telling people"
 }
 
 // elapsed is how long something took, or has taken until now; empty where it has not begun.

@@ -23,12 +23,14 @@ type cli struct {
 	LogFormat string `enum:"text,json" default:"text" help:"How the log is written: text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"From which level on: debug, info, warn or error."`
 
-	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM."`
+	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM; a second one ends it at once."`
 	Check   checkCmd   `cmd:"" help:"Check server and repository files; every mistake with its line and what to write instead."`
 	Backup  backupCmd  `cmd:"" help:"Write a consistent copy of the database, also while serving."`
 	Restore restoreCmd `cmd:"" help:"Put a backup in the place of a database that is lost."`
 	Audit   auditCmd   `cmd:"" help:"Verify the audit, or export it."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+	Replay  replayCmd  `cmd:"" help:"Show how a stored or saved event would be decided; with --for-real have it decided again."`
+	Queue   queueCmd   `cmd:"" help:"Show the work that waits, is tried again, or was given up, with its reasons."`
 }
 
 type serveCmd struct {
@@ -42,6 +44,8 @@ func (c *serveCmd) Run(log *slog.Logger) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// Stopping takes a moment; whoever signals again wants no more of it, and what is cut off is taken up at the next start.
+	context.AfterFunc(ctx, stop)
 	b, err := bot.New(ctx, cfg, version, log)
 	if err != nil {
 		return err

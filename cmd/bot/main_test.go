@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/internal/sim"
+)
+
+const hookSecret = "hook-secret-of-the-binary"
+
+// binary is the program itself, with a server's file and a GitHub that it speaks to.
+type binary struct {
+	t       *testing.T
+	file    string // the program
+	dir     string
+	config  string
+	address string
+	gh      *sim.GitHub
+}
+
+func build(t *testing.T) *binary {
+	t.Helper()
+	b := &binary{t: t, dir: t.TempDir()}
+	b.file = filepath.Join(b.dir, "bot")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", b.file, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(b.dir, "github"), Secret: hookSecret})
+	ok(t, err)
+	ok(t, gh.Start("127.0.0.1:0"))
+	t.Cleanup(func() { _ = gh.Close() }) // nothing hangs on it
+	b.gh = gh
+	ok(t, os.WriteFile(filepath.Join(b.dir, "app.pem"), gh.PrivateKeyPEM(), 0o600))
+	ok(t, os.WriteFile(filepath.Join(b.dir, "hook"), []byte(hookSecret), 0o600))
+	free, err := net.Listen("tcp", "127.0.0.1:0") // an address that nobody uses
+	ok(t, err)
+	b.address = free.Addr().String()
+	ok(t, free.Close())
+	b.config = filepath.Join(b.dir, "shipmate.yaml")
+	ok(t, os.WriteFile(b.config, fmt.Appendf(nil, "listen: %s\ndata_dir: data\ngithub:\n  api_url: %s\n  app_id: %d\n  private_key: file:app.pem\n  webhook_secrets: [file:hook]\n  allow: [\"acme/*\"]\n",
+		b.address, gh.APIURL(), gh.AppID()), 0o600))
+	return b
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs the program to its end, and returns its exit code and what it printed.
+func (b *binary) run(args ...string) (code int, out, errs string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	defer cancel()
+	var o, e bytes.Buffer
+	cmd := exec.CommandContext(ctx, b.file, args...)
+	cmd.Stdout, cmd.Stderr = &o, &e
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		b.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), o.String(), e.String()
+}
+
+// serve starts the bot, and waits until it is ready.
+func (b *binary) serve() *exec.Cmd {
+	b.t.Helper()
+	cmd := exec.Command(b.file, "serve", "--config", b.config)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	ok(b.t, cmd.Start())
+	b.t.Cleanup(func() { // does no harm to one that has ended
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if b.t.Failed() {
+			b.t.Logf("the log of process %d:\n%s", cmd.Process.Pid, log.String())
+		}
+	})
+	deadline := time.Now().Add(time.Minute)
+	for {
+		resp, err := http.Get("http://" + b.address + "/readyz")
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close() // it was only read
+			if resp.StatusCode == http.StatusOK {
+				return cmd
+			}
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("the bot does not get ready: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks, not for something
+	}
+}
+
+// TestBinary plays an operator: a second bot on the same data, a replay, the queue, a stop, a kill.
+func TestBinary(t *testing.T) {
+	b := build(t)
+	code, _, errs := b.run("queue", "--config", b.config)
+	if code != 1 || !strings.Contains(errs, "there is no database") {
+		t.Errorf("the queue before there is one: %d, %s", code, errs)
+	}
+	bot := b.serve()
+
+	began := time.Now()
+	code, _, errs = b.run("serve", "--config", b.config)
+	if want := fmt.Sprintf("is in use by process %d", bot.Process.Pid); code != 1 || !strings.Contains(errs, want) || strings.Count(strings.TrimSpace(errs), "\n") > 0 {
+		t.Errorf("a second one exits %d, %s", code, errs)
+	}
+	t.Logf("a second one is refused in %s", time.Since(began))
+
+	repo, err := b.gh.CreateRepo("acme/web", sim.RepoOptions{})
+	ok(t, err)
+	repo.SetPermission("alice", "write", "")
+	b.gh.SetHook("http://"+b.address+"/webhooks/github", hookSecret)
+	sha, err := repo.Commit("master", "alice", "Begin", map[string]string{"a": "b"})
+	ok(t, err)
+	ok(t, b.gh.Flush(t.Context()))
+	deliveries := b.gh.Deliveries()
+	id := deliveries[len(deliveries)-1].GUID
+	for _, args := range [][]string{{"replay", "--config", b.config, id}, {"replay", "--for-real", "--config", b.config, id}} {
+		code, out, errs := b.run(args...)
+		if code != 0 || !strings.Contains(out, "refs/heads/master is now "+sha[:7]) || !strings.Contains(out, "has no .shipmate.yaml, so nothing is done") {
+			t.Errorf("bot %s: %d, %s, %s", strings.Join(args, " "), code, out, errs)
+		}
+	}
+	if code, out, errs := b.run("replay", "--config", b.config, "nowhere"); code != 1 || out != "" || !strings.Contains(errs, "no delivery nowhere is stored") {
+		t.Errorf("the replay of nothing: %d, %s, %s", code, out, errs)
+	}
+	if code, out, errs := b.run("queue", "--config", b.config); code != 0 || out != "nothing waits\n" {
+		t.Errorf("the queue: %d, %s, %s", code, out, errs)
+	}
+	if code, _, _ := b.run("queue", "--nonsense"); code != 2 {
+		t.Errorf("a flag that there is not: %d", code)
+	}
+
+	began = time.Now()
+	ok(t, bot.Process.Signal(syscall.SIGTERM))
+	ok(t, bot.Wait()) // exit 0
+	t.Logf("it stops in %s", time.Since(began))
+	if code, _, errs := b.run("replay", "--for-real", "--config", b.config, id); code != 1 || !strings.Contains(errs, "is it serving with this file?") {
+		t.Errorf("for real without a bot: %d, %s", code, errs)
+	}
+	if code, _, errs := b.run("replay", "--config", b.config, id); code != 0 { // needs none
+		t.Errorf("without a bot: %d, %s", code, errs)
+	}
+
+	// A killed one leaves no lock behind.
+	bot = b.serve()
+	ok(t, bot.Process.Kill())
+	_ = bot.Wait() // it was killed
+	bot = b.serve()
+	ok(t, bot.Process.Signal(syscall.SIGINT))
+	ok(t, bot.Wait())
+
+	// One that has to wait for somebody is ended by a second signal.
+	bot = b.serve()
+	slow, err := net.Dial("tcp", b.address)
+	ok(t, err)
+	defer func() { _ = slow.Close() }() // it may be closed already
+	_, err = io.WriteString(slow, "POST /webhooks/github HTTP/1.1\r\nHost: x\r\nX-GitHub-Event: push\r\nX-GitHub-Delivery: 1\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+	ok(t, err)
+	_, err = io.ReadFull(slow, make([]byte, len("HTTP/1.1 100"))) // the body is waited for
+	ok(t, err)
+	ok(t, bot.Process.Signal(syscall.SIGTERM))
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // between two looks, not for something
+		c, err := net.Dial("tcp", b.address)
+		if err != nil {
+			break // it stops
+		}
+		_ = c.Close() // it was only a look
+		if time.Now().After(deadline) {
+			t.Fatal("it goes on listening")
+		}
+	}
+	began = time.Now()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = bot.Wait() }() // told below
+	for again := true; again; {                        // the first may not be heard of everywhere yet
+		_ = bot.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-ended:
+			again = false
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if s := bot.ProcessState.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != syscall.SIGTERM {
+		t.Errorf("after a second signal: %s", bot.ProcessState)
+	}
+	t.Logf("a second signal ends it in %s", time.Since(began))
+}
