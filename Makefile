@@ -66,7 +66,8 @@ check: ## everything that must pass before a change lands
 	@$(TIMED) setup $(MAKE) --no-print-directory setup
 	@echo "== e2e" && $(MAKE) --no-print-directory e2e  # its last line says how long it took
 
-# What the story is played with: make faults SEED=… PUSHES=… KILLS=…
+# make faults SEED=… PUSHES=… KILLS=… plays the same again.
+SEED := $(or $(SEED),$(shell echo $$RANDOM))
 FAULTS = SEED=$(SEED) PUSHES=$(PUSHES) KILLS=$(KILLS)
 
 .PHONY: faults-short

@@ -3,14 +3,12 @@ package bot
 import (
 	"archive/tar"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,7 +16,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,44 +51,38 @@ func TestFaults(t *testing.T) {
 	if os.Getenv(faultsEnv) == "" {
 		t.Skip("make faults-short plays it")
 	}
-	number := func(name string, otherwise uint64) uint64 {
-		n, err := strconv.ParseUint(cmp.Or(os.Getenv(name), fmt.Sprint(otherwise)), 10, 64)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		return n
-	}
-	seed, pushes, kills := number("SEED", rand.Uint64N(1_000_000)), number("PUSHES", 20), number("KILLS", 8)
-	repeat := fmt.Sprintf("make faults-short SEED=%d PUSHES=%d KILLS=%d", seed, pushes, kills)
-	fmt.Println(repeat)
-	dir := t.TempDir()
-	stage := &simulatedStage{objects: map[string]*unstructured.Unstructured{}, applied: map[string]time.Time{}}
-	listen, err := faults.FreeAddress()
+	opt, repeat, err := faults.FromEnv("make faults-short", 20, 8)
 	must(t, err)
+	stage := &simulatedStage{objects: map[string]*unstructured.Unstructured{}, applied: map[string]time.Time{}}
 	images := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	defer images.Close()
-	stage.registry = strings.TrimPrefix(images.URL, "http://")
-	story, err := faults.New(faults.Options{Seed: seed, Pushes: int(pushes), Kills: int(kills), Owners: 3, Dir: dir, Stage: stage, Listen: listen, Registry: stage.registry,
-		Base: "scratch", Gap: 400 * time.Millisecond, Stretch: 1500 * time.Millisecond, Patience: 90 * time.Second,
-		Parts: `builder:
+	mux := http.NewServeMux()
+	parts := httptest.NewServer(mux)
+	defer parts.Close()
+	opt.Owners, opt.Dir, opt.Stage = 3, t.TempDir(), stage
+	opt.Gap, opt.Stretch, opt.Patience = 400*time.Millisecond, 1500*time.Millisecond, 90*time.Second
+	opt.Registry, opt.Base = strings.TrimPrefix(images.URL, "http://"), "scratch"
+	opt.Command = func(config string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestFaultsBot$", "-test.timeout=0")
+		cmd.Env = append(os.Environ(), faultsConfig+"="+config, faultsParts+"="+parts.URL)
+		return cmd
+	}
+	opt.Parts = `builder:
   buildkit: ["tcp://127.0.0.1:1"]
 clusters:
   test:
     {server: "https://127.0.0.1:1", token: file:hook, allow: [{repositories: [REPOSITORIES], namespaces: [staging]}]}
   prod:
     {server: "https://127.0.0.1:1", token: file:hook, allow: [{repositories: [REPOSITORIES], namespaces: [production]}]}
-`,
-		Say: func(format string, args ...any) { t.Logf(time.Now().Format("05.000 ")+format, args...) }})
+`
+	opt.Say = func(format string, args ...any) { t.Logf(time.Now().Format("15:04:05.000 ")+format, args...) }
+	story, err := faults.New(opt)
 	must(t, err)
 	defer story.Close()
-	mux := http.NewServeMux()
 	mux.Handle("/build", story.Watched("build", stage.up(stage.build)))
 	mux.Handle("/apply", story.Watched("cluster", stage.up(stage.apply)))
 	mux.Handle("/prune", story.Watched("cluster", stage.up(stage.prune)))
 	mux.Handle("GET /ready", stage.up(stage.ready))
-	parts := httptest.NewServer(mux)
-	defer parts.Close()
-	stage.parts = parts.URL
 	wrong, err := story.Play(t.Context())
 	if err != nil {
 		t.Error(err)
@@ -100,7 +91,7 @@ clusters:
 		t.Error(w)
 	}
 	if t.Failed() {
-		t.Logf("the log of all the bot's lives:\n%s", stage.Log())
+		t.Logf("the log of all the bot's lives:\n%s", story.Log())
 		t.Log("again: " + repeat)
 	}
 }
@@ -125,86 +116,14 @@ func TestFaultsBot(t *testing.T) {
 	must(t, errors.Join(b.Run(ctx), b.Close()))
 }
 
-// simulatedStage runs the bot as a process, and keeps what it had built and applied.
+// simulatedStage builds, and keeps what was applied.
 type simulatedStage struct {
-	registry, parts string
-	down            atomic.Bool // the builder and the clusters answer 503
-
-	log     buffer
-	running sync.Mutex // one Start, Kill or Stop at a time
-	cmd     *exec.Cmd
-	ended   chan struct{}
-	listen  string
+	down atomic.Bool // the builder and the clusters answer 503
 
 	mu      sync.Mutex
 	objects map[string]*unstructured.Unstructured // by namespace/Kind/name
 	applied map[string]time.Time
 }
-
-func (s *simulatedStage) Start(config string) error {
-	s.running.Lock()
-	defer s.running.Unlock()
-	text, err := os.ReadFile(config)
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	s.listen = strings.TrimPrefix(first, "listen: ")
-	s.cmd = exec.Command(os.Args[0], "-test.run=^TestFaultsBot$", "-test.timeout=0")
-	s.cmd.Env = append(os.Environ(), faultsConfig+"="+config, faultsParts+"="+s.parts)
-	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	ended := make(chan struct{})
-	s.ended = ended
-	go func(cmd *exec.Cmd) { _ = cmd.Wait(); close(ended) }(s.cmd) // its state tells
-	return nil
-}
-
-func (s *simulatedStage) Ready(ctx context.Context) error {
-	for {
-		resp, err := http.Get("http://" + s.listen + "/readyz")
-		if err == nil {
-			_ = resp.Body.Close() // only its status counts
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-s.ended:
-			return errors.New("the bot ended:\n" + s.log.String())
-		case <-ctx.Done():
-			return fmt.Errorf("the bot is not ready: %w", ctx.Err())
-		case <-time.After(10 * time.Millisecond): // between two looks
-		}
-	}
-}
-
-func (s *simulatedStage) Kill() {
-	s.running.Lock()
-	defer s.running.Unlock()
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill() // it may have ended
-	<-s.ended
-}
-
-func (s *simulatedStage) Stop() error {
-	s.running.Lock()
-	defer s.running.Unlock()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	<-s.ended
-	if !s.cmd.ProcessState.Success() {
-		return errors.New(s.cmd.ProcessState.String())
-	}
-	return nil
-}
-
-func (s *simulatedStage) Log() string { return s.log.String() }
 
 func (s *simulatedStage) Image(_ context.Context, namespace, app string) (string, error) {
 	s.mu.Lock()

@@ -88,7 +88,7 @@ func (s *Story) check(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.opt.Stage.Stop(); err != nil {
+	if err := s.bot.stop(); err != nil {
 		s.wrong.add("SIGTERM: %v", err)
 	}
 	db, err := s.open()
@@ -530,7 +530,7 @@ func (s *Story) checkRest(db *sqlx.DB) error {
 	for _, v := range s.gh.Violations() {
 		s.wrong.add("GitHub's description forbids: %s", v)
 	}
-	log := s.opt.Stage.Log()
+	log := s.Log()
 	for line := range strings.Lines(log) {
 		if strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 			s.wrong.add("the log has %s", strings.TrimSpace(line))

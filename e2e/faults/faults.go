@@ -8,6 +8,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -40,27 +43,17 @@ const (
 	channel    = "C1"
 )
 
-// A Stage is where the bot runs, and with what it builds and deploys.
+// A Stage is what the bot builds and deploys with.
 type Stage interface {
-	// Start starts the bot with this server's file; it need not be ready yet.
-	Start(config string) error
-	// Ready returns when the bot takes work; an error when it ended or ctx did.
-	Ready(ctx context.Context) error
-	// Kill ends the bot with SIGKILL and returns when it is gone. One that is not there is no error.
-	Kill()
-	// Stop ends the bot with SIGTERM; an error unless it exits with 0.
-	Stop() error
 	// Image is what the pods of an app run, as REPOSITORY@DIGEST; "" when there are none.
 	Image(ctx context.Context, namespace, app string) (string, error)
 	// Answer is the version that an app serves; ok is false on a stage where nothing serves.
 	Answer(ctx context.Context, namespace, app string) (version string, ok bool, err error)
-	// Troubles are what can befall the builder, the registry and the clusters.
+	// Troubles are what can befall the builder and the clusters.
 	Troubles() []Trouble
-	// Log is what the bot has logged so far.
-	Log() string
 }
 
-// A Trouble befalls a part of the stage, and is over when Strike returns; for is how long it may last.
+// A Trouble befalls a part of the stage, and is over when Strike returns, early when ctx ends.
 type Trouble struct {
 	Name   string
 	Strike func(ctx context.Context, lasts time.Duration) error
@@ -75,14 +68,29 @@ type Options struct {
 
 	Dir      string // an empty folder
 	Stage    Stage
-	Listen   string        // the bot's address, host:port
-	Parts    string        // the keys builder and clusters of the server's file; the clusters are test and prod, REPOSITORIES stands for all
-	Registry string        // host:port, plain HTTP
-	Base     string        // what images are made from: the FROM line's argument
-	Gap      time.Duration // between two acts, on average
-	Stretch  time.Duration // how long a trouble lasts at most
-	Patience time.Duration // until everything must have come to rest at the end
+	Command  func(config string) *exec.Cmd // the bot, with its server's file
+	Parts    string                        // the keys builder and clusters of the server's file; the clusters are test and prod, REPOSITORIES stands for all
+	Registry string                        // host:port, plain HTTP
+	Base     string                        // what images are made from: the FROM line's argument
+	Gap      time.Duration                 // between two acts, on average
+	Stretch  time.Duration                 // how long a trouble lasts at most
+	Patience time.Duration                 // until everything must have come to rest at the end
 	Say      func(format string, args ...any)
+}
+
+// FromEnv reads SEED, PUSHES and KILLS, all of which may be empty, and prints the command that plays the same again.
+func FromEnv(command string, pushes, kills int) (opt Options, repeat string, err error) {
+	number := func(name string, otherwise int) int {
+		n, e := strconv.Atoi(cmp.Or(os.Getenv(name), strconv.Itoa(otherwise)))
+		if e != nil || n < 0 {
+			err = errors.Join(err, fmt.Errorf("%s=%s: write a number from 0 on", name, os.Getenv(name)))
+		}
+		return n
+	}
+	opt.Seed, opt.Pushes, opt.Kills = uint64(number("SEED", rand.IntN(1_000_000))), number("PUSHES", pushes), number("KILLS", kills)
+	repeat = fmt.Sprintf("%s SEED=%d PUSHES=%d KILLS=%d", command, opt.Seed, opt.Pushes, opt.Kills)
+	fmt.Println(repeat)
+	return opt, repeat, err
 }
 
 // A Story is one being played.
@@ -95,6 +103,7 @@ type Story struct {
 	repos  []*repo
 	close  []func()
 
+	bot   process
 	kill  killer
 	wrong wrongs
 }
@@ -115,7 +124,11 @@ func New(opt Options) (s *Story, err error) {
 		keys = append(keys, fmt.Sprint(robotKey, i))
 	}
 	s.wecom = sim.NewWeCom(keys...)
-	s.kill.stage = opt.Stage
+	if s.bot.listen, err = freeAddress(); err != nil {
+		return s, err
+	}
+	s.bot.command = func() *exec.Cmd { return opt.Command(s.config) }
+	s.kill.bot = &s.bot
 	if s.gh, err = sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(opt.Dir, "github"), RateLimit: 1_000_000}); err != nil {
 		return s, err
 	}
@@ -166,7 +179,7 @@ func (s *Story) Watched(place string, h http.Handler) http.Handler {
 
 // deliver hands GitHub's deliveries to the bot, whose process comes and goes.
 func (s *Story) deliver(w http.ResponseWriter, r *http.Request) {
-	req, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+s.opt.Listen+"/webhooks/github", r.Body)
+	req, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+s.bot.listen+"/webhooks/github", r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -235,7 +248,7 @@ chat:
     ops: {robot_keys: [%s], base_url: %s/, language: en, allow: [REPOSITORIES]}
   slack:
     team: {bot_token: file:slack, base_url: %s/api/, language: en, allow: [REPOSITORIES]}
-%s`, s.opt.Listen, s.gh.APIURL(), s.gh.AppID(), sweep, s.opt.Registry, strings.Join(keys, ", "), wecom, slack, s.opt.Parts)
+%s`, s.bot.listen, s.gh.APIURL(), s.gh.AppID(), sweep, s.opt.Registry, strings.Join(keys, ", "), wecom, slack, s.opt.Parts)
 	var all []string
 	for _, r := range s.repos {
 		all = append(all, r.FullName())
@@ -245,8 +258,8 @@ chat:
 	return os.WriteFile(s.config, []byte(text), 0o600)
 }
 
-// FreeAddress is a loopback address that nobody listens on now.
-func FreeAddress() (string, error) {
+// freeAddress is a loopback address that nobody listens on now.
+func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -308,7 +321,7 @@ func (s *Story) Play(ctx context.Context) (wrong []string, err error) {
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	defer s.opt.Stage.Kill()
+	defer s.bot.kill()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var troubled, killing sync.WaitGroup
@@ -350,12 +363,15 @@ func (s *Story) Play(ctx context.Context) (wrong []string, err error) {
 	return s.wrong.all, nil
 }
 
+// Log is what the bot has logged, in all its lives.
+func (s *Story) Log() string { return s.bot.log.String() }
+
 // start starts the bot and waits until it is ready.
 func (s *Story) start(ctx context.Context) error {
-	if err := s.opt.Stage.Start(s.config); err != nil {
+	if err := s.bot.start(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Patience)
 	defer cancel()
-	return s.opt.Stage.Ready(ctx)
+	return s.bot.ready(ctx)
 }

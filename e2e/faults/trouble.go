@@ -17,7 +17,7 @@ var places = []string{"", "", "start", "github", "github", "webhook", "wecom", "
 
 // A killer kills the bot, one time after the other.
 type killer struct {
-	stage Stage
+	bot *process
 
 	mu    sync.Mutex
 	place string        // where the next one is; "" while none is wanted
@@ -62,7 +62,7 @@ func (k *killer) now() {
 
 // strike kills; k.mu is held, so that no far end answers meanwhile.
 func (k *killer) strike(place string) {
-	k.stage.Kill()
+	k.bot.kill()
 	k.place = ""
 	k.dead = append(k.dead, time.Now())
 	if k.where == nil {
@@ -100,7 +100,7 @@ func (s *Story) kills(ctx context.Context) error {
 		if place == "start" { // it must be down first
 			s.kill.arm("", 0)
 			s.kill.now()
-			if err := s.opt.Stage.Start(s.config); err != nil {
+			if err := s.bot.start(); err != nil {
 				return err
 			}
 			wait = starting
