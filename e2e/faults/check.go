@@ -173,6 +173,10 @@ func (s *Story) checkDeliveries(db *sqlx.DB, runs []row) error {
 			if p.Deleted {
 				want = 0
 			}
+			was := s.pushOf(row{Repo: repo.FullName(), SHA: p.After})
+			if was != nil && !slices.Contains(was.apps, app) && (n == 0 || was.branch != defaultBranch) { // it came later
+				want = n
+			}
 			overtaken := strings.Contains(trace[guid], "has moved on") && recoverEvery == "" // then there is no run
 			if n != want && !(overtaken && n == 0) {
 				s.wrong.add("push of %.7s to %s of %s: %d runs of %s, not %d: %s", p.After, p.Ref, repo.FullName(), n, app, want, trace[guid])
@@ -300,39 +304,51 @@ func (s *Story) pushOf(r row) *push {
 func (s *Story) deleted(p *push) bool { return p.repo.Head(p.branch) == "" }
 
 // checkStatuses: the newest status of every context of every commit says what the newest run or deployment that stands
-// for it came to, and no other context is there.
+// for it came to, each of those is told, and no other context is there.
 func (s *Story) checkStatuses(runs, deploys []row) error {
 	for _, repo := range s.repos {
-		prefix := func(app string) string {
-			if len(repo.apps) > 1 {
-				return "shipmate/" + app + "/"
+		names := func(app, what string) []string {
+			long, short := "shipmate/"+app+"/"+what, "shipmate/"+what
+			switch {
+			case repo.grew && app == repo.apps[0]: // it had the short name while it was alone
+				return []string{long, short}
+			case len(repo.apps) > 1:
+				return []string{long}
 			}
-			return "shipmate/"
+			return []string{short}
 		}
 		for _, p := range repo.pushes {
 			type said struct{ state, page string }
-			want, got := map[string]said{}, map[string]said{}
+			want, got := map[[2]string]said{}, map[string]said{}
 			for _, r := range runs {
 				if r.SHA == p.sha && r.Repo == repo.FullName() {
-					want[prefix(r.App)+"build"] = said{state(r.State), "/runs/" + r.ID}
+					want[[2]string{r.App, "build"}] = said{state(r.State), "/runs/" + r.ID}
 				}
 			}
 			for _, d := range deploys {
 				if d.SHA == p.sha && d.Repo == repo.FullName() {
-					want[prefix(d.App)+"deploy/"+d.Env] = said{state(d.State), "/deployments/" + d.ID}
+					want[[2]string{d.App, "deploy/" + d.Env}] = said{state(d.State), "/deployments/" + d.ID}
 				}
 			}
 			for _, st := range repo.Statuses(p.sha) {
 				got[st.Context] = said{st.State, strings.TrimPrefix(st.TargetURL, "http://ship.example.com")}
 			}
-			for context, w := range want {
-				if got[context] != w {
-					s.wrong.add("%s of %s, version %s: GitHub shows %v, it is %v", context, repo.FullName(), p.version, got[context], w)
+			for of, w := range want {
+				told := false
+				for _, name := range names(of[0], of[1]) {
+					g, ok := got[name]
+					delete(got, name)
+					told = told || ok
+					if ok && g != w {
+						s.wrong.add("%s of %s, version %s: GitHub shows %v, it is %v", name, repo.FullName(), p.version, g, w)
+					}
 				}
-				delete(got, context)
+				if !told {
+					s.wrong.add("%s of %s of %s, version %s, is %v: GitHub shows nothing", of[1], of[0], repo.FullName(), p.version, w)
+				}
 			}
-			for context, g := range got {
-				s.wrong.add("%s of %s, version %s: GitHub shows %v, which stands for nothing", context, repo.FullName(), p.version, g)
+			for name, g := range got {
+				s.wrong.add("%s of %s, version %s: GitHub shows %v, which stands for nothing", name, repo.FullName(), p.version, g)
 			}
 		}
 	}
@@ -449,40 +465,46 @@ func versionIn(ctx context.Context, image string) (string, error) {
 	}
 }
 
-// checkChats: no moment is told twice. WeCom's robots offer no way to find a message again, so one that was sent in the
-// instant before a kill may be sent twice.
+// checkChats: no moment is told twice. A chat may offer no way to find a message again; what was sent in the instant
+// before a kill may then be sent twice, and says so.
 func (s *Story) checkChats() error {
 	link := regexp.MustCompile(`http://ship\.example\.com/(?:runs|deployments)/[a-z0-9]+`)
-	told := map[string]time.Time{}
+	marked := func(text string) bool { return repeatMark != "" && strings.Contains(text, repeatMark) }
 	var all []sim.RobotMessage
 	for i := range robots {
 		all = append(all, s.wecom.Messages(fmt.Sprint(robotKey, i))...)
 	}
 	slices.SortFunc(all, func(a, b sim.RobotMessage) int { return a.At.Compare(b.At) })
-	repeats := 0
+	told, repeats := map[string]time.Time{}, 0
 	for _, m := range all {
-		page := link.FindString(m.Content)
-		if page == "" {
+		if link.FindString(m.Content) == "" {
 			s.wrong.add("a WeCom message leads nowhere: %s", m.Content)
 		}
-		before, twice := told[m.Content]
-		if twice && !s.kill.between(before.Add(-time.Second), m.At) {
-			s.wrong.add("WeCom was told twice, at %s and at %s: %s", before.Format(time.TimeOnly), m.At.Format(time.TimeOnly), m.Content)
-		}
-		if twice {
+		if marked(m.Content) {
 			repeats++
+			continue
+		}
+		if before, twice := told[m.Content]; twice {
+			repeats++
+			if repeatMark != "" || !s.kill.between(before.Add(-time.Second), m.At) {
+				s.wrong.add("WeCom was told twice, at %s and at %s: %s", before.Format(time.TimeOnly), m.At.Format(time.TimeOnly), m.Content)
+			}
 		}
 		told[m.Content] = m.At
 	}
-	living := map[string]int{}
+	living, doubled := map[string]int{}, 0
 	for _, m := range s.slack.Messages(channel) {
-		living[link.FindString(string(m.Blocks)+m.Text)]++
-	}
-	doubled := 0
-	for page, n := range living {
-		doubled += n - 1
-		if n > 2 {
-			s.wrong.add("Slack has %d messages of %s", n, page)
+		content := string(m.Blocks) + m.Text
+		if marked(content) {
+			doubled++
+			continue
+		}
+		page := link.FindString(content)
+		if living[page]++; living[page] > 1 {
+			doubled++
+			if repeatMark != "" {
+				s.wrong.add("Slack has %d messages of %s", living[page], page)
+			}
 		}
 	}
 	if n := len(s.kill.dead); repeats > n || doubled > n {

@@ -31,6 +31,9 @@ import (
 // did not arrive.
 const recoverEvery = ""
 
+// repeatMark is what a message in a chat says that may have been sent before. While it is empty the bot does not say so.
+const repeatMark = ""
+
 // renewsTokens tells whether the bot asks for a new installation token when GitHub refuses the one it has.
 const renewsTokens = false
 
@@ -64,7 +67,7 @@ type Options struct {
 	Seed   uint64
 	Pushes int
 	Kills  int
-	Owners int // accounts with an installation of the App each; the second has a repository with two apps
+	Owners int // accounts with an installation of the App each, from 3 on
 
 	Dir      string // an empty folder
 	Stage    Stage

@@ -69,6 +69,13 @@ func (p *process) kill() {
 	<-p.ended
 }
 
+// terminate asks it to end.
+func (p *process) terminate() {
+	p.running.Lock()
+	defer p.running.Unlock()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+}
+
 // stop ends it with SIGTERM, which it must obey with exit code 0.
 func (p *process) stop() error {
 	p.running.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ const defaultBranch = "master"
 type repo struct {
 	*sim.Repo
 	apps  []string
+	grows string // an app that comes later, "" for none
+	grew  bool   // it was there once, so that names of statuses have changed
 	pull  int
 	heard map[int64]bool // comments of the bot that were reacted to
 
@@ -39,6 +42,7 @@ type push struct {
 	repo    *repo
 	branch  string
 	sha     string
+	apps    []string // of the repository then
 	version string
 	bad     string // "", badBuild or badRollout
 	last    bool   // nothing was pushed to the branch after it
@@ -53,13 +57,17 @@ type comment struct {
 
 var owners = []string{"acme", "globex", "initech", "umbrella", "hooli", "soylent"}
 
-// makeRepos makes one repository for each owner, with a pull request to talk on. alice and dave write, bob maintains,
+// makeRepos makes one repository for each owner, with a pull request to talk on: the second has two apps, the third gets
+// another one in the middle of the story. alice and dave write, bob maintains,
 // carol reads.
 func (s *Story) makeRepos() error {
 	for i, owner := range owners[:s.opt.Owners] {
 		r := &repo{apps: []string{owner + "-web"}, heard: map[int64]bool{}}
 		if i == 1 {
 			r.apps = []string{owner + "-cart", owner + "-pay"}
+		}
+		if i == 2 {
+			r.grows = owner + "-api"
 		}
 		var err error
 		if r.Repo, err = s.gh.CreateRepo(owner+"/code", sim.RepoOptions{DefaultBranch: defaultBranch}); err != nil {
@@ -94,9 +102,9 @@ func (s *Story) files(r *repo, version, bad string) map[string]string {
           command: ["/bin/busybox", "false"]`
 	}
 	files := map[string]string{"version": version + "\n", "Dockerfile": dockerfile}
-	for _, app := range r.apps {
+	for i, app := range r.apps {
 		name := ".shipmate.yaml"
-		if len(r.apps) > 1 {
+		if i > 0 {
 			name = ".shipmate/" + app + ".yaml"
 		}
 		files[name] = strings.NewReplacer("APP", app, "REGISTRY", s.opt.Registry).Replace(`app: APP
@@ -140,6 +148,13 @@ func (s *Story) act(ctx context.Context) error {
 	free := s.opt.Pushes - len(s.repos) // the last push to each default branch is kept for the end
 	for n := 0; n < free; {
 		repo := s.repos[r.IntN(len(s.repos))]
+		if n > free/3 && repo.grows != "" {
+			repo.apps, repo.grows, repo.grew = append(slices.Clone(repo.apps), repo.grows), "", true
+			n++
+			if err := s.commit(repo, defaultBranch, ""); err != nil {
+				return err
+			}
+		}
 		if r.IntN(5) < 3 || n == 0 {
 			if err := s.push(repo, r); err != nil {
 				return err
@@ -202,7 +217,7 @@ func (s *Story) commit(repo *repo, branch, bad string) error {
 	for _, before := range repo.pushes {
 		before.last = before.last && before.branch != branch
 	}
-	p := &push{repo: repo, branch: branch, version: fmt.Sprintf("%s-%d", repo.apps[0], len(repo.pushes)+1), bad: bad, last: true}
+	p := &push{repo: repo, branch: branch, apps: repo.apps, version: fmt.Sprintf("%s-%d", repo.apps[0], len(repo.pushes)+1), bad: bad, last: true}
 	login := []string{"alice", "dave"}[len(repo.pushes)%2]
 	var err error
 	p.sha, err = repo.Commit(branch, login, "Make it "+p.version, s.files(repo, p.version, bad))

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -12,8 +13,8 @@ import (
 )
 
 // places are where the bot is killed on purpose: right after a far end did what it was asked, before the bot hears of it.
-// The empty one is any moment; "start" is while it is starting.
-var places = []string{"", "", "start", "github", "github", "webhook", "wecom", "slack", "build", "cluster"}
+// The empty one is any moment; "start" is while it is starting, "stop" while it ends by SIGTERM.
+var places = []string{"", "", "start", "stop", "github", "github", "webhook", "wecom", "slack", "build", "cluster"}
 
 // A killer kills the bot, one time after the other.
 type killer struct {
@@ -56,7 +57,7 @@ func (k *killer) now() {
 	select {
 	case <-k.done:
 	default:
-		k.strike("any moment")
+		k.strike(cmp.Or(map[string]string{"start": "start", "stop": "stop"}[k.place], "any moment"))
 	}
 }
 
@@ -105,8 +106,15 @@ func (s *Story) kills(ctx context.Context) error {
 			}
 			wait = starting
 		}
+		if place == "stop" {
+			if err := pause(ctx, wait); err != nil {
+				return err
+			}
+			s.bot.terminate()
+			wait = starting
+		}
 		done := s.kill.arm(place, n)
-		if place != "" && place != "start" {
+		if !slices.Contains([]string{"", "start", "stop"}, place) {
 			wait += 2 * mean // by when there should have been such an answer
 		}
 		alarm := time.NewTimer(wait)
@@ -190,6 +198,13 @@ func (s *Story) farEnds(r *rand.Rand) []Trouble {
 		github("limits what is written", func() { s.gh.Fail(http.MethodPost, "/repos/*", http.StatusForbidden, -1, time.Second) }),
 		github("limits", func() { s.gh.Fail("", "*", http.StatusTooManyRequests, -1, time.Second) }),
 		github("is slow", func() { s.gh.SlowDown(s.opt.Gap) }),
+		{"GitHub delivers again", func(context.Context, time.Duration) error {
+			all := s.gh.Deliveries()
+			if len(all) == 0 {
+				return nil
+			}
+			return s.gh.Redeliver(all[r.IntN(len(all))].ID)
+		}},
 		{"WeCom limits", func(context.Context, time.Duration) error { s.wecom.FailNext(45009, 1+r.IntN(robots/2)); return nil }},
 		{"WeCom is down", func(ctx context.Context, lasts time.Duration) error {
 			s.wecom.Down(true)
