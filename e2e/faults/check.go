@@ -55,6 +55,7 @@ type row struct {
 	Reason  string `db:"reason"`
 	GitHub  int64  `db:"github_id"`
 	Live    bool   `db:"live"`
+	Several bool   `db:"several"` // its repository had several apps when the run was made
 }
 
 // state is what GitHub is told of a state.
@@ -97,9 +98,10 @@ func (s *Story) check(ctx context.Context) error {
 	}
 	defer func() { _ = db.Close() }() // it only reads
 	var runs, deploys []row
+	const several = "EXISTS (SELECT 1 FROM runs o WHERE o.repo = r.repo AND o.app <> r.app AND o.created_at <= r.created_at) AS several"
 	err = errors.Join(
-		db.Select(&runs, "SELECT id, repo, app, number, ref, sha, cause, event, state, reason, release FROM runs ORDER BY repo, number"),
-		db.Select(&deploys, `SELECT d.id, d.repo, d.app, d.number, d.environment, d.cause, d.event, d.run, d.release, d.state, d.reason, d.github_id, r.sha, r.ref,
+		db.Select(&runs, "SELECT id, repo, app, number, ref, sha, cause, event, state, reason, release, "+several+" FROM runs r ORDER BY repo, number"),
+		db.Select(&deploys, `SELECT `+several+`, d.id, d.repo, d.app, d.number, d.environment, d.cause, d.event, d.run, d.release, d.state, d.reason, d.github_id, r.sha, r.ref,
 			d.id = (SELECT id FROM deployments l WHERE l.repo = d.repo AND l.app = d.app AND l.environment = d.environment AND l.state = 'succeeded'
 				ORDER BY l.finished_at DESC, l.number DESC LIMIT 1) IS TRUE AS live
 			FROM deployments d JOIN runs r ON r.id = d.run ORDER BY d.repo, d.number`))
@@ -307,45 +309,33 @@ func (s *Story) deleted(p *push) bool { return p.repo.Head(p.branch) == "" }
 // for it came to, each of those is told, and no other context is there.
 func (s *Story) checkStatuses(runs, deploys []row) error {
 	for _, repo := range s.repos {
-		names := func(app, what string) []string {
-			long, short := "shipmate/"+app+"/"+what, "shipmate/"+what
-			switch {
-			case repo.grew && app == repo.apps[0]: // it had the short name while it was alone
-				return []string{long, short}
-			case len(repo.apps) > 1:
-				return []string{long}
+		name := func(r row, what string) string {
+			if r.Several {
+				return "shipmate/" + r.App + "/" + what
 			}
-			return []string{short}
+			return "shipmate/" + what
 		}
 		for _, p := range repo.pushes {
 			type said struct{ state, page string }
-			want, got := map[[2]string]said{}, map[string]said{}
+			want, got := map[string]said{}, map[string]said{}
 			for _, r := range runs {
 				if r.SHA == p.sha && r.Repo == repo.FullName() {
-					want[[2]string{r.App, "build"}] = said{state(r.State), "/runs/" + r.ID}
+					want[name(r, "build")] = said{state(r.State), "/runs/" + r.ID}
 				}
 			}
 			for _, d := range deploys {
 				if d.SHA == p.sha && d.Repo == repo.FullName() {
-					want[[2]string{d.App, "deploy/" + d.Env}] = said{state(d.State), "/deployments/" + d.ID}
+					want[name(d, "deploy/"+d.Env)] = said{state(d.State), "/deployments/" + d.ID}
 				}
 			}
 			for _, st := range repo.Statuses(p.sha) {
 				got[st.Context] = said{st.State, strings.TrimPrefix(st.TargetURL, "http://ship.example.com")}
 			}
-			for of, w := range want {
-				told := false
-				for _, name := range names(of[0], of[1]) {
-					g, ok := got[name]
-					delete(got, name)
-					told = told || ok
-					if ok && g != w {
-						s.wrong.add("%s of %s, version %s: GitHub shows %v, it is %v", name, repo.FullName(), p.version, g, w)
-					}
+			for name, w := range want {
+				if got[name] != w {
+					s.wrong.add("%s of %s, version %s: GitHub shows %v, it is %v", name, repo.FullName(), p.version, got[name], w)
 				}
-				if !told {
-					s.wrong.add("%s of %s of %s, version %s, is %v: GitHub shows nothing", of[1], of[0], repo.FullName(), p.version, w)
-				}
+				delete(got, name)
 			}
 			for name, g := range got {
 				s.wrong.add("%s of %s, version %s: GitHub shows %v, which stands for nothing", name, repo.FullName(), p.version, g)

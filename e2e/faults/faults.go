@@ -18,6 +18,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -135,8 +136,8 @@ func New(opt Options) (s *Story, err error) {
 	if s.gh, err = sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(opt.Dir, "github"), RateLimit: 1_000_000}); err != nil {
 		return s, err
 	}
-	s.close = append(s.close, func() { _ = s.gh.Close() }) // nothing hangs on it
-	github := s.serve(s.Watched("github", s.gh))
+	s.close = append(s.close, func() { _ = s.gh.Close() })                                                        // nothing hangs on it
+	github := s.serve(s.watched(func(r *http.Request) string { return "github " + path.Base(r.URL.Path) }, s.gh)) // github comments, …
 	s.gh.SetURL(github)
 	if err := s.makeRepos(); err != nil { // before there is a webhook
 		return s, err
@@ -166,6 +167,10 @@ func (s *Story) serve(h http.Handler) (url string) {
 // Watched makes every answer of a far end that changed something a place where the bot may be killed: after it took
 // effect and before the bot hears of it.
 func (s *Story) Watched(place string, h http.Handler) http.Handler {
+	return s.watched(func(*http.Request) string { return place }, h)
+}
+
+func (s *Story) watched(place func(*http.Request) string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead || strings.HasSuffix(r.URL.Path, "/git-upload-pack") {
 			h.ServeHTTP(w, r)
@@ -174,7 +179,7 @@ func (s *Story) Watched(place string, h http.Handler) http.Handler {
 		answer := httptest.NewRecorder()
 		h.ServeHTTP(answer, r)
 		if answer.Code/100 == 2 {
-			s.kill.saw(place)
+			s.kill.saw(place(r))
 		}
 		copyAnswer(w, answer.Result())
 	})

@@ -28,7 +28,6 @@ type repo struct {
 	*sim.Repo
 	apps  []string
 	grows string // an app that comes later, "" for none
-	grew  bool   // it was there once, so that names of statuses have changed
 	pull  int
 	heard map[int64]bool // comments of the bot that were reacted to
 
@@ -149,7 +148,7 @@ func (s *Story) act(ctx context.Context) error {
 	for n := 0; n < free; {
 		repo := s.repos[r.IntN(len(s.repos))]
 		if n > free/3 && repo.grows != "" {
-			repo.apps, repo.grows, repo.grew = append(slices.Clone(repo.apps), repo.grows), "", true
+			repo.apps, repo.grows = append(slices.Clone(repo.apps), repo.grows), ""
 			n++
 			if err := s.commit(repo, defaultBranch, ""); err != nil {
 				return err

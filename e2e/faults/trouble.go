@@ -14,7 +14,7 @@ import (
 
 // places are where the bot is killed on purpose: right after a far end did what it was asked, before the bot hears of it.
 // The empty one is any moment; "start" is while it is starting, "stop" while it ends by SIGTERM.
-var places = []string{"", "", "start", "stop", "github", "github", "webhook", "wecom", "slack", "build", "cluster"}
+var places = []string{"", "", "start", "stop", "github comments", "github deployments", "github statuses", "webhook", "wecom", "slack", "build", "cluster"}
 
 // A killer kills the bot, one time after the other.
 type killer struct {
