@@ -30,13 +30,13 @@ import (
 
 // recoverEvery is the pace of the bot's own sweep of GitHub's delivery log. While it is empty the story redelivers what
 // did not arrive.
-const recoverEvery = ""
+const recoverEvery = "1s"
 
 // repeatMark is what a message in a chat says that may have been sent before. While it is empty the bot does not say so.
-const repeatMark = ""
+const repeatMark = "may be a repeat"
 
 // renewsTokens tells whether the bot asks for a new installation token when GitHub refuses the one it has.
-const renewsTokens = false
+const renewsTokens = true
 
 // Secrets of the story's server. None of them may ever be seen.
 const (
