@@ -62,8 +62,21 @@ check: ## everything that must pass before a change lands
 	@$(TIMED) lint $(MAKE) --no-print-directory lint
 	@$(TIMED) test $(MAKE) --no-print-directory test
 	@$(TIMED) race $(MAKE) --no-print-directory race
+	@$(TIMED) faults $(MAKE) --no-print-directory faults-short
 	@$(TIMED) setup $(MAKE) --no-print-directory setup
 	@echo "== e2e" && $(MAKE) --no-print-directory e2e  # its last line says how long it took
+
+# make faults SEED=… PUSHES=… KILLS=… plays the same again.
+SEED := $(or $(SEED),$(shell echo $$RANDOM))
+FAULTS = SEED=$(SEED) PUSHES=$(PUSHES) KILLS=$(KILLS)
+
+.PHONY: faults-short
+faults-short: ## the bot killed 8 times during 20 pushes, builder and cluster simulated; needs only Go and git
+	SHIPMATE_FAULTS=short $(FAULTS) $(GO) test -count=1 -timeout 5m -run '^TestFaults$$' ./bot
+
+.PHONY: faults
+faults: setup build ## the bot killed 50 times during 200 pushes on real parts, which fail and restart too
+	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(FAULTS) $(GO) test -tags e2e -count=1 -timeout 60m -v ./e2e/faults
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (default 30s)

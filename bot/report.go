@@ -33,7 +33,7 @@ type subject struct {
 	run     store.Run
 	steps   []store.Step       // of the run
 	image   string             // the repository of its image
-	several bool               // the repository has several apps: names of statuses tell them apart
+	several bool               // the repository had several apps when the run was made: names of statuses tell them apart
 	deploys []store.Deployment // of a run: those of its release that went by themselves
 	d       *store.Deployment  // set when the subject is a deployment
 	rel     store.Release      // of the deployment
@@ -100,11 +100,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 		if s.repo, err = tx.Repo(s.run.Repo); err != nil {
 			return err
 		}
-		apps, err := tx.Apps(s.repo.Name)
-		if err != nil {
+		if s.several, err = tx.Several(s.run); err != nil {
 			return err
 		}
-		s.several = len(apps) > 1
 		if s.d != nil {
 			newest, err := tx.DeploymentOf(s.run.Repo, s.run.App, s.run.SHA, s.d.Environment)
 			s.newest = newest.ID == s.d.ID

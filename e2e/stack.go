@@ -60,6 +60,7 @@ type Stack struct {
 
 	opt     Options
 	bot     *process
+	builder *process // nil where another's is used
 	mu      sync.Mutex
 	onWrite func(sim.Write)
 	onWeCom func(sim.RobotMessage)
@@ -90,14 +91,14 @@ func Start(ctx context.Context, opt Options) (s *Stack, err error) {
 		opt.Say("uses the registry %s (REGISTRY)", s.Registry)
 	}
 	var g errgroup.Group // the rest at the same time; closed in one order all the same
-	var cluster, builder *process
+	var cluster *process
 	g.Go(func() error { return s.pushBase(ctx) })
 	g.Go(func() (err error) {
 		if s.BuildkitHost != "" {
 			opt.Say("uses the builder %s (BUILDKIT_HOST)", s.BuildkitHost)
 			return nil
 		}
-		builder, s.BuildkitHost, err = s.startTool(ctx, "builder", "BUILDKIT_HOST=", "--insecure-registry", s.Registry, "--mirror", "docker.io="+s.Registry)
+		s.builder, s.BuildkitHost, err = s.startBuilder(ctx)
 		return err
 	})
 	g.Go(func() (err error) {
@@ -109,10 +110,11 @@ func Start(ctx context.Context, opt Options) (s *Stack, err error) {
 		return err
 	})
 	err = g.Wait()
-	for _, p := range []*process{builder, cluster} {
-		if p != nil {
-			s.close = append(s.close, p.stop)
-		}
+	if s.builder != nil {
+		s.close = append(s.close, func() error { return s.builder.stop() }) // it may be another by then
+	}
+	if cluster != nil {
+		s.close = append(s.close, cluster.stop)
 	}
 	if err != nil {
 		return s, err
@@ -295,6 +297,19 @@ func (s *Stack) startTool(ctx context.Context, name, prefix string, args ...stri
 	mu.Lock()
 	defer mu.Unlock()
 	return p, value, nil
+}
+
+func (s *Stack) startBuilder(ctx context.Context) (*process, string, error) {
+	return s.startTool(ctx, "builder", "BUILDKIT_HOST=", "--insecure-registry", s.Registry, "--mirror", "docker.io="+s.Registry)
+}
+
+// KillBuilder ends BuildKit's daemon as a crash would, with every build that it is at.
+func (s *Stack) KillBuilder() { s.builder.kill() }
+
+// StartBuilder starts BuildKit's daemon again after KillBuilder, at the same address.
+func (s *Stack) StartBuilder(ctx context.Context) (err error) {
+	s.builder, s.BuildkitHost, err = s.startBuilder(ctx)
+	return err
 }
 
 // namespaces makes those that the example's environments go to.

@@ -250,6 +250,12 @@ func (tx *Tx) Apps(repo string) ([]string, error) {
 		SELECT app FROM apps WHERE app IS NOT NULL ORDER BY app`, repo)
 }
 
+// Several tells whether the repository had other apps already when a run was made. What is told of the run, and of the
+// deployments of its release, keeps its name when an app is added later.
+func (tx *Tx) Several(r Run) (bool, error) {
+	return get[bool](tx, "other apps", "SELECT EXISTS (SELECT 1 FROM runs WHERE repo = ? AND (app < ? OR app > ?) AND number = 1 AND created_at <= ?)", r.Repo, r.App, r.App, r.CreatedAt)
+}
+
 // Steps lists the steps of a run or a deployment in their order.
 func (tx *Tx) Steps(owner string) ([]Step, error) {
 	return list[Step](tx, "SELECT * FROM steps WHERE owner = ? ORDER BY seq", owner)
