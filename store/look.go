@@ -7,7 +7,7 @@ import (
 
 // OpenRuns lists the runs of a repository that have not ended, oldest first.
 func (tx *Tx) OpenRuns(repo string) ([]Run, error) {
-	return list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND state IN ('queued', 'running') ORDER BY app, number", repo)
+	return list[Run](tx, "SELECT * FROM runs INDEXED BY runs_open WHERE repo = ? AND state IN ('queued','running') ORDER BY app, number", repo)
 }
 
 // RunNumber reads a run of an app by the number that people type.
@@ -45,11 +45,11 @@ const eventColumns = "id, kind, repo, via, delivered_at, received_at, body, deci
 
 // MadeBy lists the runs and the deployments that an event led to.
 func (tx *Tx) MadeBy(event string) ([]Run, []Deployment, error) {
-	runs, err := list[Run](tx, "SELECT * FROM runs WHERE event = ? ORDER BY app, number", event)
+	runs, err := list[Run](tx, "SELECT * FROM runs WHERE event = ? AND event <> '' ORDER BY +app, number", event)
 	if err != nil {
 		return nil, nil, err
 	}
-	deployments, err := list[Deployment](tx, "SELECT * FROM deployments WHERE event = ? ORDER BY number", event)
+	deployments, err := list[Deployment](tx, "SELECT * FROM deployments WHERE event = ? AND event <> '' ORDER BY number", event)
 	return runs, deployments, err
 }
 
