@@ -45,11 +45,11 @@ const eventColumns = "id, kind, repo, via, delivered_at, received_at, body, deci
 
 // MadeBy lists the runs and the deployments that an event led to.
 func (tx *Tx) MadeBy(event string) ([]Run, []Deployment, error) {
-	runs, err := list[Run](tx, "SELECT * FROM runs WHERE event = ? ORDER BY app, number", event)
+	runs, err := list[Run](tx, "SELECT * FROM runs WHERE event = ? AND event <> '' ORDER BY app, number", event)
 	if err != nil {
 		return nil, nil, err
 	}
-	deployments, err := list[Deployment](tx, "SELECT * FROM deployments WHERE event = ? ORDER BY number", event)
+	deployments, err := list[Deployment](tx, "SELECT * FROM deployments WHERE event = ? AND event <> '' ORDER BY number", event)
 	return runs, deployments, err
 }
 

@@ -11,10 +11,11 @@ type Commit struct {
 // RecentCommits lists the commits whose runs, or deployments of whose releases, have not ended or ended after since; by
 // repository.
 func (tx *Tx) RecentCommits(since time.Time) ([]Commit, error) {
-	return list[Commit](tx, `SELECT repo, sha FROM runs WHERE finished_at IS NULL
-		UNION SELECT repo, sha FROM runs WHERE finished_at > ?1
-		UNION SELECT r.repo, r.sha FROM deployments d JOIN runs r ON r.id = d.run WHERE d.finished_at IS NULL
-		UNION SELECT r.repo, r.sha FROM deployments d JOIN runs r ON r.id = d.run WHERE d.finished_at > ?1
+	return list[Commit](tx, `SELECT DISTINCT repo, sha FROM (
+		SELECT repo, sha FROM runs WHERE finished_at IS NULL
+		UNION ALL SELECT repo, sha FROM runs WHERE finished_at > ?1
+		UNION ALL SELECT r.repo, r.sha FROM deployments d JOIN runs r ON r.id = d.run WHERE d.finished_at IS NULL
+		UNION ALL SELECT r.repo, r.sha FROM deployments d JOIN runs r ON r.id = d.run WHERE d.finished_at > ?1)
 		ORDER BY repo, sha`, stamp(since))
 }
 
