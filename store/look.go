@@ -71,9 +71,6 @@ func (tx *Tx) Replayed(id, by string, lines []string) error {
 	return err
 }
 
-// AuditAll lists the audit from its beginning.
-func (tx *Tx) AuditAll() ([]Entry, error) { return list[Entry](tx, "SELECT * FROM audit ORDER BY seq") }
-
 // A QueuedTask is a task with all that people ask of it.
 type QueuedTask struct {
 	Task
