@@ -152,10 +152,8 @@ func StoredEvent(ctx context.Context, cfg *Config, id string) (e Event, err erro
 	return e, err
 }
 
-func dbFile(cfg *Config) string { return filepath.Join(cfg.DataDir, "shipmate.db") }
-
 func openReader(ctx context.Context, cfg *Config) (*store.DB, error) {
-	return store.OpenReader(ctx, dbFile(cfg), []byte(cfg.DataKey.Value()))
+	return store.OpenRead(ctx, cfg.database(), []byte(cfg.DataKey.Value()))
 }
 
 // Replay shows how an event would be decided if it came now. It does nothing: the database is only read, what deciding
@@ -172,8 +170,8 @@ func Replay(ctx context.Context, cfg *Config, e Event) (_ *Replayed, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := os.Stat(dbFile(cfg)); err == nil && e.Repo != nil {
-		if err := db.Import(ctx, dbFile(cfg), *e.Repo); err != nil {
+	if _, err := os.Stat(cfg.database()); err == nil && e.Repo != nil {
+		if err := db.Import(ctx, cfg.database(), *e.Repo); err != nil {
 			return nil, err
 		}
 	}
@@ -225,12 +223,11 @@ func wouldDo(tx *store.Tx, event string) (would []string, err error) {
 	for _, d := range deployments {
 		would = append(would, fmt.Sprintf("a deployment (%s) of release %d of %s to %s", d.Cause, d.Release, d.App, d.Environment))
 	}
-	entries, err := tx.AuditAll()
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
+	if err := tx.EachEntry(func(e store.Entry) error {
 		would = append(would, fmt.Sprintf("in the audit: %s by %s: %s", e.Action, e.Actor, e.Detail))
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	reply, err := store.Optional(tx.Reply(event))
 	if reply != nil && err == nil {

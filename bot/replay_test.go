@@ -299,7 +299,7 @@ func TestQueue(t *testing.T) {
 	must(t, l.Settle())
 	must(t, l.Stop())
 	// As a later start would find it: each kind of task, one buried, one that is tried again.
-	db := got(store.Open(context.Background(), dbFile(cfg), []byte(cfg.DataKey.Value())))(t)
+	db := got(store.Open(context.Background(), cfg.database(), []byte(cfg.DataKey.Value())))(t)
 	db.Now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 	run := got(l.lookup("SELECT id FROM runs"))(t)
 	deployment := got(l.lookup("SELECT id FROM deployments"))(t)

@@ -30,10 +30,10 @@ func buildWords(s subject, l text.Lang) string {
 	case store.RunFailed:
 		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
 	case store.RunCancelled:
+		if r.Reason == store.ReasonRestored {
+			return l.Say(text.CancelledByRestore)
+		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
-	}
-	if r.Reason == store.ReasonRestored {
-		return l.Say(text.CancelledByRestore)
 	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
 }
@@ -70,10 +70,10 @@ func deployWords(s subject, l text.Lang) string {
 	case store.Expired:
 		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))
 	case store.Cancelled:
+		if d.Reason == store.ReasonRestored {
+			return l.Say(text.CancelledByRestore)
+		}
 		return cancelledWords(s, l)
-	}
-	if d.Reason == store.ReasonRestored {
-		return l.Say(text.CancelledByRestore)
 	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
 }

@@ -45,7 +45,7 @@ const eventColumns = "id, kind, repo, via, delivered_at, received_at, body, deci
 
 // MadeBy lists the runs and the deployments that an event led to.
 func (tx *Tx) MadeBy(event string) ([]Run, []Deployment, error) {
-	runs, err := list[Run](tx, "SELECT * FROM runs WHERE event = ? AND event <> '' ORDER BY +app, number", event)
+	runs, err := list[Run](tx, "SELECT * FROM runs WHERE event = ? AND event <> '' ORDER BY app, number", event)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,9 +70,6 @@ func (tx *Tx) Replayed(id, by string, lines []string) error {
 	_, err = tx.exec("UPDATE events SET repo = ? WHERE id = ?", e.Repo, by)
 	return err
 }
-
-// AuditAll lists the audit from its beginning.
-func (tx *Tx) AuditAll() ([]Entry, error) { return list[Entry](tx, "SELECT * FROM audit ORDER BY seq") }
 
 // A QueuedTask is a task with all that people ask of it.
 type QueuedTask struct {

@@ -25,10 +25,8 @@ func TestPlans(t *testing.T) {
 	// What reads everything, and may.
 	all := []string{
 		"SELECT * FROM audit ORDER BY seq", // verifies or exports
+		"SELECT id, kind, key, attempts, claims, reason, due_at, lease_until, buried_at FROM tasks ORDER", // bot queue
 		"SELECT count(*) FROM tasks WHERE buried_at IS NULL",
-		"SELECT id, kind, key, attempts, claims, reason, due_at, lease_until, buried_at FROM tasks", // bot queue
-		"SELECT received_at FROM events ORDER BY rowid DESC LIMIT 1",                                // the end of the table
-		"INSERT INTO main.",                                             // copies one repository for a rehearsal
 		"SELECT max(at) FROM (SELECT max(received_at)",                  // of a copy that nobody uses
 		"SELECT max(n) FROM (SELECT",                                    // once, when a backup is restored
 		"SELECT id FROM deployments WHERE github_id = 0",                // once, when a backup is restored
@@ -39,6 +37,7 @@ func TestPlans(t *testing.T) {
 	db, _ := open(t)
 	search := regexp.MustCompile(`^(SCAN|SEARCH) (\w+)(?: USING (?:COVERING )?INDEX (\w+)| USING INTEGER PRIMARY KEY)?(?: \((.*)\))?`)
 	parameter := regexp.MustCompile(`\?\d|:\w+`)
+	last := regexp.MustCompile(`ORDER BY (seq|rowid) DESC LIMIT 1`)
 	queries := sourceQueries(t)
 	if len(queries) < 50 {
 		t.Errorf("only %d queries were found", len(queries))
@@ -65,9 +64,9 @@ func TestPlans(t *testing.T) {
 			selective := slices.ContainsFunc(strings.Split(m[4], " AND "), func(c string) bool {
 				return c != "" && !slices.Contains([]string{"repo=?", "app=?", "environment=?", "kind=?"}, c)
 			})
-			first := slices.Contains(ordered, m[3]) && strings.Contains(query, "LIMIT") ||
+			first := slices.Contains(ordered, m[3]) && strings.Contains(query, "LIMIT ") ||
 				strings.Contains(query, "max(number)") || strings.Contains(query, "min(app)") // the ends of an index
-			if m[1] == "SCAN" && !strings.Contains(query, "ORDER BY seq DESC LIMIT 1") || m[1] == "SEARCH" && !selective && !first {
+			if m[1] == "SCAN" && !last.MatchString(query) || m[1] == "SEARCH" && !selective && !first {
 				t.Errorf("%s: %s\n%s", place, query, step.Detail)
 			}
 		}
@@ -121,7 +120,7 @@ func sourceQueries(t *testing.T) map[string]string {
 	}
 	statement := regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE|WITH) `)
 	queries := map[string]string{}
-	unfinished := []string{"UPDATE ", "INSERT INTO ", "SELECT state FROM ", "SELECT count(*) FROM ", nextNumber} // their rest stands in a variable
+	unfinished := []string{"UPDATE ", "INSERT INTO ", "SELECT state FROM ", "INSERT INTO main.", "SELECT count(*) FROM ", nextNumber} // their rest stands in a variable
 	for _, f := range parsed {
 		suffix := map[ast.Node]string{}
 		ast.Inspect(f, func(n ast.Node) bool {

@@ -17,7 +17,7 @@ CREATE INDEX tasks_buried ON tasks (buried_at) WHERE buried_at IS NOT NULL;
 
 -- What is asked for all the time is found without reading the history.
 CREATE INDEX events_repo ON events (repo, received_at) WHERE repo IS NOT NULL;
-CREATE INDEX runs_open ON runs (repo, app, ref) WHERE state IN ('queued','running');
+CREATE INDEX runs_open ON runs (repo, app, number) WHERE state IN ('queued','running');
 DROP INDEX runs_sha;
 CREATE INDEX runs_sha ON runs (repo, app, sha, number); -- without the number SQLite walks an app's runs from the newest on
 CREATE INDEX runs_event ON runs (event) WHERE event <> '';
@@ -59,4 +59,4 @@ ALTER TABLE tasks ADD COLUMN faults INTEGER NOT NULL DEFAULT 0;
 -- What ended lately or has not ended, for the sweep that reads back what GitHub shows.
 CREATE INDEX runs_ended ON runs (finished_at);
 CREATE INDEX deployments_ended ON deployments (finished_at);
-CREATE INDEX runs_commit ON runs (repo, sha);
+CREATE INDEX runs_commit ON runs (repo, sha, app, number);
