@@ -209,8 +209,14 @@ func TestRecoverPayloads(t *testing.T) {
 	if n := l.rows(t, "events WHERE id = ?", slow); n != 0 {
 		t.Error("one that could not be read is stored")
 	}
+	l.gh.SetHook("http://127.0.0.1:1/", hookSecret)
+	later := l.gh.Deliver("star", []byte(`{"n":5}`))
+	must(t, l.gh.Flush(t.Context()))
 	must(t, l.Tick(time.Hour)) // longer than the overlap
 	asked(2)
+	if tr := l.trace(t, later); !strings.Contains(tr, "nothing is done on a star") {
+		t.Errorf("the trace of one that was sent later is %q", tr)
+	}
 	l.gh.Recover()
 	must(t, l.Tick(time.Hour))
 	asked(3)
@@ -334,7 +340,9 @@ func TestRecoverMeetsWebhook(t *testing.T) {
 func TestRecoverInFlight(t *testing.T) {
 	t.Parallel()
 	l := missing(t)
+	began := l.asked("/app/hook/deliveries?")
 	must(t, l.Start())
+	must(t, l.swept("begins", func(_ int, due time.Duration) bool { return due > 0 && l.asked("/app/hook/deliveries?") > began }))
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		arrived <- struct{}{}
@@ -355,6 +363,9 @@ func TestRecoverInFlight(t *testing.T) {
 		}
 	}
 	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	if log := l.log.String(); strings.Contains(log, "cannot be read") { // an empty log is no trouble
+		t.Error(log)
+	}
 }
 
 // TestDecidedOnce: an event that several decide at a time has its effect once.
