@@ -688,3 +688,27 @@ func TestWaitsForTheBranch(t *testing.T) {
 	must(t, l.Tick(5*time.Minute))
 	_ = sha
 }
+
+// TestRecoverOldNews: what a delivery from the log says of its repository does not replace what a later one said.
+func TestRecoverOldNews(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	must(t, l.Settle())
+	body := got(l.lookup("SELECT body FROM events WHERE kind = 'push'"))(t)
+	body = strings.ReplaceAll(body, `"html_url":"`+l.gh.URL()+`/acme/web"`, `"html_url":"https://old.example.com/acme/web"`)
+	for _, test := range []struct {
+		id   string
+		sent time.Duration // from now
+		want string
+	}{{"older", -time.Hour, l.gh.URL()}, {"newer", time.Hour, "https://old.example.com"}} {
+		e := store.Event{ID: test.id, Kind: "push", Repo: repoName([]byte(body)), DeliveredAt: store.Time{Time: l.clock.Now().Add(test.sent)}, Body: []byte(body)}
+		must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.PutFound(e, nil, tx.Now().Add(ownTurn)); return err }))
+		must(t, l.bot.decideFound(t.Context()))
+		if url := got(l.lookup("SELECT html_url FROM repos"))(t); url != test.want+"/acme/web" {
+			t.Errorf("after the %s one it is at %s", test.id, url)
+		}
+	}
+	must(t, l.Settle())
+}
