@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-github/v60/github"
@@ -42,7 +43,7 @@ type Bot struct {
 	live     liveness
 	statuses statuses
 	name     func() string // the App's slug
-	unread   string        // why the delivery log could not be read the last time; of the task that reads it alone
+	unread   atomic.Value  // a string: why the delivery log could not be read the last time
 	worker   *worker
 	bodies   sync.Pool // of *bytes.Buffer, see webhook
 

@@ -102,14 +102,14 @@ func (b *Bot) logUnread(ctx context.Context, err error) {
 	default:
 		why = err.Error()
 	}
+	before, _ := b.unread.Swap(why).(string)
 	switch {
-	case why == b.unread:
+	case why == before:
 	case why == "":
 		b.log.Info("GitHub's delivery log can be read again")
 	default:
 		b.log.Error("GitHub's delivery log cannot be read: "+hint, "reason", why, "err", err)
 	}
-	b.unread = why
 }
 
 // findMissed stores what the log has and we have not, the oldest first. The cursor moves on once everything before it is

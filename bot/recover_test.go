@@ -209,8 +209,14 @@ func TestRecoverPayloads(t *testing.T) {
 	if n := l.rows(t, "events WHERE id = ?", slow); n != 0 {
 		t.Error("one that could not be read is stored")
 	}
+	l.gh.SetHook("http://127.0.0.1:1/", hookSecret)
+	later := l.gh.Deliver("star", []byte(`{"n":5}`))
+	must(t, l.gh.Flush(t.Context()))
 	must(t, l.Tick(time.Hour)) // longer than the overlap
 	asked(2)
+	if tr := l.trace(t, later); !strings.Contains(tr, "nothing is done on a star") {
+		t.Errorf("the trace of one that was sent later is %q", tr)
+	}
 	l.gh.Recover()
 	must(t, l.Tick(time.Hour))
 	asked(3)
@@ -334,7 +340,9 @@ func TestRecoverMeetsWebhook(t *testing.T) {
 func TestRecoverInFlight(t *testing.T) {
 	t.Parallel()
 	l := missing(t)
+	began := l.asked("/app/hook/deliveries?")
 	must(t, l.Start())
+	must(t, l.swept("begins", func(_ int, due time.Duration) bool { return due > 0 && l.asked("/app/hook/deliveries?") > began }))
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		arrived <- struct{}{}
@@ -355,6 +363,9 @@ func TestRecoverInFlight(t *testing.T) {
 		}
 	}
 	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	if log := l.log.String(); strings.Contains(log, "cannot be read") { // an empty log is no trouble
+		t.Error(log)
+	}
 }
 
 // TestDecidedOnce: an event that several decide at a time has its effect once.
@@ -676,4 +687,28 @@ func TestWaitsForTheBranch(t *testing.T) {
 	}))
 	must(t, l.Tick(5*time.Minute))
 	_ = sha
+}
+
+// TestRecoverOldNews: what a delivery from the log says of its repository does not replace what a later one said.
+func TestRecoverOldNews(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	must(t, l.Settle())
+	body := got(l.lookup("SELECT body FROM events WHERE kind = 'push'"))(t)
+	body = strings.ReplaceAll(body, `"html_url":"`+l.gh.URL()+`/acme/web"`, `"html_url":"https://old.example.com/acme/web"`)
+	for _, test := range []struct {
+		id   string
+		sent time.Duration // from now
+		want string
+	}{{"older", -time.Hour, l.gh.URL()}, {"newer", time.Hour, "https://old.example.com"}} {
+		e := store.Event{ID: test.id, Kind: "push", Repo: repoName([]byte(body)), DeliveredAt: store.Time{Time: l.clock.Now().Add(test.sent)}, Body: []byte(body)}
+		must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.PutFound(e, nil, tx.Now().Add(ownTurn)); return err }))
+		must(t, l.bot.decideFound(t.Context()))
+		if url := got(l.lookup("SELECT html_url FROM repos"))(t); url != test.want+"/acme/web" {
+			t.Errorf("after the %s one it is at %s", test.id, url)
+		}
+	}
+	must(t, l.Settle())
 }

@@ -7,6 +7,9 @@ import (
 
 // Unknown tells which of these deliveries we do not have.
 func (tx *Tx) Unknown(ids []string) ([]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	b, err := json.Marshal(ids)
 	if err != nil {
 		return nil, err
