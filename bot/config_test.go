@@ -606,3 +606,42 @@ shipmate.yaml:12: github.app: unknown key; known keys: api_url, app_id, private_
 		t.Errorf("a server's file with mistakes: got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// FuzzLoadConfig: every mistake in a server's file names its place, and the same file has the same mistakes.
+func FuzzLoadConfig(f *testing.F) {
+	text, err := os.ReadFile("testdata/shipmate.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("github: {webhook_secrets: [s3cret-literal], allow: [\"*\", a/b, \"[\"]}\nregistries: {\"a b\": {pull: null}}"))
+	f.Add([]byte("listen: 1\npublic_url: \"http://u:p@x\"\nclusters: {x: {server: \"::\", require: {approvals: -1}}}\npeople: [{github: -}]\nchat: {slack: {a: null}}"))
+	f.Add([]byte("&a {github: *a}"))
+	file := filepath.Join(f.TempDir(), "shipmate.yaml")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if strings.Contains(string(data), "file") {
+			t.Skip("it would read any file")
+		}
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadConfig(file)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if err == nil {
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if !strings.HasPrefix(line, file+":") {
+				t.Errorf("a mistake without its place: %q", line)
+			}
+		}
+		if _, again := LoadConfig(file); again == nil || again.Error() != err.Error() {
+			t.Errorf("%v, and again: %v", err, again)
+		}
+		if strings.Contains(err.Error(), "s3cret-literal") {
+			t.Errorf("it repeats a secret: %v", err)
+		}
+	})
+}

@@ -93,6 +93,8 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 			func(repo store.Repo) error { return b.push(ctx, e, p, repo, d) })
 	case *github.IssueCommentEvent:
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
+	default: // the body is null
+		d.note("the body holds no %s, so nothing is done", e.Kind)
 	}
 	return nil
 }
@@ -340,6 +342,10 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 	}
 	if p.GetComment().GetUser().GetType() != "User" || p.GetSender().GetLogin() != login {
 		d.note("%s is no person, so nothing is read", login)
+		return nil
+	}
+	if p.GetIssue().GetNumber() == 0 {
+		d.note("it stands on no issue and no pull request, so nothing is read")
 		return nil
 	}
 	lines, more := commands(p.GetComment().GetBody(), b.slug(), b.cfg.GitHub.BareCommands)

@@ -105,12 +105,14 @@ func TestEventsAreDecidedWithATrace(t *testing.T) {
 		"no repository":     {"push", `{"ref":"refs/heads/master"}`, "names no repository"},
 		"not an object":     {"push", `[]`, "cannot be read"},
 		"not JSON":          {"push", `{`, "cannot be read"},
+		"null":              {"push", `null`, "holds no push"},
 		"other types":       {"push", `{"ref":7}`, "cannot be read"},
 		"tag":               {"push", `{"ref":"refs/tags/v1","after":"1",` + repo + `,"installation":{"id":1}}`, "only a branch"},
 		"deleted branch":    {"push", `{"ref":"refs/heads/master","deleted":true,"after":"0",` + repo + `,"installation":{"id":1}}`, "only a branch"},
 		"edited comment":    {"issue_comment", `{"action":"edited",` + repo + `,"installation":{"id":1},"comment":{"body":"/rollback production","user":{"login":"root","type":"User"}},"sender":{"login":"root"}}`, "never a command"},
 		"comment by a bot":  {"issue_comment", `{"action":"created",` + repo + `,"installation":{"id":1},"comment":{"body":"/rollback production","user":{"login":"root","type":"Bot"}},"sender":{"login":"root"}}`, "no person"},
 		"comment by proxy":  {"issue_comment", `{"action":"created",` + repo + `,"installation":{"id":1},"comment":{"body":"/rollback production","user":{"login":"root","type":"User"}},"sender":{"login":"mallory"}}`, "no person"},
+		"comment nowhere":   {"issue_comment", `{"action":"created",` + repo + `,"installation":{"id":1},"comment":{"body":"/rollback production","user":{"login":"root","type":"User"}},"sender":{"login":"root"}}`, "no issue"},
 		"comment of nobody": {"issue_comment", `{"action":"created",` + repo + `,"installation":{"id":1},"comment":{"body":"/rollback production"}}`, "no person"},
 	}
 	for name, test := range tests {

@@ -2,6 +2,8 @@ package bot
 
 import (
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -11,42 +13,65 @@ func TestCommands(t *testing.T) {
 		body string
 		want []string // name and arguments, joined by |
 	}{
-		"bare":                       {"/promote production", []string{"promote|production"}},
-		"any case":                   {"/Promote Production", []string{"promote|Production"}},
-		"addressed":                  {"/shipmate promote production", []string{"promote|production"}},
-		"mentioned":                  {"@Shipmate promote production", []string{"promote|production"}},
-		"addressed with a slash":     {"/shipmate /promote production", []string{"promote|production"}},
-		"addressed, nothing said":    {"/shipmate", []string{""}},
-		"CRLF":                       {"hello\r\n/status\r\n/help\r\n", []string{"status", "help"}},
-		"quoted text":                {`/rollback production to 3 "too slow"  now`, []string{"rollback|production|to|3|too slow|now"}},
-		"curly quotes":               {"/rollback production “too slow”", []string{"rollback|production|too slow"}},
-		"escaped quote":              {`/reject "say \"no\""`, []string{`reject|say "no"`}},
-		"empty quotes":               {`/reject ""`, []string{"reject|"}},
-		"key=value":                  {"/deploy web reason=\"it works\"", []string{"deploy|web|reason=it works"}},
-		"not at the start":           {"please /promote production", nil},
-		"indented by one":            {" /promote production", nil},
-		"a path":                     {"/usr/bin/promote", nil},
-		"only a slash":               {"/ promote", nil},
-		"another's mention":          {"@shipmates promote production", nil},
-		"fenced":                     {"```\n/promote production\n```\n/status", []string{"status"}},
-		"fenced with a language":     {"```sh\n/promote production\n```", nil},
-		"fence not closed":           {"```\n/promote production", nil},
-		"fence closed by a longer":   {"```\n/a\n````\n/status", []string{"status"}},
-		"fence not closed by other":  {"```\n~~~\n/promote production\n```", nil},
-		"fence in a longer fence":    {"````\n```\n/promote production\n````", nil},
-		"indented code":              {"    /promote production", nil},
-		"tab code":                   {"\t/promote production", nil},
-		"quote":                      {"> /promote production", nil},
-		"line that belongs to quote": {"> somebody said\n/promote production", nil},
-		"after a quote":              {"> somebody said\n\n/promote production", []string{"promote|production"}},
-		"HTML comment":               {"<!-- \n/promote production\n-->\n/status", []string{"status"}},
-		"HTML comment in a line":     {"<!-- x --> y\n/status", []string{"status"}},
-		"comment opens behind":       {"/status <!-- \n/promote production\n-->", []string{"status"}},
-		"comment not closed":         {"<!--\n/promote production", nil},
-		"fence in a comment":         {"<!--\n```\n-->\n/status", []string{"status"}},
-		"Chinese":                    {"/回滚 production 到 3 太慢", []string{"回滚|production|到|3|太慢"}},
-		"zero width":                 {"\u200b/promote production", nil},
-		"empty":                      {"", nil},
+		"bare":                        {"/promote production", []string{"promote|production"}},
+		"any case":                    {"/Promote Production", []string{"promote|Production"}},
+		"addressed":                   {"/shipmate promote production", []string{"promote|production"}},
+		"mentioned":                   {"@Shipmate promote production", []string{"promote|production"}},
+		"addressed with a slash":      {"/shipmate /promote production", []string{"promote|production"}},
+		"addressed, nothing said":     {"/shipmate", []string{""}},
+		"CRLF":                        {"hello\r\n/status\r\n/help\r\n", []string{"status", "help"}},
+		"quoted text":                 {`/rollback production to 3 "too slow"  now`, []string{"rollback|production|to|3|too slow|now"}},
+		"curly quotes":                {"/rollback production “too slow”", []string{"rollback|production|too slow"}},
+		"escaped quote":               {`/reject "say \"no\""`, []string{`reject|say "no"`}},
+		"empty quotes":                {`/reject ""`, []string{"reject|"}},
+		"key=value":                   {"/deploy web reason=\"it works\"", []string{"deploy|web|reason=it works"}},
+		"not at the start":            {"please /promote production", nil},
+		"indented by one":             {" /promote production", nil},
+		"a path":                      {"/usr/bin/promote", nil},
+		"only a slash":                {"/ promote", nil},
+		"another's mention":           {"@shipmates promote production", nil},
+		"fenced":                      {"```\n/promote production\n```\n/status", []string{"status"}},
+		"fenced with a language":      {"```sh\n/promote production\n```", nil},
+		"fence not closed":            {"```\n/promote production", nil},
+		"fence closed by a longer":    {"```\n/a\n````\n/status", []string{"status"}},
+		"fence not closed by other":   {"```\n~~~\n/promote production\n```", nil},
+		"fence in a longer fence":     {"````\n```\n/promote production\n````", nil},
+		"indented code":               {"    /promote production", nil},
+		"tab code":                    {"\t/promote production", nil},
+		"quote":                       {"> /promote production", nil},
+		"line that belongs to quote":  {"> somebody said\n/promote production", nil},
+		"after a quote":               {"> somebody said\n\n/promote production", []string{"promote|production"}},
+		"HTML comment":                {"<!-- \n/promote production\n-->\n/status", []string{"status"}},
+		"HTML comment in a line":      {"<!-- x --> y\n/status", []string{"status"}},
+		"comment opens behind":        {"/status <!-- \n/promote production\n-->", []string{"status"}},
+		"comment not closed":          {"<!--\n/promote production", nil},
+		"fence in a comment":          {"<!--\n```\n-->\n/status", []string{"status"}},
+		"fence behind a tab":          {"\t```\n```\n/promote production\n```", nil},
+		"fence not closed by a tab":   {"```\n\t```\n/promote production\n```", nil},
+		"fence with an odd space":     {"\u00a0```\n```\n/promote production\n```", nil},
+		"fence not closed by one":     {"```\n```\u00a0\n/promote production\n```", nil},
+		"no fence: a tick behind it":  {"``` a`b\n```\n/promote production\n```", nil},
+		"fence after a carriage":      {"x\r```\n/promote production\n```", nil},
+		"carriage returns alone":      {"hello\r/status\r/help", []string{"status", "help"}},
+		"quote, an odd blank line":    {"> x\n\u00a0\n/promote production", nil},
+		"quote in a list":             {"- > x\n/promote production", nil},
+		"fence in a list":             {"- ```\n  x\n  ```\n\n/status\n\n```\n/promote production\n```", []string{"status"}},
+		"fence ends with its item":    {"- ```\n  x\n/status", []string{"status"}},
+		"fence in a list or not":      {"- x\n\n  ```\nx\n```\n/promote production\n```", nil},
+		"code over lines":             {"run `this\n/promote production\nnow`", nil},
+		"code in a line":              {"run `this`\n/status", []string{"status"}},
+		"tick in another paragraph":   {"it's `\n\n/status", []string{"status"}},
+		"preformatted":                {"<pre>\n/promote production\n\n/promote production\n</pre>\n/status", []string{"status"}},
+		"HTML of another name":        {"<president>\n\n/status", []string{"status"}},
+		"folded":                      {"<details>\n<summary>x</summary>\n\n/status\n</details>", []string{"status"}},
+		"processing instruction":      {"<?x\n/promote production\n?>\n/status", []string{"status"}},
+		"declaration":                 {"<!DOCTYPE\n/promote production\n>\n/status", []string{"status"}},
+		"HTML comment, empty":         {"<!-->\n/status", []string{"status"}},
+		"comment opens, fence within": {"a <!-- b\n```\n-->\n/promote production\n```", nil},
+		"comment ends with paragraph": {"a <!-- b\n\n/status", []string{"status"}},
+		"Chinese":                     {"/回滚 production 到 3 太慢", []string{"回滚|production|到|3|太慢"}},
+		"zero width":                  {"\u200b/promote production", nil},
+		"empty":                       {"", nil},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -78,24 +103,60 @@ func TestCommandsLimits(t *testing.T) {
 	}
 }
 
+// FuzzCommands: whatever a comment holds, what is put where it is text is no command, and a command is found again in
+// what was found.
 func FuzzCommands(f *testing.F) {
-	for _, s := range []string{"/promote production", "```\n/x", "<!--", "> a\n/b", "/a \"", "@shipmate", "/shipmate  a"} {
+	for _, s := range []string{"/promote production", "```\n/x", "<!--", "> a\n/b", "/a \"", "@shipmate", "/shipmate  a", "\t```\n```\n/a\n```", "``` a`b\n```\n/a", "x\r/a\r\n/b",
+		"- > x\n/a", "- ```\n/a", "a `\n/b\n`", "<pre>\n/a", "/rollback production to 3 “too slow”", strings.Repeat("/status\n", 7), "/reject \"say \\\"no\\\"\""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		lines, _ := commands(body, "shipmate", true)
-		if len(lines) > maxCommands {
-			t.Errorf("%d commands", len(lines))
+		lines, more := commands(body, "shipmate", true)
+		if len(lines) > maxCommands || more && len(lines) < maxCommands {
+			t.Errorf("%d commands, more: %v", len(lines), more)
 		}
+		var again strings.Builder
 		for _, l := range lines {
-			if strings.ContainsAny(l.Name, " \n") {
+			if strings.ContainsAny(l.Name, " \t\r\n") {
 				t.Errorf("a name with white space: %q", l.Name)
 			}
-		}
-		for l := range strings.Lines(body) {
-			if strings.HasPrefix(l, "> ") && strings.Count(body, "\n") == 0 && len(lines) > 0 {
-				t.Errorf("a quote was obeyed: %q", body)
+			again.WriteString("/shipmate " + l.Name)
+			for _, arg := range l.Args {
+				again.WriteString(` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "“", `\“`, "”", `\”`).Replace(arg) + `"`)
 			}
+			again.WriteString("\n\n")
+		}
+		found, _ := commands(again.String(), "shipmate", true)
+		for i := range lines {
+			if lines[i].Err == nil && !strings.Contains(again.String(), "<!") && (i >= len(found) || found[i].Name != lines[i].Name || !slices.Equal(found[i].Args, lines[i].Args)) {
+				t.Errorf("%q was read as %q, and that as %+v", body, again.String(), found)
+				break
+			}
+		}
+
+		plain := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(body)
+		each := func(before string) string { return before + strings.ReplaceAll(plain, "\n", "\n"+before) }
+		longest := strings.Repeat("`", 3+strings.Count(plain, "`"))
+		for where, text := range map[string]string{
+			"a fence":          longest + "\n" + body + "\n" + longest,
+			"an open fence":    longest + "sh\n" + body,
+			"a quote":          each("> "),
+			"indented code":    each("    "),
+			"a tab's code":     each("\t"),
+			"a list":           each("  "),
+			"an HTML comment":  "<!--\n" + strings.ReplaceAll(body, "-->", "") + "\n-->",
+			"preformatted":     "<pre>\n" + regexp.MustCompile("(?i)</pre>").ReplaceAllString(body, "") + "\n</pre>",
+			"the rest of text": "x" + strings.ReplaceAll(plain, "\n", "\nx"),
+		} {
+			if found, _ := commands(text, "shipmate", true); len(found) > 0 {
+				t.Errorf("in %s: %q holds %+v", where, text, found)
+			}
+		}
+		if found, _ := commands(body+"\n\nThank you.", "shipmate", true); len(found) != len(lines) {
+			t.Errorf("%q: %d commands, with a line behind it %d", body, len(lines), len(found))
+		}
+		if found, _ := commands("Please:\n\n"+body, "shipmate", true); len(found) != len(lines) {
+			t.Errorf("%q: %d commands, with a line before it %d", body, len(lines), len(found))
 		}
 	})
 }

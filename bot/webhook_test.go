@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/google/go-github/v60/github"
 	"golang.org/x/sync/errgroup"
 
@@ -583,17 +585,104 @@ func (l *lab) writes() (writes []string) {
 	return writes
 }
 
+// FuzzWebhook: what is not signed is refused, what is signed is stored as it came, and nothing else is answered.
 func FuzzWebhook(f *testing.F) {
 	l := newLab(f, nil)
-	f.Add("push", "application/json", []byte(`{"ref":"refs/heads/master"}`))
-	f.Add("issue_comment", "application/x-www-form-urlencoded", []byte(`payload={"action":"created"}`))
+	f.Add("push", "application/json", "sha256=00", []byte(`{"ref":"refs/heads/master"}`))
+	f.Add("issue_comment", "application/x-www-form-urlencoded", "", []byte(`payload={"action":"created"}`))
+	f.Add("issue_comment", "application/x-www-form-urlencoded; charset", "sha1=00", []byte(`payload=%zz&payload=1`))
+	f.Add("x y", "text/plain", "sha256=zz", []byte("\x00"))
 	n := 0
-	f.Fuzz(func(t *testing.T, event, contentType string, body []byte) {
+	f.Fuzz(func(t *testing.T, event, contentType, sign string, body []byte) {
 		n++
-		r := delivery(fmt.Sprintf("fuzz-%d", n), "push", "application/json", signature(hookSecret, string(body)), string(body))
+		right := signature(hookSecret, string(body))
+		if strings.EqualFold(sign, right) {
+			t.Skip()
+		}
+		id := fmt.Sprintf("fuzz-%d", n)
+		r := delivery(id, "push", "application/json", right, string(body))
+		r.Header["X-Github-Event"], r.Header["Content-Type"], r.Header["X-Hub-Signature-256"] = []string{event}, []string{contentType}, []string{sign}
+		if status, answer := l.send(r); status != 401 && status != 400 {
+			t.Errorf("without a signature: %d %s", status, answer)
+		}
+		r = delivery(id, "push", "application/json", right, string(body))
 		r.Header["X-Github-Event"], r.Header["Content-Type"] = []string{event}, []string{contentType}
-		if status, answer := l.send(r); status != 202 && status != 400 {
+		status, answer := l.send(r)
+		if status != 202 && status != 400 {
 			t.Errorf("%d %s", status, answer)
 		}
+		if status != 202 {
+			return
+		}
+		var stored store.Event
+		must(t, l.bot.db.View(t.Context(), func(tx *store.Tx) (err error) { stored, err = tx.Event(id); return err }))
+		if form, err := url.ParseQuery(string(body)); !bytes.Equal(stored.Body, body) && (err != nil || form.Get("payload") != string(stored.Body)) {
+			t.Errorf("%q is stored as %q", body, stored.Body)
+		}
+		again := delivery(id, "push", "application/json", right, string(body))
+		if status, answer := l.send(again); status != 200 {
+			t.Errorf("again: %d %s", status, answer)
+		}
+	})
+}
+
+// FuzzDecide: every event ends as decided, with a trace, or in an answer of GitHub's that makes it be tried again; GitHub
+// is told nothing but, on a comment, that it was seen.
+func FuzzDecide(f *testing.F) {
+	l := newLab(f, nil)
+	inst, _ := l.gh.Installation("acme")
+	must(f, l.Stop())
+	cfg := got(LoadConfig(filepath.Join(l.dir, "shipmate.yaml")))(f)
+	b := got(New(f.Context(), cfg, "test", slog.New(slog.NewTextHandler(l.log, nil))))(f) // without a worker
+	f.Cleanup(func() { must(f, b.Close()) })
+	kinds := map[string]bool{}
+	for _, e := range examples(f) {
+		if !kinds[e.Event] {
+			kinds[e.Event] = true
+			f.Add(e.Event, []byte(e.Payload), true)
+		}
+	}
+	person := `"sender":{"login":"alice"},"comment":{"id":1,"body":"/promote production","user":{"login":"alice","type":"User"}}`
+	for _, body := range []string{
+		`{"ref":"refs/heads/master","after":"` + strings.Repeat("a", 40) + `","head_commit":{"message":"x"},"sender":{"login":"alice"}}`,
+		`{"ref":"refs/heads/` + `x\u0000?#%/..","after":"../..","commits":[null],"head_commit":null}`, `{"ref":"refs/heads/","after":null}`, `{"ref":"refs/tags/v1","deleted":true}`, `{}`, `[]`, `null`, `{`, ``} {
+		f.Add("push", []byte(body), true)
+		f.Add("push", []byte(body), false)
+	}
+	for _, body := range []string{`{"action":"created","issue":{"number":1},` + person + `}`, `{"action":"created","issue":{"number":1,"pull_request":{}},` + person + `}`,
+		`{"action":"created",` + person + `}`, `{"action":"created","issue":null,"comment":{"body":null,"user":null},"sender":null}`, `{"action":"created","comment":[]}`} {
+		f.Add("issue_comment", []byte(body), true)
+	}
+	n, seen := 0, 0
+	f.Fuzz(func(t *testing.T, event string, body []byte, ours bool) {
+		if ours { // it comes from a repository that may use this server
+			var fields map[string]any
+			if json.Unmarshal(body, &fields) == nil && fields != nil {
+				fields["installation"] = map[string]any{"id": inst.ID}
+				fields["repository"] = map[string]any{"id": 1, "full_name": "acme/web", "default_branch": "master"}
+				body = got(json.Marshal(fields))(t)
+			}
+		}
+		n++
+		e := store.Event{ID: fmt.Sprintf("fuzz-%d", n), Kind: event, Repo: repoName(body), Body: body}
+		must(t, b.db.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.PutEvent(e); return err }))
+		_, err := b.event(t.Context(), e.ID, 0)
+		if err != nil && !errors.As(err, new(*github.ErrorResponse)) && !errors.As(err, new(*ghinstallation.HTTPError)) {
+			t.Errorf("%v", err)
+		}
+		must(t, b.db.View(t.Context(), func(tx *store.Tx) (err error) { e, err = tx.Event(e.ID); return err }))
+		if err == nil && (e.DecidedAt.IsZero() || len(e.Trace.V) < 2) || err != nil && !e.DecidedAt.IsZero() {
+			t.Errorf("%v, decided %s: %q", err, e.DecidedAt, e.Trace.V)
+		}
+		if len(body) > 0 && event != "push" && event != "issue_comment" {
+			return // it asks GitHub nothing, which is seen below of the next
+		}
+		writes := l.writes()
+		for _, w := range writes[seen:] {
+			if event != "issue_comment" || !strings.HasPrefix(w, "POST ") || !strings.Contains(w, "/reactions ") {
+				t.Errorf("GitHub was told: %s", w)
+			}
+		}
+		seen = len(writes)
 	})
 }

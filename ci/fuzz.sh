@@ -1,10 +1,29 @@
 #!/bin/bash
-# fuzz.sh TIME: runs each fuzz target of the module for that long.
+# fuzz.sh TIME [PATTERN]: runs each fuzz target whose name matches, of every module here, for that long (10s, 5m, or 1000x for
+# so many inputs), then says how each went. Fails when one did; go test has then kept the input under the package's
+# testdata/fuzz, where it belongs once the bug is mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-grep -rlE '^func Fuzz' --include='*_test.go' . | grep -v '^./e2e/' | sort | while read -r file; do
-  grep -oE '^func Fuzz[A-Za-z0-9_]*' "$file" | sed 's/^func //' | while read -r target; do
-    echo "== $(dirname "$file") $target"
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$(dirname "$file")"
-  done
-done
+time=${1:?how long for each target, such as 30s}
+pattern=${2:-.}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=0 ran=0 summary=
+while IFS=: read -r file target; do
+  [[ $target =~ $pattern ]] || continue
+  dir=$(dirname "$file")
+  echo "== $dir $target"
+  ran=$((ran + 1))
+  # In its folder, so that it is of the module that it belongs to.
+  if (cd "$dir" && go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" . </dev/null) 2>&1 | tee "$log"; then
+    result=ok
+  else
+    result=FAILED failed=$((failed + 1))
+  fi
+  execs=$(grep -oE 'execs: [0-9]+' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
+  summary+=$(printf '%-6s %10s inputs  %s %s' "$result" "$execs" "$dir" "$target")$'\n'
+done < <(git ls-files -co --exclude-standard '*_test.go' | xargs grep -oE '^func Fuzz[A-Za-z0-9_]*' /dev/null | sed 's/:func /:/' | sort)
+echo
+printf '%s' "$summary"
+[ "$ran" -gt 0 ] || { echo "no fuzz target matches $pattern" >&2; exit 1; }
+[ "$failed" -eq 0 ] || { echo "$failed of $ran failed: go test -run NAME/INPUT repeats one" >&2; exit 1; }

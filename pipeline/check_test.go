@@ -1,9 +1,12 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/shipmate-dev/shipmate/internal/strictyaml"
 )
@@ -217,13 +220,24 @@ func TestNotYet(t *testing.T) {
 	}
 }
 
+// FuzzParse: every mistake in a repository's file names its place; what is right stays the same when it is stored with a
+// run and read again.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(chain))
 	f.Add([]byte("build: {image: 'a:b/c:d@e', tags: ['{x}'], platforms: ['']}\nenvironments: [{after: x, approvals: {count: -1}}]\nnotify: [{mention: {a: b}}]"))
+	f.Add([]byte("build: &b {image: r.io/a}\nenvironments: [*b, null, {name: x, flow: [{job: a}]}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("f", data)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("%+v, %v", c, err)
+		}
 		if err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, "f:") {
+					t.Errorf("a mistake without its place: %q", line)
+				}
+			}
 			return
 		}
 		c = Effective(c, c).WithDefaults("acme/web", "master")
@@ -233,6 +247,39 @@ func FuzzParse(f *testing.F) {
 			if env.After == env.Name || env.Approvals.Count < 0 || env.PolicyHash() == "" {
 				t.Fatalf("%+v", env)
 			}
+		}
+		stored, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read Config
+		if err := json.Unmarshal(stored, &read); err != nil {
+			t.Fatalf("%s: %v", stored, err)
+		}
+		if again, err := json.Marshal(&read); err != nil || string(again) != string(stored) {
+			t.Fatalf("stored as %s, then as %s: %v", stored, again, err)
+		}
+	})
+}
+
+// FuzzParseRepository: what is taken for an image repository is one for the registry's client too, at the host that was
+// checked against what the server's file allows.
+func FuzzParseRepository(f *testing.F) {
+	for _, s := range []string{"registry.example.com/team/app", "localhost:5000/a", "a.b:80/c/d__e", "docker.io/library/x", "r.io/a:b", "r.io/a@sha256:0", "index.docker.io/x", "R.io/a", "r.io//a", "[::1]:5000/a", "r.io:0/a", "a..b/c"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		host, path, err := ParseRepository(s)
+		if err != nil {
+			return
+		}
+		r, err := name.NewRepository(s)
+		if err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+		canonical := strings.Replace(host, "docker.io", "index.docker.io", 1)
+		if got := r.RegistryStr(); host+"/"+path != s || got != host && (host != "docker.io" || got != canonical) {
+			t.Errorf("%q: host %q, path %q; the client goes to %q", s, host, path, got)
 		}
 	})
 }

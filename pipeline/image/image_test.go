@@ -537,13 +537,24 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// FuzzTags: what comes out is a tag, the same each time, and names the commit where its template does.
 func FuzzTags(f *testing.F) {
 	f.Add("{branch}-{short_sha}", "feature/x")
+	f.Add("{branch}{branch}.{short_sha}-{tag}", strings.Repeat("b", 200))
+	f.Add("{{branch}}-{short_sha}", "{sha}")
+	f.Add("-{branch}", "功能")
 	f.Fuzz(func(t *testing.T, template, branch string) {
-		tags, err := Tags([]string{template}, map[string]string{"branch": branch, "short_sha": "aaaaaaa"})
+		vars := map[string]string{"branch": branch, "short_sha": "aaaaaaa"}
+		tags, err := Tags([]string{template}, vars)
+		if len(tags) > 1 || err != nil && len(tags) > 0 {
+			t.Errorf("%q, %v", tags, err)
+		}
 		for _, tag := range tags {
-			if err != nil || !tagPattern.MatchString(tag) {
-				t.Errorf("%q, %v", tag, err)
+			if !tagPattern.MatchString(tag) || strings.Contains(template, "{short_sha}") && !strings.Contains(tag, "aaaaaaa") {
+				t.Errorf("%q of %q", tag, template)
+			}
+			if again, err := Tags([]string{template, template}, vars); err != nil || len(again) != 1 || again[0] != tag {
+				t.Errorf("%q, then %q, %v", tag, again, err)
 			}
 		}
 	})
