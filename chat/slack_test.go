@@ -2,9 +2,11 @@ package chat
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 )
 
@@ -102,5 +104,72 @@ func TestSlackKeepsNamesWhole(t *testing.T) {
 		if got := slackText(s); got != s {
 			t.Errorf("slackText(%q) = %q", s, got)
 		}
+	}
+}
+
+func TestSlackFind(t *testing.T) {
+	message := func(ts, event, key string) string {
+		return `{"type":"message","ts":"` + ts + `","metadata":{"event_type":"` + event + `","event_payload":{"key":"` + key + `"}}}`
+	}
+	far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		answer := `{"ok":true,"messages":[{"type":"message","ts":"9.0"},` + message("8.0", "other_app", "run/1") + `],"response_metadata":{"next_cursor":"older"}}`
+		if r.URL.Path != "/conversations.history" {
+			t.Error(r.URL.Path)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(answer))
+	})
+	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := time.Unix(1700000000, 0)
+	if ref, err := s.Find(t.Context(), "C012", "run/1", since); ref != "" || !errors.Is(err, ErrCannotFind) { // pages without end
+		t.Errorf("%q, %v", ref, err)
+	}
+	if n := len(far.requests); n != slackPages {
+		t.Errorf("%d pages were read", n)
+	}
+	for body, want := range map[string]struct {
+		ref  Ref
+		cant bool
+		fail bool
+	}{
+		`{"ok":true,"messages":[` + message("9.0", slackMetadata, "run/2") + `,` + message("8.0", slackMetadata, "run/1") + `]}`: {ref: "C012:8.0"},
+		`{"ok":true,"messages":[` + message("9.0", slackMetadata, "run/2") + `]}`:                                                {},
+		`{"ok":false,"error":"missing_scope"}`:                                                                                   {cant: true, fail: true},
+		`{"ok":false,"error":"internal_error"}`:                                                                                  {fail: true},
+	} {
+		far := newFarEnd(t, says(body))
+		s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := s.Find(t.Context(), "C012", "run/1", since)
+		if ref != want.ref || errors.Is(err, ErrCannotFind) != want.cant || (err != nil) != want.fail {
+			t.Errorf("%s: %q, %v", body, ref, err)
+		}
+		if f := far.last(t).form; f.Get("oldest") != "1700000000.000000" || f.Get("include_all_metadata") != "1" {
+			t.Errorf("asked with %v", f)
+		}
+	}
+}
+
+// TestSlackNamesItsMessages in a way that only Find sees.
+func TestSlackNamesItsMessages(t *testing.T) {
+	far := newFarEnd(t, says(`{"ok":true,"channel":"C012","ts":"1.0"}`))
+	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Send(t.Context(), "C012", Message{Title: "T", Key: "run/1"}); err != nil {
+		t.Fatal(err)
+	}
+	f := far.last(t).form
+	if f.Get("metadata") != `{"event_type":"shipmate_message","event_payload":{"key":"run/1"}}` || strings.Contains(f.Get("text")+f.Get("blocks"), "run/1") {
+		t.Error(f)
 	}
 }

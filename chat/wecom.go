@@ -40,6 +40,9 @@ type WeComRobot struct {
 	mu     sync.Mutex
 	robots []robot
 	next   int // the robot whose turn it is
+
+	refused int       // messages since there was no room
+	round   time.Time // when those of them that were refused first come again
 }
 
 type robot struct {
@@ -126,8 +129,14 @@ func (w *WeComRobot) take() (int, error) {
 		}
 		soonest = min(soonest, wait)
 	}
-	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more",
-		robotBudget*len(w.robots)), soonest)
+	// Of many that wait no more come back at once than a whole window has room for.
+	if !now.Before(w.round) {
+		w.refused, w.round = 0, now.Add(soonest)
+	}
+	room := robotBudget * len(w.robots)
+	soonest += time.Duration(w.refused/room) * robotWindow
+	w.refused++
+	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more", room), soonest)
 }
 
 func (w *WeComRobot) block(i int) {

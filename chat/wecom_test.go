@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,38 @@ func TestRobotsShareTheLoad(t *testing.T) {
 	}
 	if sent.Load() != 40 || refused.Load() != 20 || byKey["key=a"] != 20 || byKey["key=b"] != 20 {
 		t.Errorf("sent %d, refused %d, %v", sent.Load(), refused.Load(), byKey)
+	}
+}
+
+// TestRobotsWaitersComeApart: a thousand messages are sent at the rate of the robot, and few of them ask in vain.
+func TestRobotsWaitersComeApart(t *testing.T) {
+	far := newFarEnd(t, says(`{"errcode":0}`))
+	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	now := begin
+	w := newRobots(t, far.URL, func() time.Time { return now }, "a")
+	waiting := make([]time.Time, 1000)
+	asked := 0
+	for len(waiting) > 0 {
+		slices.SortFunc(waiting, time.Time.Compare)
+		if waiting[0].After(now) {
+			now = waiting[0]
+		}
+		_, err := w.Send(t.Context(), "", Message{Title: "T"})
+		asked++
+		d, again := RetryDelay(err)
+		if err != nil && !again {
+			t.Fatal(err)
+		}
+		waiting = waiting[1:]
+		if again {
+			waiting = append(waiting, now.Add(d))
+		}
+	}
+	if took := now.Sub(begin); took < 49*time.Minute || took > 60*time.Minute {
+		t.Errorf("it took %s", took)
+	}
+	if asked > 3*1000 {
+		t.Errorf("they asked %d times", asked)
 	}
 }
 
