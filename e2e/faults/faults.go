@@ -107,6 +107,9 @@ type Story struct {
 	repos  []*repo
 	close  []func()
 
+	findable bool  // the app may read Slack's history
+	posted   posts // in Slack
+
 	bot   process
 	kill  killer
 	wrong wrongs
@@ -133,6 +136,9 @@ func New(opt Options) (s *Story, err error) {
 	}
 	s.bot.command = func() *exec.Cmd { return opt.Command(s.config) }
 	s.kill.bot = &s.bot
+	s.findable = opt.Seed%2 == 0
+	s.slack.Readable(s.findable)
+	s.slack.OnMessage = s.posted.add
 	if s.gh, err = sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(opt.Dir, "github"), RateLimit: 1_000_000}); err != nil {
 		return s, err
 	}
@@ -309,6 +315,29 @@ func until(ctx context.Context, patience time.Duration, what string, look func()
 			return fmt.Errorf("%s: %w", what, errors.Join(stop, err))
 		}
 	}
+}
+
+// posts keeps what messages in Slack said when they were new: an edit replaces it.
+type posts struct {
+	mu   sync.Mutex
+	text map[string]string
+}
+
+func (p *posts) add(m sim.SlackMessage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.text == nil {
+		p.text = map[string]string{}
+	}
+	if m.Edits == 0 {
+		p.text[m.TS] = string(m.Blocks) + m.Text
+	}
+}
+
+func (p *posts) of(ts string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text[ts]
 }
 
 // wrongs gathers what is not as it must be.
