@@ -28,15 +28,8 @@ import (
 	"github.com/shipmate-dev/shipmate/internal/sim"
 )
 
-// recoverEvery is the pace of the bot's own sweep of GitHub's delivery log. While it is empty the story redelivers what
-// did not arrive.
-const recoverEvery = "1s"
-
-// repeatMark is what a message in a chat says that may have been sent before. While it is empty the bot does not say so.
+// repeatMark is what a message in a chat says that may have been sent before.
 const repeatMark = "may be a repeat"
-
-// renewsTokens tells whether the bot asks for a new installation token when GitHub refuses the one it has.
-const renewsTokens = true
 
 // Secrets of the story's server. None of them may ever be seen.
 const (
@@ -107,6 +100,9 @@ type Story struct {
 	repos  []*repo
 	close  []func()
 
+	findable bool  // the app may read Slack's history
+	posted   posts // in Slack
+
 	bot   process
 	kill  killer
 	wrong wrongs
@@ -133,6 +129,9 @@ func New(opt Options) (s *Story, err error) {
 	}
 	s.bot.command = func() *exec.Cmd { return opt.Command(s.config) }
 	s.kill.bot = &s.bot
+	s.findable = opt.Seed%2 == 0
+	s.slack.Readable(s.findable)
+	s.slack.OnMessage = s.posted.add
 	if s.gh, err = sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(opt.Dir, "github"), RateLimit: 1_000_000}); err != nil {
 		return s, err
 	}
@@ -234,10 +233,6 @@ func (s *Story) writeConfig(wecom, slack string) error {
 			return err
 		}
 	}
-	sweep := ""
-	if recoverEvery != "" {
-		sweep = "\n  recover_every: " + recoverEvery
-	}
 	text := fmt.Sprintf(`listen: %s
 public_url: http://ship.example.com
 data_dir: data
@@ -246,7 +241,8 @@ github:
   app_id: %d
   private_key: file:app.pem
   webhook_secrets: [file:hook]
-  allow: [REPOSITORIES]%s
+  allow: [REPOSITORIES]
+  recover_every: 1s
 registries:
   %q:
     plain_http: true
@@ -256,7 +252,7 @@ chat:
     ops: {robot_keys: [%s], base_url: %s/, language: en, allow: [REPOSITORIES]}
   slack:
     team: {bot_token: file:slack, base_url: %s/api/, language: en, allow: [REPOSITORIES]}
-%s`, s.bot.listen, s.gh.APIURL(), s.gh.AppID(), sweep, s.opt.Registry, strings.Join(keys, ", "), wecom, slack, s.opt.Parts)
+%s`, s.bot.listen, s.gh.APIURL(), s.gh.AppID(), s.opt.Registry, strings.Join(keys, ", "), wecom, slack, s.opt.Parts)
 	var all []string
 	for _, r := range s.repos {
 		all = append(all, r.FullName())
@@ -289,7 +285,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// between draws a time from [0, 2*mean).
+// around draws a time from [0, 2*mean].
 func around(r *rand.Rand, mean time.Duration) time.Duration {
 	return time.Duration(r.Int64N(int64(2*mean) + 1))
 }
@@ -309,6 +305,29 @@ func until(ctx context.Context, patience time.Duration, what string, look func()
 			return fmt.Errorf("%s: %w", what, errors.Join(stop, err))
 		}
 	}
+}
+
+// posts keeps what messages in Slack said when they were new: an edit replaces it.
+type posts struct {
+	mu   sync.Mutex
+	text map[string]string
+}
+
+func (p *posts) add(m sim.SlackMessage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.text == nil {
+		p.text = map[string]string{}
+	}
+	if m.Edits == 0 {
+		p.text[m.TS] = string(m.Blocks) + m.Text
+	}
+}
+
+func (p *posts) of(ts string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text[ts]
 }
 
 // wrongs gathers what is not as it must be.

@@ -293,9 +293,6 @@ func (s *Story) rest(ctx context.Context) error {
 		if err := s.gh.Flush(ctx); err != nil {
 			return err
 		}
-		if err := s.redeliver(); err != nil {
-			return err
-		}
 		db, err := s.open()
 		if err != nil {
 			return err

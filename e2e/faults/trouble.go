@@ -24,7 +24,6 @@ type killer struct {
 	place string        // where the next one is; "" while none is wanted
 	after int           // how many answers there first
 	done  chan struct{} // closed by the one that killed
-	dead  []time.Time   // when it was killed
 	where map[string]int
 }
 
@@ -65,19 +64,11 @@ func (k *killer) now() {
 func (k *killer) strike(place string) {
 	k.bot.kill()
 	k.place = ""
-	k.dead = append(k.dead, time.Now())
 	if k.where == nil {
 		k.where = map[string]int{}
 	}
 	k.where[place]++
 	close(k.done)
-}
-
-// between tells whether the bot was killed in a span of time.
-func (k *killer) between(from, to time.Time) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.ContainsFunc(k.dead, func(t time.Time) bool { return !t.Before(from) && !t.After(to) })
 }
 
 func (k *killer) counts() string {
@@ -132,33 +123,6 @@ func (s *Story) kills(ctx context.Context) error {
 		if err := s.start(ctx); err != nil {
 			return err
 		}
-		if err := s.redeliver(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// redeliver sends again what did not arrive, as people do by hand where no sweep does.
-func (s *Story) redeliver() error {
-	if recoverEvery != "" {
-		return nil
-	}
-	arrived, last := map[string]bool{}, map[string]int64{}
-	var order []string
-	for _, d := range s.gh.Deliveries() {
-		arrived[d.GUID] = arrived[d.GUID] || d.StatusCode/100 == 2
-		if last[d.GUID] == 0 {
-			order = append(order, d.GUID)
-		}
-		last[d.GUID] = d.ID
-	}
-	for _, guid := range order {
-		if !arrived[guid] {
-			if err := s.gh.Redeliver(last[guid]); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
@@ -190,7 +154,7 @@ func (s *Story) farEnds(r *rand.Rand) []Trouble {
 			return nil
 		}}
 	}
-	all := []Trouble{
+	return []Trouble{
 		github("is down", func() { s.gh.Down(true) }),
 		github("answers 500", func() { s.gh.Fail("", "*", http.StatusInternalServerError, -1, 0) }),
 		github("answers 502 to what is written", func() { s.gh.Fail(http.MethodPost, "/repos/*", http.StatusBadGateway, -1, 0) }),
@@ -198,6 +162,7 @@ func (s *Story) farEnds(r *rand.Rand) []Trouble {
 		github("limits what is written", func() { s.gh.Fail(http.MethodPost, "/repos/*", http.StatusForbidden, -1, time.Second) }),
 		github("limits", func() { s.gh.Fail("", "*", http.StatusTooManyRequests, -1, time.Second) }),
 		github("is slow", func() { s.gh.SlowDown(s.opt.Gap) }),
+		github("forgets its tokens", s.gh.ExpireTokens),
 		{"GitHub delivers again", func(context.Context, time.Duration) error {
 			all := s.gh.Deliveries()
 			if len(all) == 0 {
@@ -223,8 +188,4 @@ func (s *Story) farEnds(r *rand.Rand) []Trouble {
 			return nil
 		}},
 	}
-	if renewsTokens {
-		all = append(all, github("forgets its tokens", s.gh.ExpireTokens))
-	}
-	return all
 }
