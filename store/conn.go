@@ -11,18 +11,22 @@ import (
 )
 
 // openPool opens up to max connections that keep their compiled statements: compiling one takes longer than running it.
-func openPool(dsn string, max int) (*sqlx.DB, error) {
+// Each begins with the statement setup.
+func openPool(dsn, setup string, max int) (*sqlx.DB, error) {
 	c, err := sqlite.NewConnector(dsn)
 	if err != nil {
 		return nil, err
 	}
-	pool := sqlx.NewDb(sql.OpenDB(connector{c}), "sqlite")
+	pool := sqlx.NewDb(sql.OpenDB(connector{c, setup}), "sqlite")
 	pool.SetMaxOpenConns(max)
 	pool.SetMaxIdleConns(max)
 	return pool, nil
 }
 
-type connector struct{ driver.Connector }
+type connector struct {
+	driver.Connector
+	setup string
+}
 
 // Connect implements driver.Connector.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -30,7 +34,11 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{opened.(sqliteConn), map[string]statement{}}, nil
+	kept := &conn{opened.(sqliteConn), map[string]statement{}}
+	if _, err := kept.ExecContext(ctx, c.setup, nil); err != nil {
+		return nil, errors.Join(err, kept.Close())
+	}
+	return kept, nil
 }
 
 // sqliteConn is what each connection of the driver implements, see sqlite.NewConnector.

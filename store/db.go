@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -45,19 +46,18 @@ type DB struct {
 
 // Open opens (and creates, and migrates) the database file. auditKey chains the audit and is not stored.
 func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
-	const common = "?_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)"
-	const patient, impatient = "&_pragma=busy_timeout(10000)", "&_pragma=busy_timeout(0)"
-	// auto_vacuum only takes effect on an empty file, and before WAL is switched on.
-	w, err := openPool(fileURI(file)+common+patient+"&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=cache_size(-16000)&_txlock=immediate", 1)
+	dsn := fileURI(file) + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)"
+	// It waits in beginGroup. auto_vacuum only takes effect on an empty file, and before WAL is switched on.
+	w, err := openPool(dsn+"&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=cache_size(-16000)", "PRAGMA busy_timeout = 0", 1)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", file, err)
 	}
-	r, err := openPool(fileURI(file)+common+patient+"&_pragma=query_only(1)", max(4, runtime.NumCPU()))
+	r, err := openPool(dsn, "PRAGMA query_only = 1", max(4, runtime.NumCPU()))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close())
 	}
-	// It copies from the log what it can, and holds up nobody while it waits for somebody else.
-	c, err := openPool(fileURI(file)+common+impatient, 1)
+	// It copies from the log what it can: while it waited for one, it would hold up others.
+	c, err := openPool(dsn, "PRAGMA busy_timeout = 0", 1)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close(), r.Close())
 	}
@@ -94,19 +94,16 @@ func (db *DB) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		tx, err := db.begin(ctx, db.write)
+		q, err := db.beginWrite(ctx)
 		if err != nil {
 			return err
 		}
+		tx := &Tx{ctx: ctx, q: q, now: db.Now().UTC(), db: db}
 		_, err = tx.exec(string(script) + fmt.Sprintf("\n;PRAGMA user_version = %d", i+1))
 		if err == nil && names[i] == "migrations/0002_spine.sql" {
 			err = tx.putAuditHead() // which needs the key
 		}
-		if err == nil {
-			err = tx.q.Commit()
-		}
-		if err != nil {
-			_ = tx.q.Rollback() // the cause is err
+		if err = end(q, err); err != nil {
 			return fmt.Errorf("%s: %w", names[i], err)
 		}
 	}
@@ -116,7 +113,7 @@ func (db *DB) migrate(ctx context.Context) error {
 // Tx is one transaction. It is valid only inside the function it was given to.
 type Tx struct {
 	ctx     context.Context
-	q       *sqlx.Tx
+	q       *sqlx.Conn
 	now     time.Time
 	db      *DB
 	wakes   bool // Changed
@@ -128,20 +125,44 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // View runs fn on one consistent snapshot.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := db.begin(ctx, db.read)
+	q, err := begin(ctx, db.read, "BEGIN")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.q.Rollback() }() // nothing was written
-	return fn(tx)
+	defer func() { _ = end(q, errView) }()
+	return fn(&Tx{ctx: ctx, q: q, now: db.Now().UTC(), db: db})
 }
 
-func (db *DB) begin(ctx context.Context, on *sqlx.DB) (*Tx, error) {
-	q, err := on.BeginTxx(ctx, nil)
+// errView has a transaction rolled back that wrote nothing.
+var errView = errors.New("it only reads")
+
+// begin begins a transaction on a connection of the pool. Not sql.Tx: that has a goroutine of its own for each, and compiles
+// its statements anew.
+func begin(ctx context.Context, pool *sqlx.DB, statement string) (*sqlx.Conn, error) {
+	q, err := pool.Connx(ctx)
+	if err == nil {
+		if _, err = q.ExecContext(ctx, statement); err != nil {
+			err = errors.Join(err, q.Close())
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	return &Tx{ctx: ctx, q: q, now: db.Now().UTC(), db: db}, nil
+	return q, nil
+}
+
+// end commits a transaction, or undoes it because of an error, which it returns then, and gives the connection back.
+func end(q *sqlx.Conn, err error) error {
+	how := "COMMIT"
+	if err != nil {
+		how = "ROLLBACK"
+	}
+	if _, e := q.ExecContext(context.Background(), how); e != nil {
+		// Nobody knows what the connection is in now. Closing it undoes whatever that is.
+		_ = q.Raw(func(any) error { return driver.ErrBadConn })
+		return cmp.Or(err, fmt.Errorf("commit: %w", e))
+	}
+	return cmp.Or(err, q.Close())
 }
 
 // Changed returns a channel that is closed at the next commit that woke a task, deliveries aside.
@@ -158,14 +179,19 @@ func (db *DB) Arrived() <-chan struct{} {
 	return db.arrived
 }
 
-func (db *DB) notify(changed, arrived bool) {
+// notify tells of a commit: the checkpoint, and those who wait for what it changed.
+func (db *DB) notify(g *group) {
+	select {
+	case db.written <- struct{}{}:
+	default:
+	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	if changed {
+	if g.changed {
 		close(db.changed)
 		db.changed = make(chan struct{})
 	}
-	if arrived {
+	if g.arrived {
 		close(db.arrived)
 		db.arrived = make(chan struct{})
 	}
@@ -179,10 +205,20 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
+// named runs a statement with the fields of row for its :parameters.
+func (tx *Tx) named(query string, row any) error {
+	query, args, err := sqlx.Named(query, row)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(query, args...)
+	return err
+}
+
 // insert writes a row from a struct with db tags; columns is the list of its columns.
 func (tx *Tx) insert(table string, columns string, row any) error {
 	names := strings.Fields(columns)
-	_, err := tx.q.NamedExecContext(tx.ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+") VALUES (:"+strings.Join(names, ", :")+")", row)
+	err := tx.named("INSERT INTO "+table+" ("+strings.Join(names, ", ")+") VALUES (:"+strings.Join(names, ", :")+")", row)
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)
 	}

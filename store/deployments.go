@@ -300,7 +300,7 @@ func (tx *Tx) SetGitHubID(id string, github int64) error {
 // by Reconsidering it in the same transaction.
 func (tx *Tx) Vote(a Approval) error {
 	a.At = Time{tx.now}
-	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO approvals (deployment, login, vote, reason, bound, via, at)
+	err := tx.named(`INSERT INTO approvals (deployment, login, vote, reason, bound, via, at)
 		VALUES (:deployment, :login, :vote, :reason, :bound, :via, :at)
 		ON CONFLICT (deployment, login) DO UPDATE SET vote = excluded.vote, reason = excluded.reason, bound = excluded.bound, via = excluded.via, at = excluded.at`, a)
 	return err
@@ -314,7 +314,7 @@ func (tx *Tx) Approvals(deployment string) ([]Approval, error) {
 // PutHold leaves (or renews) a hold.
 func (tx *Tx) PutHold(h Hold) error {
 	h.Since = Time{tx.now}
-	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO holds (repo, app, environment, by, reason, since) VALUES (:repo, :app, :environment, :by, :reason, :since)
+	err := tx.named(`INSERT INTO holds (repo, app, environment, by, reason, since) VALUES (:repo, :app, :environment, :by, :reason, :since)
 		ON CONFLICT (repo, app, environment) DO UPDATE SET by = excluded.by, reason = excluded.reason, since = excluded.since`, h)
 	return err
 }

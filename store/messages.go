@@ -24,7 +24,7 @@ func (tx *Tx) Message(subject, surface, moment string) (Message, error) {
 // PutMessage records what was said.
 func (tx *Tx) PutMessage(m Message) error {
 	m.At = Time{tx.now}
-	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO messages (subject, surface, moment, said, ref, at) VALUES (:subject, :surface, :moment, :said, :ref, :at)
+	err := tx.named(`INSERT INTO messages (subject, surface, moment, said, ref, at) VALUES (:subject, :surface, :moment, :said, :ref, :at)
 		ON CONFLICT (subject, surface, moment) DO UPDATE SET said = excluded.said, ref = excluded.ref, at = excluded.at`, m)
 	return err
 }

@@ -33,7 +33,7 @@ type Repo struct {
 
 // PutRepo records what the newest event said of a repository.
 func (tx *Tx) PutRepo(r Repo) error {
-	_, err := tx.q.NamedExecContext(tx.ctx, `INSERT INTO repos (name, id, installation, default_branch, private, html_url)
+	err := tx.named(`INSERT INTO repos (name, id, installation, default_branch, private, html_url)
 		VALUES (:name, :id, :installation, :default_branch, :private, :html_url)
 		ON CONFLICT (name) DO UPDATE SET id = excluded.id, installation = excluded.installation, default_branch = excluded.default_branch,
 			private = excluded.private, html_url = excluded.html_url`, r)

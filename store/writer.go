@@ -7,8 +7,10 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jmoiron/sqlx"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // maxGroup bounds how many updates share one commit (and one fsync).
@@ -145,7 +147,7 @@ type group struct {
 // lead runs one transaction for the leader and those who come before it ends, and lets the next one lead.
 func (db *DB) lead(leader *call) {
 	g := group{members: []*call{db.writer.next(nil)}, err: errAbandoned} // the leader stands first
-	defer func() {                                                       // also when a member ends its goroutine
+	defer func() {
 		for _, c := range g.members {
 			if c.err == nil {
 				c.err = g.err
@@ -156,7 +158,7 @@ func (db *DB) lead(leader *call) {
 		}
 		db.writer.pass()
 	}()
-	q, cancel, err := db.beginGroup(leader.ctx)
+	q, err := db.beginWrite(leader.ctx)
 	if err != nil {
 		g.err = err
 		// What is wrong with the database is wrong for all: each would only wait for it in turn.
@@ -164,23 +166,18 @@ func (db *DB) lead(leader *call) {
 		}
 		return
 	}
-	defer cancel()
-	defer func() { _ = q.Rollback() }() // after a commit it does nothing
+	defer func() { // also when a member ends its goroutine
+		if g.err = end(q, g.err); g.err == nil {
+			db.notify(&g)
+		}
+	}()
 	for more := true; more; more = g.add(db.writer.next(g.members)) {
 		if err := g.run(db, q); err != nil {
 			g.err = err
 			return
 		}
 	}
-	if g.err = q.Commit(); g.err != nil {
-		g.err = fmt.Errorf("commit: %w", g.err)
-		return
-	}
-	select {
-	case db.written <- struct{}{}:
-	default:
-	}
-	db.notify(g.changed, g.arrived)
+	g.err = nil
 }
 
 func (g *group) add(c *call) bool {
@@ -190,24 +187,30 @@ func (g *group) add(c *call) bool {
 	return c != nil
 }
 
-// beginGroup begins a transaction. It gives up when ctx ends; a transaction that has begun does not end with ctx.
-func (db *DB) beginGroup(ctx context.Context) (*sqlx.Tx, context.CancelFunc, error) {
-	until, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	detach := context.AfterFunc(ctx, cancel)
-	q, err := db.write.BeginTxx(until, nil)
-	if !detach() { // q is being rolled back
-		err = ctx.Err()
+// patience is how long a group waits for another process that holds the database.
+const patience = 10 * time.Second
+
+// beginWrite begins a transaction that writes. While another process holds the database it waits, until ctx ends; a
+// transaction that has begun does not end with ctx.
+func (db *DB) beginWrite(ctx context.Context) (*sqlx.Conn, error) {
+	// Not left to the driver: it has a goroutine watch over each statement whose context can end.
+	began := time.Now()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		q, err := begin(context.WithoutCancel(ctx), db.write, "BEGIN IMMEDIATE")
+		if err == nil || resultCode(err) != sqlite3.SQLITE_BUSY || time.Since(began) > patience {
+			return q, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w (%w)", err, ctx.Err())
+		case <-time.After(wait):
+		}
 	}
-	if err != nil {
-		cancel()
-		return nil, nil, fmt.Errorf("begin: %w", err)
-	}
-	return q, cancel, nil
 }
 
 // run runs the newest member. An error concerns the whole transaction; what is the member's own is its err, and then what
 // it did is undone.
-func (g *group) run(db *DB, q *sqlx.Tx) error {
+func (g *group) run(db *DB, q *sqlx.Conn) error {
 	c := g.members[len(g.members)-1]
 	if c.err = c.ctx.Err(); c.err != nil {
 		return nil

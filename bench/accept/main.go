@@ -240,6 +240,7 @@ data_dir: data
 github:
   api_url: http://127.0.0.1:1/
   app_id: 1
+  recover_every: 0s
   private_key: file:app.pem
   webhook_secrets: [file:hook]
   allow: [somebody/else]
