@@ -619,9 +619,7 @@ func FuzzLoadConfig(f *testing.F) {
 	f.Add([]byte("&a {github: *a}"))
 	file := filepath.Join(f.TempDir(), "shipmate.yaml")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if strings.Contains(string(data), "file") {
-			t.Skip("it would read any file")
-		}
+		data = bytes.ReplaceAll(data, []byte("file:"), []byte("env:")) // it would read any file
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
