@@ -531,6 +531,9 @@ func TestWebhookExamples(t *testing.T) {
 	}
 	unreadable := 0
 	for i, e := range examples(t) {
+		if testing.Short() && i%8 > 0 { // the race detector
+			continue
+		}
 		if _, err := github.ParseWebHook(e.Event, e.Payload); err != nil {
 			unreadable++
 		}
@@ -542,10 +545,20 @@ func TestWebhookExamples(t *testing.T) {
 		post(own, e.Event, "application/json", ours)
 	}
 	must(t, g.Wait())
-	if unreadable == 0 {
+	if unreadable == 0 && !testing.Short() {
 		t.Error("go-github can parse every example: none shows that it need not")
 	}
-	must(t, l.Settle())
+	for before := ""; ; { // they are many: as long as it goes on, it is waited for
+		err := l.Settle()
+		if err == nil {
+			break
+		}
+		if now := got(l.lookup("SELECT count(*) FROM events WHERE decided_at IS NOT NULL"))(t); now != before {
+			before = now
+			continue
+		}
+		t.Fatal(err)
+	}
 	must(t, l.bot.db.View(t.Context(), func(tx *store.Tx) error {
 		for id, body := range bodies {
 			e, err := tx.Event(id)
