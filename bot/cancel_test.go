@@ -113,7 +113,7 @@ func TestCancelBetweenAttempts(t *testing.T) {
 		}
 		return err
 	}))
-	if done, reply, err := l.Say(l.repo.OpenIssue("alice", "Stop"), "alice", "/cancel"); !done || err != nil {
+	if done, reply, err := l.Say(l.repo.OpenIssue("alice", "Stop"), "alice", "/cancel"); !done || err != nil || !strings.Contains(reply, "Cancelled: deployment 1") {
 		t.Fatalf("%v: %s", err, reply)
 	}
 	got(l.Status(sha, "shipmate/deploy/staging", "error", "cancelled half-way by alice; release 1 may be partly live$"))(t)
