@@ -125,7 +125,7 @@ func (tx *Tx) Unclaim(t Task) error {
 func (tx *Tx) Bury(t Task, reason string) error {
 	tx.wakes = true
 	return tx.finish(t, `UPDATE tasks SET lease_until = NULL, reason = ?, buried_at = CASE WHEN gen = claimed_gen THEN ? END,
-		attempts = CASE WHEN gen = claimed_gen THEN attempts ELSE 0 END`, reason, stamp(tx.now))
+		attempts = CASE WHEN gen = claimed_gen THEN attempts ELSE 0 END, faults = CASE WHEN gen = claimed_gen THEN faults ELSE 0 END`, reason, stamp(tx.now))
 }
 
 func (tx *Tx) finish(t Task, update string, args ...any) error {

@@ -32,6 +32,7 @@ type modelTask struct {
 	id, claims int64
 	kind, key  string
 	attempts   int
+	faults     int // of the attempts
 	reason     string
 	due, lease time.Time // lease: being worked until then; zero: not being worked
 	news       bool      // woken since it was claimed
@@ -59,7 +60,7 @@ func (m *model) wake(kind, key string, at time.Time) {
 		m.tasks[name(kind, key)] = &modelTask{kind: kind, key: key, due: at}
 		return
 	case !t.buried.IsZero():
-		t.buried, t.attempts, t.due = time.Time{}, 0, earlier(t.due, at)
+		t.buried, t.attempts, t.faults, t.due = time.Time{}, 0, 0, earlier(t.due, at)
 	case t.attempts == 0:
 		t.due = earlier(t.due, at)
 	}
@@ -121,7 +122,7 @@ func (m *model) claim(kinds []string, lease time.Duration, now time.Time) (Task,
 }
 
 func (t *modelTask) public() Task {
-	return Task{ID: t.id, Kind: t.kind, Key: t.key, Attempts: t.attempts, Claims: t.claims, Reason: t.reason, DueAt: Time{t.due}}
+	return Task{ID: t.id, Kind: t.kind, Key: t.key, Attempts: t.attempts, Faults: t.faults, Claims: t.claims, Reason: t.reason, DueAt: Time{t.due}}
 }
 
 func (m *model) nextDue(kinds []string) (at time.Time, ok bool) {
@@ -147,11 +148,11 @@ func (m *model) done(t *modelTask) {
 		delete(m.tasks, name(t.kind, t.key))
 		return
 	}
-	t.lease, t.attempts, t.reason = time.Time{}, 0, ""
+	t.lease, t.attempts, t.faults, t.reason = time.Time{}, 0, 0, ""
 }
 
 func (m *model) sleep(t *modelTask, at time.Time) {
-	t.lease, t.attempts, t.reason = time.Time{}, 0, ""
+	t.lease, t.attempts, t.faults, t.reason = time.Time{}, 0, 0, ""
 	if !t.news {
 		t.due = at
 	}
@@ -166,7 +167,7 @@ func (m *model) retry(t *modelTask, at time.Time, reason string) {
 func (m *model) bury(t *modelTask, now time.Time, reason string) {
 	t.lease, t.reason = time.Time{}, reason
 	if t.news {
-		t.attempts = 0
+		t.attempts, t.faults = 0, 0
 		return
 	}
 	t.buried = now
@@ -191,7 +192,7 @@ var (
 	queueKinds = []string{"a", "b", "c"}
 	queueKeys  = []string{"1", "2", "3"}
 	// Finishes stand here more than once: most claims are finished, some are left to run out.
-	queueActions = []string{"add", "wake", "wake", "wake at", "claim", "claim", "claim", "claim", "renew", "done", "done", "sleep", "retry", "retry", "unclaim",
+	queueActions = []string{"add", "wake", "wake", "wake at", "claim", "claim", "claim", "claim", "renew", "done", "done", "sleep", "retry", "fault", "unclaim",
 		"bury", "bury", "pass", "pass", "pass", "due", "buried", "recover", "crash"}
 	queueTimes = []time.Duration{0, time.Millisecond, time.Second, 59 * time.Second, time.Minute, time.Hour}
 )
@@ -361,6 +362,8 @@ func (m *model) finish(tx *Tx, t Task, a action, now time.Time) error {
 		err = tx.Sleep(t, at)
 	case "retry":
 		err = tx.Retry(t, at, "no luck")
+	case "fault":
+		err = tx.Fault(t, at, "our fault")
 	case "unclaim":
 		err = tx.Unclaim(t)
 	case "bury":
@@ -381,6 +384,9 @@ func (m *model) finish(tx *Tx, t Task, a action, now time.Time) error {
 		m.sleep(held, at)
 	case "retry":
 		m.retry(held, at, "no luck")
+	case "fault":
+		m.retry(held, at, "our fault")
+		held.faults++
 	case "unclaim":
 		held.lease = time.Time{}
 	case "bury":
@@ -406,7 +412,7 @@ func (q *queueTest) same() error {
 			Lease  Time `db:"lease_until"`
 			Buried Time `db:"buried_at"`
 			News   bool `db:"news"`
-		}](tx, "SELECT id, kind, key, attempts, claims, reason, due_at, lease_until, buried_at, gen > claimed_gen AND lease_until IS NOT NULL AS news FROM tasks ORDER BY id")
+		}](tx, "SELECT id, kind, key, attempts, faults, claims, reason, due_at, lease_until, buried_at, gen > claimed_gen AND lease_until IS NOT NULL AS news FROM tasks ORDER BY id")
 		if err != nil {
 			return err
 		}
@@ -610,7 +616,7 @@ func TestQueueConcurrently(t *testing.T) {
 				if rand.IntN(20) == 0 {
 					clock.Add(2 * queueLease.Milliseconds()) // every lease runs out
 				}
-				a := action{do: []string{"done", "done", "done", "sleep", "retry", "unclaim", "bury"}[rand.IntN(7)], d: queueTimes[rand.IntN(5)]}
+				a := action{do: []string{"done", "done", "done", "sleep", "retry", "fault", "unclaim", "bury"}[rand.IntN(8)], d: queueTimes[rand.IntN(5)]}
 				update(func(tx *Tx) error { return m.finish(tx, task, a, tx.Now()) })
 			}
 		})
