@@ -121,7 +121,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 		}
 		return time.Time{}, ctx.Err()
 	}}})
-	s.worker.lease = 90 * time.Millisecond
+	s.worker.lease = time.Second
 	s.wake("x", "1")
 	s.start()
 	s.sees("lease_until IS NOT NULL", "1")
@@ -252,7 +252,7 @@ func TestRetryWaits(t *testing.T) {
 		"without a time":         {&github.AbuseRateLimitError{Response: &http.Response{StatusCode: 403, Request: &http.Request{}}}, 59 * time.Second, time.Minute},
 		"Retry-After":            {limited("120"), 119 * time.Second, 120 * time.Second},
 		"Retry-After not a time": {limited("soon"), 400 * time.Millisecond, time.Second},
-		"primary rate limit":     {&github.RateLimitError{Rate: github.Rate{Reset: github.Timestamp{Time: time.Now().Add(10 * time.Minute)}}, Response: &http.Response{StatusCode: 403, Request: &http.Request{}}}, 9 * time.Minute, 10 * time.Minute},
+		"primary rate limit":     {&github.RateLimitError{Rate: github.Rate{Reset: github.Timestamp{Time: time.Now().Add(10 * time.Minute)}}, Response: &http.Response{StatusCode: 403, Request: &http.Request{}}}, 6 * time.Minute, 10 * time.Minute}, // more than any back-off
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
