@@ -45,7 +45,8 @@ type Bot struct {
 	name     func() string // the App's slug
 	unread   atomic.Value  // a string: why the delivery log could not be read the last time
 	worker   *worker
-	bodies   sync.Pool // of *bytes.Buffer, see webhook
+	bodies   sync.Pool // of *bytes.Buffer, see body
+	storing  storing
 
 	acceptTimeout time.Duration // see acceptTimeout
 	large         chan struct{} // see maxLarge
@@ -242,19 +243,6 @@ func (b *Bot) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", b.ready)
 	mux.Handle("/", b.web)
 	return mux
-}
-
-// ready tells whether a delivery that arrives now can be stored and worked.
-func (b *Bot) ready(w http.ResponseWriter, r *http.Request) {
-	if !b.live.get() {
-		http.Error(w, "the worker is not running", http.StatusServiceUnavailable)
-		return
-	}
-	if err := b.db.Update(r.Context(), func(*store.Tx) error { return nil }); err != nil {
-		http.Error(w, "the database cannot be written", http.StatusServiceUnavailable)
-		return
-	}
-	_, _ = io.WriteString(w, "ok\n")
 }
 
 type liveness struct {

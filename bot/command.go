@@ -110,7 +110,7 @@ func (c *call) near(no outcome, name string, known []string) outcome {
 // run obeys one line. An error means that it could not be decided and is to be tried again.
 func (c *call) run(ctx context.Context, l line) (outcome, error) {
 	c.cmd = find(l.Name)
-	c.d.note("command %q by %s", l.Name, c.login)
+	c.d.note("command %s by %s", strings.Join(append([]string{"/" + l.Name}, l.Args...), " "), c.login)
 	if c.cmd == nil { // only one that was addressed to us comes here
 		known := make([]string, 0, len(table()))
 		for _, cmd := range table() {
@@ -134,6 +134,9 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 	}
 	return func(tx *store.Tx) (answer string, err error) {
 		err = tx.Nested(func() error { answer, err = fn(tx); return err })
+		if err == nil {
+			c.d.note("obeyed /%s", l.Name)
+		}
 		return answer, err
 	}, nil
 }

@@ -71,6 +71,9 @@ func (b *Bot) recoverDeliveries(ctx context.Context, _ string, _ int) (time.Time
 		b.logUnread(ctx, unread)
 	}
 	stuck := b.decideFound(ctx) // also what was found before the sweep was turned off, or before a crash
+	if stuck != nil && ctx.Err() == nil {
+		b.log.Warn("deliveries that were found wait to be decided", "err", b.engine.Mask(stuck.Error()))
+	}
 	err := errors.Join(unread, stuck)
 	if _, asked := retryAfter(err); asked || ctx.Err() != nil {
 		return time.Time{}, err

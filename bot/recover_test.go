@@ -676,7 +676,7 @@ func TestWaitsForTheBranch(t *testing.T) {
 	l.gh.Fail("GET", "*/git/ref/*", 403, 1, 5*time.Minute)
 	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
 	must(t, until("it waits", func() error {
-		due, err := l.lookup("SELECT due_at FROM tasks WHERE kind = 'event' AND attempts = 1")
+		due, err := l.lookup("SELECT due_at FROM tasks WHERE kind = 'event' AND lease_until IS NULL")
 		if err != nil || due == "" {
 			return fmt.Errorf("it does not: %v", err)
 		}

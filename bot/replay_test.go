@@ -291,7 +291,7 @@ func TestQueue(t *testing.T) {
 	var b bytes.Buffer
 	cfg := l.config(t)
 	must(t, Queue(t.Context(), cfg, &b))
-	if b.String() != "nothing waits\n" {
+	if strings.Contains(b.String(), "given up") || strings.Contains(b.String(), "retrying") { // what comes again by the clock waits
 		t.Errorf("of nothing: %s", b.String())
 	}
 	sha := got(l.Push("alice", "master", "Change", quick))(t)
@@ -362,6 +362,8 @@ func TestWhyOfOthers(t *testing.T) {
 	if done, reply, err := l.Say(issue, "root", "/why theirs"); done || err != nil || strings.Contains(reply, "secret") {
 		t.Errorf("%v, %v: %s", done, err, reply)
 	}
+	must(t, l.Settle()) // so that no event but the next is due
+
 	// An event that was given up is told of with its reason.
 	ours := "acme/web"
 	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {

@@ -606,4 +606,3 @@ func TestReportsAfterUninstalling(t *testing.T) {
 		t.Errorf("given up: %v", kinds)
 	}
 }
-

@@ -65,9 +65,9 @@ func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fresh, err := b.db.Accept(ctx, store.Event{ID: id, Kind: kind, Via: via(kind), Repo: repoName(body), Body: body})
+	b.storing.result(b.log, id, err)
 	switch {
 	case err != nil:
-		b.log.Error("a delivery could not be stored", "delivery", id, "err", err)
 		http.Error(w, "the delivery could not be stored; send it again", http.StatusServiceUnavailable)
 	case fresh:
 		w.WriteHeader(http.StatusAccepted)

@@ -17,7 +17,7 @@ import (
 
 const (
 	newestEvents = 10  // how many events /why lists
-	searchEvents = 100 // how many are looked at for those of a pull request
+	searchEvents = 100 // how many are looked at for those
 	maxWhyLines  = 200 // of one answer, whose length GitHub limits to 65536 characters
 	maxWhyLine   = 300 // characters
 )
@@ -108,19 +108,16 @@ type why struct {
 	details bool // what comes from logs and clusters may be shown
 }
 
-// newest lists events of a repository, or of a pull request and its branch, one a line.
+// newest lists events of a repository, or of a pull request and its branch, one a line, but for what robots say: our own
+// answers among it.
 func (w why) newest(repo, but string, pull int, branch string) (lines []string, err error) {
-	limit := newestEvents + 1 // but is one of them
-	if pull != 0 {
-		limit = searchEvents
-	}
-	events, err := w.tx.NewestEvents(repo, limit)
+	events, err := w.tx.NewestEvents(repo, searchEvents)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range events {
 		a := aboutOf(e)
-		if e.ID == but || pull != 0 && a.pull != pull && (branch == "" || a.ref != branch) || len(lines) == newestEvents {
+		if e.ID == but || a.robot || pull != 0 && a.pull != pull && (branch == "" || a.ref != branch) || len(lines) == newestEvents {
 			continue
 		}
 		came, err := w.outcome(e)
@@ -386,6 +383,7 @@ type about struct {
 	words string
 	pull  int
 	ref   string
+	robot bool // it is a comment of no person
 }
 
 func (a about) String() string { return a.words }
@@ -405,12 +403,13 @@ func aboutOf(e store.Event) about {
 		} `json:"pull_request"`
 		Sender struct {
 			Login string `json:"login"`
+			Type  string `json:"type"`
 		} `json:"sender"`
 		Replay replayOrder `json:"shipmate_replay"`
 	}
 	_ = json.Unmarshal(e.Body, &p) // what cannot be read says nothing
 	ref, _ := p.Ref.(string)
-	a := about{words: e.Kind, pull: cmp.Or(p.Issue.Number, p.Pull.Number), ref: ref}
+	a := about{words: e.Kind, pull: cmp.Or(p.Issue.Number, p.Pull.Number), ref: ref, robot: e.Kind == "issue_comment" && p.Sender.Type == "Bot"}
 	if p.Action != "" {
 		a.words += " " + p.Action
 	}

@@ -12,8 +12,6 @@ const (
 	// maxLog is the length of the log, in pages (of 4 KiB), from which on writers wait until all of it is copied, so that the
 	// next one writes at its beginning again.
 	maxLog = 16 << 10
-	// keepLog is the length up to which the log's file is left as it is while nobody writes.
-	keepLog = 4 << 10
 )
 
 // checkpoint copies what was written from the log into the file until ctx ends, beside the writer: SQLite's own way has
@@ -44,7 +42,7 @@ func (db *DB) checkpoint(ctx context.Context) {
 					return err
 				}})
 			}
-			if length > keepLog && !more {
+			if !more {
 				_, _ = db.copyLog(ctx, "TRUNCATE")
 			}
 		}

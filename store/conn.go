@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 	"modernc.org/sqlite"
@@ -83,7 +84,8 @@ func (c *conn) take(ctx context.Context, query string) (statement, error) {
 }
 
 func (c *conn) put(query string, s statement) error {
-	if _, ok := c.idle[query]; ok || len(c.idle) >= maxStatements {
+	// Some pragmas take effect when they are compiled.
+	if _, ok := c.idle[query]; ok || len(c.idle) >= maxStatements || strings.HasPrefix(query, "PRAGMA") {
 		return s.Close()
 	}
 	c.idle[query] = s

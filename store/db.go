@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // ErrNotFound is returned (wrapped) where a row that was asked for by its key is not there.
@@ -36,8 +36,9 @@ type DB struct {
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 
-	writer  writer
-	written chan struct{} // holds one while there is something to checkpoint
+	writer   writer
+	patience time.Duration // see patience
+	written  chan struct{} // holds one while there is something to checkpoint
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a commit made tasks due or changed a row that somebody waits on
@@ -47,7 +48,7 @@ type DB struct {
 // Open opens (and creates, and migrates) the database file. auditKey chains the audit and is not stored.
 func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 	dsn := fileURI(file) + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)"
-	// It waits in beginGroup. auto_vacuum only takes effect on an empty file, and before WAL is switched on.
+	// It waits in beginWrite. auto_vacuum only takes effect on an empty file, and before WAL is switched on.
 	w, err := openPool(dsn+"&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=cache_size(-16000)", "PRAGMA busy_timeout = 0", 1)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", file, err)
@@ -62,7 +63,8 @@ func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close(), r.Close())
 	}
 	ctx2, stop := context.WithCancel(context.Background())
-	db := &DB{write: w, read: r, checkpoints: c, Now: time.Now, key: auditKey, stop: stop, written: make(chan struct{}, 1), changed: make(chan struct{}), arrived: make(chan struct{})}
+	db := &DB{write: w, read: r, checkpoints: c, Now: time.Now, key: auditKey, stop: stop, patience: patience,
+		written: make(chan struct{}, 1), changed: make(chan struct{}), arrived: make(chan struct{})}
 	if err := db.migrate(ctx); err != nil {
 		stop()
 		return nil, errors.Join(fmt.Errorf("migrate database %s: %w", file, err), w.Close(), r.Close(), c.Close())
@@ -136,13 +138,13 @@ func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 // errView has a transaction rolled back that wrote nothing.
 var errView = errors.New("it only reads")
 
-// begin begins a transaction on a connection of the pool. Not sql.Tx: that has a goroutine of its own for each, and compiles
-// its statements anew.
+// begin begins a transaction on a connection of the pool; ctx bounds the wait for one. Not sql.Tx: that has a goroutine of
+// its own for each, and compiles its statements anew.
 func begin(ctx context.Context, pool *sqlx.DB, statement string) (*sqlx.Conn, error) {
 	q, err := pool.Connx(ctx)
 	if err == nil {
-		if _, err = q.ExecContext(ctx, statement); err != nil {
-			err = errors.Join(err, q.Close())
+		if _, err = q.ExecContext(context.WithoutCancel(ctx), statement); err != nil {
+			giveBack(q, resultCode(err) != sqlite3.SQLITE_BUSY)
 		}
 	}
 	if err != nil {
@@ -157,12 +159,20 @@ func end(q *sqlx.Conn, err error) error {
 	if err != nil {
 		how = "ROLLBACK"
 	}
-	if _, e := q.ExecContext(context.Background(), how); e != nil {
-		// Nobody knows what the connection is in now. Closing it undoes whatever that is.
-		_ = q.Raw(func(any) error { return driver.ErrBadConn })
-		return cmp.Or(err, fmt.Errorf("commit: %w", e))
+	_, e := q.ExecContext(context.Background(), how)
+	giveBack(q, e != nil)
+	if err == nil && e != nil {
+		err = fmt.Errorf("commit: %w", e)
 	}
-	return cmp.Or(err, q.Close())
+	return err
+}
+
+// giveBack gives a connection back to its pool. One that may be in the middle of something is closed, which undoes that.
+func giveBack(q *sqlx.Conn, broken bool) {
+	if broken {
+		_ = q.Raw(func(any) error { return driver.ErrBadConn }) // has it closed, see driver.ErrBadConn
+	}
+	_ = q.Close() // it only goes back
 }
 
 // Changed returns a channel that is closed at the next commit that woke a task, deliveries aside.

@@ -34,11 +34,12 @@ type writer struct {
 type call struct {
 	ctx   context.Context
 	fn    func(*Tx) error
-	alone bool // it shares its transaction with no other
+	alone bool // it shares its transaction with no other, and writes nothing: the checkpoint's
 	plain bool // fn fails only when the database does, for all
 
-	turn chan bool // true: lead; false: err is the outcome
-	err  error
+	turn     chan bool // true: lead; false: err is the outcome
+	err      error
+	panicked *Panic
 }
 
 // A Panic is what Update panics with when fn did: it may have run in the goroutine of another.
@@ -77,9 +78,8 @@ func (db *DB) do(c *call) error {
 	if leads {
 		db.lead(c)
 	}
-	var p *Panic
-	if errors.As(c.err, &p) {
-		panic(p)
+	if c.panicked != nil {
+		panic(c.panicked)
 	}
 	return c.err
 }
@@ -167,7 +167,7 @@ func (db *DB) lead(leader *call) {
 		return
 	}
 	defer func() { // also when a member ends its goroutine
-		if g.err = end(q, g.err); g.err == nil {
+		if g.err = end(q, g.err); g.err == nil && !leader.alone {
 			db.notify(&g)
 		}
 	}()
@@ -197,7 +197,7 @@ func (db *DB) beginWrite(ctx context.Context) (*sqlx.Conn, error) {
 	began := time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		q, err := begin(context.WithoutCancel(ctx), db.write, "BEGIN IMMEDIATE")
-		if err == nil || resultCode(err) != sqlite3.SQLITE_BUSY || time.Since(began) > patience {
+		if err == nil || resultCode(err) != sqlite3.SQLITE_BUSY || time.Since(began) > db.patience {
 			return q, err
 		}
 		select {
@@ -217,14 +217,14 @@ func (g *group) run(db *DB, q *sqlx.Conn) error {
 	}
 	tx := &Tx{ctx: context.WithoutCancel(c.ctx), q: q, now: db.Now().UTC(), db: db}
 	if c.plain {
-		err := try(c.fn, tx)
+		err := c.try(tx)
 		g.arrived = g.arrived || tx.arrives
 		return err
 	}
 	if _, err := tx.exec("SAVEPOINT member"); err != nil {
 		return err
 	}
-	if c.err = try(c.fn, tx); c.err != nil {
+	if c.err = c.try(tx); c.err != nil {
 		if _, err := tx.exec("ROLLBACK TO member"); err != nil { // SQLite gave up the transaction, as it does when a disk is full
 			return c.err
 		}
@@ -235,11 +235,12 @@ func (g *group) run(db *DB, q *sqlx.Conn) error {
 	return err
 }
 
-func try(fn func(*Tx) error, tx *Tx) (err error) {
+func (c *call) try(tx *Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &Panic{p, debug.Stack()}
+			c.panicked = &Panic{p, debug.Stack()}
+			err = fmt.Errorf("panic: %w", c.panicked)
 		}
 	}()
-	return fn(tx)
+	return c.fn(tx)
 }
