@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -190,6 +191,38 @@ func final(err error, attempts int) error {
 	return err
 }
 
+// inFlight is how long GitHub may still carry out a request that we lost sight of: it ends each after 10 s (REST API
+// documentation, "Troubleshooting the REST API", Timeouts), and the rest is for the way there.
+const inFlight = 15 * time.Second
+
+// answered is said of a message that was asked for and that GitHub answered with an error: if it is there, it is there now.
+const answered = "answered"
+
+// pending is the error of looking in vain for what an earlier attempt made that may be carried out only now; nil when that
+// cannot be any more, and it may be made.
+func (b *Bot) pending(repo store.Repo, tried store.Message) error {
+	if until := tried.At.Add(inFlight); tried.Said == asked && b.db.Now().Before(until) {
+		return &limited{repo.Installation, until}
+	}
+	return nil
+}
+
+// create marks that something is asked for, asks for it, and marks an answer that was an error.
+func (b *Bot) create(ctx context.Context, tried store.Message, ask func() error) error {
+	mark := func(said string) error {
+		tried.Said = said
+		return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(tried) })
+	}
+	if err := mark(asked); err != nil {
+		return err
+	}
+	err := ask()
+	if statusCode(err) != 0 {
+		err = errors.Join(err, mark(answered))
+	}
+	return err
+}
+
 // asked is said of a message that may have been sent: it is written before the attempt, where a second one would be seen.
 const asked = "asked"
 
@@ -331,23 +364,24 @@ func (b *Bot) findOrCreate(ctx context.Context, s subject) (id int64, err error)
 		return 0, err
 	}
 	env := b.githubEnvironment(s)
-	if tried.Said == asked { // an earlier attempt may have reached GitHub
+	if tried.Said != "" { // an earlier attempt may have reached GitHub
 		if id, err = b.findDeployment(ctx, s, env); id != 0 || err != nil {
 			return id, err
 		}
+		if err := b.pending(s.repo, tried); err != nil {
+			return 0, err
+		}
 	}
 	err = b.hub.write(s.repo, s.key+" deployment", s.urgent(), func(c *github.Client, owner, name string) error {
-		tried.Said = asked
-		if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(tried) }); err != nil {
+		return b.create(ctx, tried, func() error {
+			d, _, err := c.Repositories.CreateDeployment(ctx, owner, name, &github.DeploymentRequest{
+				Ref: &s.run.SHA, Environment: &env, AutoMerge: github.Bool(false), RequiredContexts: &[]string{},
+				Payload:     map[string]string{"shipmate": s.d.ID},
+				Description: github.String(text.Fit(b.lang.Say(text.DeployTitle, s.d.App, s.d.Release, s.d.Environment), text.MaxStatus)),
+			})
+			id = d.GetID()
 			return err
-		}
-		d, _, err := c.Repositories.CreateDeployment(ctx, owner, name, &github.DeploymentRequest{
-			Ref: &s.run.SHA, Environment: &env, AutoMerge: github.Bool(false), RequiredContexts: &[]string{},
-			Payload:     map[string]string{"shipmate": s.d.ID},
-			Description: github.String(text.Fit(b.lang.Say(text.DeployTitle, s.d.App, s.d.Release, s.d.Environment), text.MaxStatus)),
 		})
-		id = d.GetID()
-		return err
 	})
 	return id, err
 }
@@ -419,19 +453,20 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (ref string, err error) {
 		// The mark is invisible and lets a reply be found that was sent just before a crash.
 		mark := "<!-- shipmate " + event + " -->"
-		if last.Said == asked {
+		if last.Said == asked || last.Said == answered {
 			if ref, err = b.findReply(ctx, r, repo, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
 				return ref, err
 			}
+			if err := b.pending(repo, last); err != nil {
+				return "", err
+			}
 		}
 		err = b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
-			last.Said = asked
-			if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(last) }); err != nil {
+			return b.create(ctx, last, func() error {
+				n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
+				ref = fmt.Sprint(n.GetID())
 				return err
-			}
-			n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
-			ref = fmt.Sprint(n.GetID())
-			return err
+			})
 		})
 		return ref, err
 	})
