@@ -48,7 +48,7 @@ func measureRecovery(ctx context.Context, dir, binary string, events int) (err e
 		return err
 	}
 
-	cmd := exec.CommandContext(ctx, binary, "serve", "--config", filepath.Join(dir, "shipmate.yaml"))
+	cmd := exec.CommandContext(ctx, binary, "--log-level", "warn", "serve", "--config", filepath.Join(dir, "shipmate.yaml"))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
