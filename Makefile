@@ -31,6 +31,7 @@ fmt: ## format, fails when something was not
 .PHONY: vet
 vet: ## go vet, also of the end-to-end tests
 	$(GO) vet ./... && $(GO) vet -tags e2e ./...
+	cd bench/accept && $(GO) vet ./...
 	cd e2e/builder && $(GO) vet -tags e2e ./...
 	cd e2e/cluster && $(GO) vet -tags providerless,e2e ./...  # the tag of setup.sh: nothing is compiled twice
 
@@ -82,8 +83,25 @@ faults: setup build ## the bot killed 50 times during 200 pushes on real parts, 
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	ci/fuzz.sh $(or $(FUZZTIME),30s)
 
+.PHONY: bench-accept bench-recover bench-waiting bench-scale bench-spine
+bench-accept: build ## deliveries accepted a second, beside go-githubapp; needs only Go
+	cd bench/accept && $(GO) build -o ../../bin/bench-accept .
+	bin/bench-accept -bot bin/bot $(ARGS)
+
+bench-recover: build ## stored events worked off at start
+	$(GO) run ./bench/spine -bot bin/bot $(ARGS) recover
+
+bench-waiting: ## what it costs to wait for an approval
+	$(GO) run ./bench/spine $(ARGS) waiting
+
+bench-scale: ## every question in a small and a large database
+	$(GO) run ./bench/scale $(ARGS)
+
+bench-spine: ## accept, recover, waiting and scale; needs only Go
+	@for b in accept recover waiting scale; do echo "== $$b" && $(MAKE) --no-print-directory bench-$$b ARGS= || exit 1; done
+
 .PHONY: bench
-bench: build ## Shipmate beside the same steps by hand, in one run
+bench: bench-spine ## all of that, and Shipmate beside the same steps by hand, on real parts
 	e2e/setup.sh --with-clients
 	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
 

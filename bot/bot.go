@@ -221,7 +221,7 @@ func (b *Bot) works() map[string]work {
 		}
 	}
 	return map[string]work{
-		store.TaskEvent:   {parallel: 8, do: b.event},
+		store.TaskEvent:   {parallel: 16, settle: b.settle},
 		store.TaskRun:     {parallel: 16, anytime: true, do: once(b.engine.AdvanceRun)},
 		store.TaskPrepare: {parallel: 8, anytime: true, do: once(b.engine.Prepare)},
 		store.TaskEnv: {parallel: 32, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {

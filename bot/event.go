@@ -30,22 +30,31 @@ func (d *decision) note(format string, args ...any) {
 
 func (d *decision) do(fn func(*store.Tx) error) { d.apply = append(d.apply, fn) }
 
-// event decides one stored event. Reading the world comes first; what follows is one transaction together with the mark
-// that the event is decided, so that it has its effect exactly once.
+// event decides one stored event, see settle, and writes that in a transaction of its own.
 func (b *Bot) event(ctx context.Context, id string, _ int) (time.Time, error) {
-	var e store.Event
-	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { e, err = tx.Event(id); return err }); err != nil {
+	write, err := b.settle(ctx, id)
+	if err != nil {
 		return time.Time{}, err
 	}
+	return time.Time{}, b.db.Update(ctx, write)
+}
+
+// settle decides one stored event. Reading the world comes first; write does what follows, in one transaction together with
+// the mark that the event is decided, so that it has its effect exactly once.
+func (b *Bot) settle(ctx context.Context, id string) (write func(*store.Tx) error, err error) {
+	var e store.Event
+	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { e, err = tx.Event(id); return err }); err != nil {
+		return nil, err
+	}
 	if !e.DecidedAt.IsZero() {
-		return time.Time{}, nil
+		return func(*store.Tx) error { return nil }, nil
 	}
 	d := &decision{trace: e.Trace.V}
 	d.note("%s of %s, received %s", e.Kind, repoOr(e.Repo), e.ReceivedAt.Format(time.RFC3339))
 	if err := b.decide(ctx, e, d); err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
-	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+	return func(tx *store.Tx) error {
 		if e, err := tx.Event(id); err != nil || !e.DecidedAt.IsZero() {
 			return err // nil: the event was decided meanwhile
 		}
@@ -60,7 +69,7 @@ func (b *Bot) event(ctx context.Context, id string, _ int) (time.Time, error) {
 			}
 		}
 		return tx.Decide(id, d.trace)
-	})
+	}, nil
 }
 
 func repoOr(repo *string) string {

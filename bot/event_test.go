@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/shipmate-dev/shipmate/store"
 )
 
 // TestPushesOutOfOrder: an older push that is decided after a newer one does not stop the newer one's build.
@@ -154,5 +156,24 @@ func TestFarEndsThatFail(t *testing.T) {
 	}
 	if n := len(l.repo.Deployments()); n != 1 {
 		t.Errorf("GitHub has %d deployments", n)
+	}
+}
+
+// TestEventHasItsEffectOnce: of two that decide an event side by side only one writes.
+func TestEventHasItsEffectOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	sha := got(l.repo.Commit("master", "alice", "Twice", map[string]string{"twice": "1"}))(t)
+	must(t, l.Settle())
+	body := got(l.lookup("SELECT body FROM events WHERE kind = 'push'"))(t)
+	before := got(l.lookup("SELECT count(*) FROM runs"))(t)
+	e := store.Event{ID: "twice", Kind: "push", Body: []byte(body)}
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.PutEvent(e); return err }))
+	first, second := got(l.bot.settle(t.Context(), e.ID))(t), got(l.bot.settle(t.Context(), e.ID))(t)
+	must(t, l.bot.db.Update(t.Context(), first))
+	must(t, l.bot.db.Update(t.Context(), second))
+	must(t, l.Settle())
+	if n := got(l.lookup("SELECT count(*) FROM runs WHERE event = 'twice'"))(t); n != "1" {
+		t.Errorf("%s runs of %.7s came of it; there were %s before", n, sha, before)
 	}
 }

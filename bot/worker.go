@@ -41,6 +41,8 @@ type work struct {
 	parallel int  // how many of this kind at once
 	anytime  bool // any moment is a safe point: at shutdown it is stopped at once, and done again at the next start
 	do       func(ctx context.Context, key string, attempts int) (again time.Time, err error)
+	// settle is there instead of do where what comes of the work is written in the transaction that ends the task.
+	settle func(ctx context.Context, key string) (write func(*store.Tx) error, err error)
 }
 
 // worker takes tasks and does them, each kind within its limit. There is one.
@@ -189,17 +191,32 @@ func (w *worker) one(ctx context.Context, t store.Task) {
 		default:
 		}
 	}()
-	again, err := w.leased(ctx, t)
+	again, finished, err := w.leased(ctx, t)
+	if finished {
+		return
+	}
 	// The outcome is written also when the work was told to stop.
 	stopped := ctx.Err() != nil
-	err = w.db.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		if stopped && err != nil {
-			return tx.Unclaim(t)
+	write := func() error {
+		return w.db.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+			if stopped && err != nil {
+				return tx.Unclaim(t)
+			}
+			return w.finish(tx, t, again, err)
+		})
+	}
+	failed := write()
+	for store.Unavailable(failed) && ctx.Err() == nil { // there is nowhere to write that the outcome waits
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+			if failed = w.db.Update(ctx, func(tx *store.Tx) error { return tx.Renew(t, w.lease) }); failed == nil {
+				failed = write()
+			}
 		}
-		return w.finish(tx, t, again, err)
-	})
-	if err != nil {
-		w.log.Error("finish a task", "task", t.Kind, "key", t.Key, "err", err)
+	}
+	if failed != nil {
+		w.log.Error("finish a task", "task", t.Kind, "key", t.Key, "err", failed)
 	}
 }
 
@@ -242,7 +259,7 @@ func (w *worker) finish(tx *store.Tx, t store.Task, again time.Time, err error) 
 }
 
 // leased does the work of a task while renewing its lease; work whose lease is lost is stopped.
-func (w *worker) leased(ctx context.Context, t store.Task) (again time.Time, err error) {
+func (w *worker) leased(ctx context.Context, t store.Task) (again time.Time, finished bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	renewing := make(chan struct{})
 	go func() {
@@ -264,12 +281,29 @@ func (w *worker) leased(ctx context.Context, t store.Task) (again time.Time, err
 	defer func() {
 		if p := recover(); p != nil { // a bug: the task is retried and, if that does not help, shown
 			err = fmt.Errorf("panic: %v", p)
-			w.log.Error("panic", "task", t.Kind, "key", t.Key, "err", w.mask(err.Error()), "stack", string(debug.Stack()))
+			stack := debug.Stack()
+			if p, ok := p.(*store.Panic); ok {
+				stack = p.Stack
+			}
+			w.log.Error("panic", "task", t.Kind, "key", t.Key, "err", w.mask(err.Error()), "stack", string(stack))
 		}
 		cancel(nil)
 		<-renewing
 	}()
-	return w.works[t.Kind].do(ctx, t.Key, t.Attempts)
+	if settle := w.works[t.Kind].settle; settle != nil {
+		write, err := settle(ctx, t.Key)
+		if err == nil {
+			err = w.db.Update(ctx, func(tx *store.Tx) error {
+				if err := write(tx); err != nil {
+					return err
+				}
+				return tx.Done(t)
+			})
+		}
+		return again, err == nil, err
+	}
+	again, err = w.works[t.Kind].do(ctx, t.Key, t.Attempts)
+	return again, false, err
 }
 
 // backoff is exponential from one second, with jitter, so that what failed together is not tried together.

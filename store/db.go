@@ -49,11 +49,11 @@ type DB struct {
 func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 	dsn := fileURI(file) + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)"
 	// It waits in beginWrite. auto_vacuum only takes effect on an empty file, and before WAL is switched on.
-	w, err := openPool(dsn+"&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=cache_size(-16000)", "PRAGMA busy_timeout = 0", 1)
+	w, err := openPool(dsn+"&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=cache_size(-4000)", "PRAGMA busy_timeout = 0", 1)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", file, err)
 	}
-	r, err := openPool(dsn, "PRAGMA query_only = 1", max(4, runtime.NumCPU()))
+	r, err := openPool(dsn+"&_pragma=cache_size(-1000)", "PRAGMA query_only = 1", max(4, runtime.NumCPU()))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close())
 	}
