@@ -28,7 +28,7 @@ type gate struct {
 }
 
 func (h *hub) newGate(installation int64) *gate {
-	return &gate{hub: h, installation: installation, inner: ghinstallation.NewFromAppsTransport(h.app, installation)}
+	return &gate{hub: h, installation: installation, inner: h.transport(installation)}
 }
 
 // RoundTrip implements http.RoundTripper. An answer that tells of a limit becomes a [limited] error, so that it is the bot's
@@ -85,7 +85,7 @@ func (g *gate) renewed(old *ghinstallation.Transport) *ghinstallation.Transport 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inner == old {
-		g.inner = ghinstallation.NewFromAppsTransport(g.hub.app, g.installation)
+		g.inner = g.hub.transport(g.installation)
 	}
 	return g.inner
 }

@@ -80,6 +80,13 @@ func (h *hub) asApp() *github.Client {
 	return c
 }
 
+// transport makes one with an installation's token. It has the App's transport to itself, since ghinstallation writes to that
+// when it gets a token.
+func (h *hub) transport(installation int64) *ghinstallation.Transport {
+	app := *h.app
+	return ghinstallation.NewFromAppsTransport(&app, installation)
+}
+
 // web is where GitHub serves pages and git: api.github.com belongs to github.com, a GHES serves both on one host.
 func (h *hub) web() string {
 	if h.api.Host == "api.github.com" {
@@ -96,7 +103,7 @@ func (h *hub) remote(repo store.Repo) source.Remote {
 	defer h.mu.Unlock()
 	tr, ok := h.git[key]
 	if !ok {
-		tr = ghinstallation.NewFromAppsTransport(h.app, repo.Installation)
+		tr = h.transport(repo.Installation)
 		tr.InstallationTokenOptions = &github.InstallationTokenOptions{
 			Repositories: []string{path.Base(repo.Name)},
 			Permissions:  &github.InstallationPermissions{Contents: github.String("read")},

@@ -263,17 +263,21 @@ func TestRetryWaits(t *testing.T) {
 				}
 				return time.Time{}, fmt.Errorf("ask: %w", test.err)
 			}}})
+			before := time.Now().Truncate(time.Millisecond)
 			s.wake("x", "1")
 			s.start()
-			s.sees("attempts", "1")
-			if due := s.due(); due < test.least-200*time.Millisecond || due > test.most {
-				t.Errorf("it is due in %s", due)
+			s.sees("attempts > 0", "1")
+			s.end()
+			due := s.task("due_at")
+			at, err := time.Parse(time.RFC3339Nano, due)
+			must(t, err)
+			if at.Before(before.Add(test.least)) || at.After(time.Now().Add(test.most)) {
+				t.Errorf("it is due in %s", at.Sub(before))
 			}
 			s.wake("x", "1") // news does not make it hurry
-			if due := s.due(); due < test.least-300*time.Millisecond {
-				t.Errorf("after news it is due in %s", due)
+			if now := s.task("due_at"); now != due {
+				t.Errorf("after news it is due at %s, not %s", now, due)
 			}
-			s.end()
 		})
 	}
 }
