@@ -94,9 +94,9 @@ type Engine struct {
 	DataDir  string
 }
 
-// maxAttempts is how often work is tried that fails by no fault of its own (a far end that is down): about five minutes
-// at the worker's pace, the time that a restart or a short maintenance takes.
-const maxAttempts = 10
+// maxAttempts is how often work is tried that fails by no fault of its own (a far end that is down): about an hour at the
+// worker's pace. Longer, and whoever pushed no longer waits for it.
+const maxAttempts = 24
 
 // safePoint is how long an apply that has begun may go on after it was told to stop, so that an environment is not left with
 // a part of the objects. It is shorter than the time that a shutdown gives.
