@@ -18,11 +18,11 @@ build: ## the bot's binary, bin/bot
 
 .PHONY: test
 test: ## unit, contract and script tests; needs only Go and git
-	$(GO) test ./...
+	$(GO) test -parallel 8 ./...  # they wait more than they work
 
 .PHONY: race
 race: ## the race detector on the packages with concurrency of their own (needs a C compiler)
-	CGO_ENABLED=1 go test -race -short ./store ./bot ./pipeline ./chat
+	CGO_ENABLED=1 go test -race -short -parallel 8 ./store ./bot ./pipeline ./chat
 
 .PHONY: fmt
 fmt: ## format, fails when something was not
