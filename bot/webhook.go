@@ -1,12 +1,10 @@
 package bot
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
@@ -109,40 +107,4 @@ func payload(raw []byte, contentType string) ([]byte, bool) {
 		return raw, true
 	}
 	return nil, false
-}
-
-// repoName is the full name of a delivery's repository, nil where none can be read. What stands behind it is not looked at:
-// it comes early in most, and this is done before the answer.
-func repoName(body []byte) *string {
-	d := json.NewDecoder(bytes.NewReader(body))
-	if !enter(d, "repository") || !enter(d, "full_name") {
-		return nil
-	}
-	var name *string
-	_ = d.Decode(&name) // what is no string is no name
-	return name
-}
-
-// enter reads an object up to the value of a key, and tells whether that is there.
-func enter(d *json.Decoder, key string) bool {
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return false
-	}
-	for d.More() {
-		t, err := d.Token()
-		if err != nil || t == key {
-			return err == nil
-		}
-		for depth, first := 0, true; first || depth > 0; first = false { // token by token: that copies less than a value as a whole
-			switch t, err = d.Token(); {
-			case err != nil:
-				return false
-			case t == json.Delim('{') || t == json.Delim('['):
-				depth++
-			case t == json.Delim('}') || t == json.Delim(']'):
-				depth--
-			}
-		}
-	}
-	return false
 }

@@ -3,15 +3,19 @@ package store
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 )
 
 const (
 	// checkpointAfter is how long after a commit what it wrote is copied from the log of writes into the file.
-	checkpointAfter = 250 * time.Millisecond
+	checkpointAfter = 100 * time.Millisecond
 	// maxLog is the length of the log, in pages (of 4 KiB), from which on writers wait until all of it is copied, so that the
 	// next one writes at its beginning again.
-	maxLog = 16 << 10
+	maxLog = 4 << 10
+	// keepLog is the size, in bytes, up to which the log's file stays while nobody writes: writing over what is there takes
+	// half the time of making a file longer.
+	keepLog = 16 << 20
 )
 
 // checkpoint copies what was written from the log into the file until ctx ends, beside the writer: SQLite's own way has
@@ -42,7 +46,7 @@ func (db *DB) checkpoint(ctx context.Context) {
 					return err
 				}})
 			}
-			if !more {
+			if info, err := os.Stat(db.log); !more && err == nil && info.Size() > keepLog {
 				_, _ = db.copyLog(ctx, "TRUNCATE")
 			}
 		}

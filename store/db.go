@@ -30,6 +30,7 @@ var migrations embed.FS
 type DB struct {
 	write, read *sqlx.DB
 	checkpoints *sqlx.DB
+	log         string // SQLite's write-ahead log, a file
 	// Now is the clock of every transaction; set before use (tests inject one).
 	Now func() time.Time
 	key []byte // chains the audit
@@ -66,7 +67,7 @@ func Open(ctx context.Context, file string, auditKey []byte) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close(), r.Close())
 	}
 	ctx2, stop := context.WithCancel(context.Background())
-	db := &DB{write: w, read: r, checkpoints: c, Now: time.Now, key: auditKey, stop: stop, patience: patience,
+	db := &DB{write: w, read: r, checkpoints: c, log: file + "-wal", Now: time.Now, key: auditKey, stop: stop, patience: patience,
 		written: make(chan struct{}, 1), changed: make(chan struct{}), arrived: make(chan struct{})}
 	if err := db.migrate(ctx); err != nil {
 		stop()

@@ -379,7 +379,7 @@ func TestDatabaseHeldByAnother(t *testing.T) {
 	}
 }
 
-// The log does not grow with what is written, however fast, and is empty when nobody writes.
+// The log does not grow with what is written, however fast, and is short when nobody writes.
 func TestLogIsBounded(t *testing.T) {
 	db, _ := open(t)
 	var file string
@@ -407,5 +407,5 @@ func TestLogIsBounded(t *testing.T) {
 	if most > 3*maxLog*page {
 		t.Errorf("%d MiB were written, and the log had %d", rounds*maxLog*page>>20, most>>20)
 	}
-	until(t, "the log is emptied", func() bool { return size() == 0 })
+	until(t, "the log is emptied", func() bool { return size() <= keepLog })
 }

@@ -21,30 +21,33 @@ const bodySize = 7 << 10
 
 // load sends deliveries on as many connections for a while, on each one after the other, and waits for every answer.
 func load(url string, conns int, span time.Duration) result {
-	var bodies [64]signed
-	for i := range bodies {
-		bodies[i] = push(i)
-	}
+	body := push()
 	parts := make([]result, conns)
 	times := make([][]time.Duration, conns)
 	var wg sync.WaitGroup
 	began := time.Now()
 	for c := range conns {
 		wg.Go(func() {
-			r := &parts[c]
-			r.Other = map[string]int{}
+			part := &parts[c]
+			part.Other = map[string]int{}
 			client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: 30 * time.Second}
 			defer client.CloseIdleConnections()
-			for i := c; time.Since(began) < span; i++ {
+			body := bytes.Clone(body)
+			for i := 0; time.Since(began) < span; i++ {
+				r, err := delivery(url, body, fmt.Sprintf("%08x%032x", c, i))
+				if err != nil {
+					part.Other[err.Error()]++
+					break
+				}
 				sent := time.Now()
-				status, err := bodies[i%len(bodies)].send(client, url)
+				status, err := send(client, r)
 				switch {
 				case err != nil:
-					r.Other[err.Error()]++
+					part.Other[err.Error()]++
 				case status/100 != 2:
-					r.Other[http.StatusText(status)]++
+					part.Other[http.StatusText(status)]++
 				default:
-					r.Accepted++
+					part.Accepted++
 					times[c] = append(times[c], time.Since(sent))
 				}
 			}
@@ -65,22 +68,25 @@ func load(url string, conns int, span time.Duration) result {
 	return total
 }
 
-type signed struct {
-	body      []byte
-	signature string
-}
-
-func (s signed) send(client *http.Client, url string) (int, error) {
-	r, err := http.NewRequest("POST", url, bytes.NewReader(s.body))
+// delivery is a request as GitHub makes it, of a push of its own: signed with a commit that no other has.
+func delivery(url string, body []byte, commit string) (*http.Request, error) {
+	copy(body[bytes.Index(body, []byte(after))+len(after):], commit)
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write(body)
+	r, err := http.NewRequest("POST", url, bytes.NewReader(body))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	r.Header.Set("User-Agent", "GitHub-Hookshot/044aadd")
 	r.Header.Set("Accept", "*/*")
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-GitHub-Event", "push")
 	r.Header.Set("X-GitHub-Delivery", deliveryID())
-	r.Header.Set("X-Hub-Signature-256", s.signature)
+	r.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(h.Sum(nil)))
+	return r, nil
+}
+
+func send(client *http.Client, r *http.Request) (status int, err error) {
 	answer, err := client.Do(r)
 	if err != nil {
 		return 0, err
@@ -103,14 +109,17 @@ func deliveryID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// push is a signed delivery with the members of a push in GitHub's order, padded to bodySize by its commits.
-func push(n int) signed {
-	sha := fmt.Sprintf("%040x", 0xabcdef0123+n)
+// after stands before the newest commit of a push.
+const after = `"after":"`
+
+// push is a body with the members of a push in GitHub's order, filled up to bodySize with commits.
+func push() []byte {
+	sha := fmt.Sprintf("%040x", 0xabcdef0123)
 	const api = "https://api.github.com/repos/acme/web"
 	var b strings.Builder
-	fmt.Fprintf(&b, `{"ref":"refs/heads/master","before":"%040x","after":"%s","repository":{"id":186853002,"node_id":"MDEwOlJlcG9zaXRvcnkxODY4NTMwMDI=","name":"web","full_name":"acme/web","private":true,`+
+	fmt.Fprintf(&b, `{"ref":"refs/heads/master","before":"%040x",`+after+`%s","repository":{"id":186853002,"node_id":"MDEwOlJlcG9zaXRvcnkxODY4NTMwMDI=","name":"web","full_name":"acme/web","private":true,`+
 		`"owner":{"name":"acme","login":"acme","id":21031067,"avatar_url":"https://avatars.githubusercontent.com/u/21031067?v=4","url":"https://api.github.com/users/acme","html_url":"https://github.com/acme","type":"Organization","site_admin":false},`+
-		`"html_url":"https://github.com/acme/web","description":null,"fork":false`, n, sha)
+		`"html_url":"https://github.com/acme/web","description":null,"fork":false`, 0, sha)
 	for _, name := range strings.Fields("forks keys collaborators teams hooks issue_events events assignees branches tags blobs git_tags git_refs trees statuses languages stargazers contributors subscribers subscription commits git_commits comments issue_comment contents compare merges archive downloads issues pulls milestones notifications labels releases deployments") {
 		fmt.Fprintf(&b, `,"%s_url":"%s/%s{/id}"`, name, api, name)
 	}
@@ -130,7 +139,5 @@ func push(n int) signed {
 		}
 		b.WriteString(c + ",")
 	}
-	h := hmac.New(sha256.New, []byte(secret))
-	h.Write([]byte(b.String()))
-	return signed{[]byte(b.String()), "sha256=" + hex.EncodeToString(h.Sum(nil))}
+	return []byte(b.String())
 }
