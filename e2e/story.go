@@ -85,12 +85,7 @@ type final struct{ error }
 func (x *Example) Status(ctx context.Context, sha, name, want string) (sim.Status, error) {
 	var got sim.Status
 	err := until(ctx, fmt.Sprintf("status %s of %.7s", name, sha), func() error {
-		got = sim.Status{}
-		for _, s := range x.Repo.Statuses(sha) { // the newest is the last
-			if s.Context == name {
-				got = s
-			}
-		}
+		got = x.status(sha, name)
 		switch got.State {
 		case want:
 			return nil
@@ -100,6 +95,26 @@ func (x *Example) Status(ctx context.Context, sha, name, want string) (sim.Statu
 		return final{fmt.Errorf("is %s, not %s: %s", got.State, want, got.Description)}
 	})
 	return got, err
+}
+
+// status is what a context says of a commit now.
+func (x *Example) status(sha, name string) (got sim.Status) {
+	for _, s := range x.Repo.Statuses(sha) { // the newest is the last
+		if s.Context == name {
+			got = s
+		}
+	}
+	return got
+}
+
+// Says waits until a context says a state and a text, whatever it says before.
+func (x *Example) Says(ctx context.Context, sha, name, state, text string) error {
+	return until(ctx, fmt.Sprintf("status %s of %.7s", name, sha), func() error {
+		if s := x.status(sha, name); s.State != state || !strings.Contains(s.Description, text) {
+			return fmt.Errorf("is %q: %s", s.State, s.Description)
+		}
+		return nil
+	})
 }
 
 // Reply waits for the bot's answer to a comment.
