@@ -47,8 +47,17 @@ import (
 //	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
 func TestScripts(t *testing.T) {
+	dir := "testdata/script"
+	var files []string
+	if testing.Short() { // the race detector: the ones in which the most happens at a time
+		dir = ""
+		for _, name := range []string{"push", "promote", "superseded", "cancel", "several_apps", "crash"} {
+			files = append(files, "testdata/script/"+name+".txtar")
+		}
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
+		Files:               files,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
