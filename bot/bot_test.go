@@ -43,7 +43,7 @@ const (
 )
 
 // patience is how long a test waits for something that should happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // lab is one bot with its far ends, all in this process.
 type lab struct {
