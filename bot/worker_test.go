@@ -171,6 +171,38 @@ func TestLostLeaseStopsTheWork(t *testing.T) {
 	}
 }
 
+// TestLostLeaseUndoesWhatIsSettled: what came of the work is written only by whoever still holds the task.
+func TestLostLeaseUndoesWhatIsSettled(t *testing.T) {
+	t.Parallel()
+	taken, goOn := make(chan bool), make(chan bool)
+	s := newShop(t, map[string]work{"x": {parallel: 1, settle: func(context.Context, string) (func(*store.Tx) error, error) {
+		close(taken)
+		<-goOn
+		return func(tx *store.Tx) error { return tx.SetCursor("effect", "late") }, nil
+	}}})
+	s.wake("x", "1")
+	s.start()
+	<-taken
+	// Another takes it over, as after a long pause of this process.
+	must(t, s.db.Update(t.Context(), func(tx *store.Tx) error {
+		err := tx.Recover()
+		_, ok, err2 := tx.Claim([]string{"x"}, time.Hour)
+		if !ok {
+			t.Error("it cannot be taken")
+		}
+		return errors.Join(err, err2)
+	}))
+	close(goOn)
+	s.end()
+	must(t, s.db.View(t.Context(), func(tx *store.Tx) error {
+		effect, err := tx.Cursor("effect")
+		if effect != "" {
+			t.Error("the late one had its effect")
+		}
+		return err
+	}))
+}
+
 func TestPanicIsRetriedAndBuried(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, map[string]work{"x": {parallel: 1, do: func(context.Context, string, int) (time.Time, error) { panic("a bug with s3cr3t") }}})
