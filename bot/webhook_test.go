@@ -610,7 +610,7 @@ func FuzzWebhook(f *testing.F) {
 		n++
 		right := signature(hookSecret, string(body))
 		if strings.EqualFold(sign, right) {
-			t.Skip()
+			sign = "" // it is the one that is right
 		}
 		id := fmt.Sprintf("fuzz-%d", n)
 		r := delivery(id, "push", "application/json", right, string(body))
