@@ -22,6 +22,7 @@ type command struct {
 	usage string
 	need  permission // of whoever says it; an environment may ask for more
 	help  text.Key
+	acts  bool // rather than only read: one that comes late is not obeyed before its author confirms it
 	run   func(c *call, ctx context.Context, args []string) (outcome, error)
 }
 
@@ -36,16 +37,16 @@ func (r *Refusal) Error() string { return r.Text }
 // table is every command, in the order of the help. It is a function because the help reads it.
 func table() []command {
 	return []command{
-		{"help", "/help [command]", none, text.HelpHelp, (*call).help},
-		{"status", "/status [env]", read, text.HelpStatus, (*call).status},
-		{"deploy", "/deploy env [release|sha]", write, text.HelpDeploy, (*call).deploy},
-		{"promote", "/promote env [release]", write, text.HelpPromote, (*call).promote},
-		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, (*call).rollback},
-		{"approve", "/approve [deployment]", read, text.HelpApprove, (*call).approve},
-		{"reject", "/reject [deployment] reason…", read, text.HelpReject, (*call).reject},
-		{"unlock", "/unlock env", maintain, text.HelpUnlock, (*call).unlock},
-		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, (*call).cancel}, // write, or who started it
-		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, (*call).why},
+		{"help", "/help [command]", none, text.HelpHelp, false, (*call).help},
+		{"status", "/status [env]", read, text.HelpStatus, false, (*call).status},
+		{"deploy", "/deploy env [release|sha]", write, text.HelpDeploy, true, (*call).deploy},
+		{"promote", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
+		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
+		{"approve", "/approve [deployment]", read, text.HelpApprove, true, (*call).approve},
+		{"reject", "/reject [deployment] reason…", read, text.HelpReject, true, (*call).reject},
+		{"unlock", "/unlock env", maintain, text.HelpUnlock, true, (*call).unlock},
+		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
+		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
 	}
 }
 

@@ -2,7 +2,6 @@ package bot
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +17,8 @@ const tooLate = 10 * time.Minute
 
 // acts tells whether a line is a command that does something, rather than only read.
 func acts(l line) bool {
-	return find(l.Name) != nil && !slices.Contains([]string{"help", "status", "why", "queue"}, l.Name)
+	cmd := find(l.Name)
+	return cmd != nil && cmd.acts
 }
 
 // String is the command as it may be typed again.

@@ -29,7 +29,7 @@ const (
 	standBack = 100 * time.Millisecond
 	// maxBackoff bounds the wait between two attempts, unless a far end asked for more.
 	maxBackoff = 5 * time.Minute
-	// maxFaults is how many attempts may fail by our own fault until a task is buried: about half an hour.
+	// maxFaults is how many attempts may fail by our own fault until a task is buried: about a quarter of an hour.
 	maxFaults = 12
 	// longAttempts is the attempt from which on a far end that is down is no hiccup: after about six minutes.
 	longAttempts = 10
