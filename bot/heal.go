@@ -121,7 +121,11 @@ func (s *sweep) commit(ctx context.Context, c store.Commit) error {
 		func() error { return s.deployments(ctx, repo, subjects) },
 		func() error { return s.strangers(ctx, repo) },
 	} {
-		if err := check(); err != nil && !declined(err) {
+		err := check()
+		if !s.start && errors.As(err, new(*limited)) {
+			return nil // the next sweep comes by again; other installations need not wait
+		}
+		if err != nil && !declined(err) {
 			return err
 		}
 	}

@@ -576,6 +576,31 @@ func TestHealIsBounded(t *testing.T) {
 	}
 }
 
+// TestHealBesideALimit: an installation whose limit is used up holds up no other.
+func TestHealBesideALimit(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
+	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	must(t, l.Settle())
+	const other = 999
+	l.bot.hub.pace.learn(other, signals{closed: l.clock.Now().Add(time.Hour)})
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		run := store.Run{Repo: "acme/aaa", App: "aaa", Ref: "refs/heads/x", SHA: strings.Repeat("a", 40), Cause: store.CauseCommand} // it comes first
+		run.Config.V = json.RawMessage("{}")
+		return errors.Join(tx.PutRepo(store.Repo{Name: run.Repo, ID: 2, Installation: other, DefaultBranch: "master"}), tx.NewRun(&run),
+			tx.EndRun(run.ID, store.RunCancelled, "", nil))
+	}))
+	l.repo.SetStatus(sha, "mallory", "shipmate/build", "pending")
+	must(t, l.Tick(healEvery))
+	must(t, until("it is healed", func() error {
+		if s := l.status(sha, "shipmate/build"); s.State != "success" {
+			return errors.New(s.State)
+		}
+		return nil
+	}))
+}
+
 // TestReportsAfterUninstalling: with the App gone, what is to be said is given up and shown, and the sweep is not stopped by it.
 func TestReportsAfterUninstalling(t *testing.T) {
 	t.Parallel()
