@@ -301,7 +301,11 @@ func (b *Bot) apps(ctx context.Context, c *github.Client, repo store.Repo, revie
 		}
 		if a.err == nil {
 			a.config = pipeline.Effective(a.reviewed, own)
-			d.note("%s: build from %.7s, everything else from %s", f.Name, sha, repo.DefaultBranch)
+			if sha == "" {
+				d.note("%s of %s is read", f.Name, repo.DefaultBranch)
+			} else {
+				d.note("%s: build from %.7s, everything else from %s", f.Name, sha, repo.DefaultBranch)
+			}
 		}
 		apps = append(apps, a)
 	}

@@ -86,13 +86,9 @@ func printLines(title string, lines []string) {
 }
 
 type queueCmd struct {
-	Config string `default:"shipmate.yaml" type:"path" help:"The server's file."`
+	Config string `default:"shipmate.yaml" type:"path" help:"The server's file. Of its secrets only data_key is read."`
 }
 
 func (c *queueCmd) Run() error {
-	cfg, err := bot.LoadConfig(c.Config)
-	if err != nil {
-		return err
-	}
-	return bot.Queue(context.Background(), cfg, os.Stdout)
+	return withData(c.Config, func(ctx context.Context, cfg *bot.Config) error { return bot.Queue(ctx, cfg, os.Stdout) })
 }
