@@ -32,7 +32,6 @@ type subject struct {
 	key     string
 	repo    store.Repo
 	run     store.Run
-	steps   []store.Step       // of the run
 	image   string             // the repository of its image
 	several bool               // the repository had several apps when the run was made: names of statuses tell them apart
 	deploys []store.Deployment // of a run: those of its release that went by themselves
@@ -88,9 +87,6 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			}
 		}
 		if s.run, err = tx.Run(runID); err != nil {
-			return err
-		}
-		if s.steps, err = tx.Steps(runID); err != nil {
 			return err
 		}
 		var cfg pipeline.Config

@@ -13,18 +13,13 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// buildWords is what a run says of itself in one line.
+// buildWords is what a run says of itself in one line. Which step it is at changes too often for GitHub, which takes a limited
+// number of statuses.
 func buildWords(s subject, l text.Lang) string {
 	r := s.run
 	switch r.State {
 	case store.RunQueued:
 		return l.Say(text.BuildQueued)
-	case store.RunRunning:
-		i := slices.IndexFunc(s.steps, func(s store.Step) bool { return s.State == store.StepRunning })
-		if i < 0 || s.steps[i].Kind == pipeline.StepFetch { // what takes an instant would hold up what comes next
-			return l.State(r.State)
-		}
-		return l.Say(text.BuildRunning, l.Step(pipeline.StepBuild))
 	case store.RunSucceeded:
 		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
 	case store.RunFailed:
@@ -38,8 +33,8 @@ func buildWords(s subject, l text.Lang) string {
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
 }
 
-// deployWords is what a deployment says of itself in one line. How far a rollout is changes too often for GitHub, which
-// takes a limited number of statuses: that is for the page and for chats that edit.
+// deployWords is what a deployment says of itself in one line. How far a rollout is changes too often for GitHub,
+// too: that is for the page and for chats that edit.
 func deployWords(s subject, l text.Lang) string {
 	d := s.d
 	switch d.State {

@@ -438,13 +438,13 @@ func (x *Example) restart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = until(ctx, "the build runs", func() error {
-		for _, s := range x.Repo.Statuses(sha) {
-			if strings.Contains(s.Description, "build") {
+	err = until(ctx, "the build runs", func() error { // as Slack tells: GitHub is told progress only where there is room
+		for _, m := range x.Slack.Messages(slackChannel) {
+			if strings.Contains(m.Text+string(m.Blocks), "Killed on the way") {
 				return nil
 			}
 		}
-		return errors.New("no status yet")
+		return errors.New("no message yet")
 	})
 	if err != nil {
 		t.Fatal(err)

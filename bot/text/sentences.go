@@ -10,7 +10,6 @@ const (
 	RollbackTitle                 // app, environment, release
 	Details                       // what the link to a page is called
 	BuildQueued                   //
-	BuildRunning                  // step
 	BuildSucceeded                // release, duration
 	BuildFailed                   // step, reason
 	WaitingForApproval            // how many approved, how many are needed
@@ -139,7 +138,6 @@ var sentences = [keyCount]words{
 	RollbackTitle:      {"Roll back %[1]v in %[2]v to release %[3]v", "回滚 %[2]v 中的 %[1]v 到版本 %[3]v"},
 	Details:            {"Details", "查看详情"},
 	BuildQueued:        {"waiting for a builder", "等待构建机"},
-	BuildRunning:       {"running: %v", "正在执行：%v"},
 	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
