@@ -144,6 +144,40 @@ notify:
 	}
 }
 
+func TestTriggerMistakes(t *testing.T) {
+	for trigger, want := range map[string]string{
+		`{tags: ["v*"]}`:                `f:2: trigger.tags[0]: "v*" is no tag's name; write a /regular expression/ for several, such as /^v\d+/`,
+		`{tags: [refs/heads/x]}`:        `f:2: trigger.tags[0]: "refs/heads/x" is no tag; write a tag, or a /regular expression/`,
+		`{tags: [""]}`:                  `f:2: trigger.tags[0]: is empty; write a tag, or a /regular expression/`,
+		`{branches: [refs/tags/x]}`:     `f:2: trigger.branches[0]: "refs/tags/x" is no branch; write a branch, default, or a /regular expression/`,
+		`{paths: [a, ../b]}`:            `f:2: trigger.paths[1]: "../b" is no path of a file; write it from the repository's root, without . and .. in it`,
+		`{paths_ignore: ["!a"]}`:        `f:2: trigger.paths_ignore[0]: "!a" takes back what a pattern above it matched, and there is none; write one above it, such as "**"`,
+		`{authors_ignore: [Bob Smith]}`: `f:2: trigger.authors_ignore[0]: "Bob Smith" is no login; write a GitHub login, such as alice or "dependabot[bot]"`,
+		`{schedule: [{zone: UTC}]}`:     `f:2: trigger.schedule[0].cron: is missing; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 3 * *"}]}`: `f:2: trigger.schedule[0].cron: "0 3 * *" is no cron expression (expected exactly 5 fields, found 4: [0 3 * *]); ` +
+			`write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 25 * * *"}]}`: `f:2: trigger.schedule[0].cron: "0 25 * * *" is no cron expression (end of range (25) above maximum (23): 25); ` +
+			`write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 0 30 2 *"}]}`:             `f:2: trigger.schedule[0].cron: "0 0 30 2 *" is never due; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "TZ=UTC"}]}`:                 `f:2: trigger.schedule[0].cron: "TZ=UTC" is no cron expression; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "@every 1s"}]}`:              `f:2: trigger.schedule[0].cron: "@every 1s" is no cron expression; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 3 * * *", zone: PT}]}`:    `f:2: trigger.schedule[0].zone: there is no time zone "PT"; write one of the IANA database, such as Asia/Shanghai or UTC`,
+		`{schedule: [{cron: "0 3 * * *", zone: Local}]}`: `f:2: trigger.schedule[0].zone: there is no time zone "Local"; write one of the IANA database, such as Asia/Shanghai or UTC`,
+		`{registry: {tag: x}}`:                           `f:2: trigger.registry.repository: is missing; write the repository whose images make a release, such as registry.example.com/team/app`,
+		`{registry: {repository: "r.example.com/x:v1"}}`: `f:2: trigger.registry.repository: "r.example.com/x:v1" is no image repository; ` +
+			`write its host and path in lower case, without tag or digest, such as registry.example.com/team/app`,
+		`{registry: {repository: r.example.com/x, tag: "("}}`:    "f:2: trigger.registry.tag: \"(\" does not compile (error parsing regexp: missing closing ): `(`); correct it as RE2 wants it",
+		`{registry: {repository: r.example.com/x, tag: "a)(b"}}`: "f:2: trigger.registry.tag: \"a)(b\" does not compile (error parsing regexp: unexpected ): `a)(b`); correct it as RE2 wants it",
+	} {
+		c := &Config{}
+		doc := strictyaml.Decode("f", []byte("build: {image: r.example.com/x}\ntrigger: "+trigger+"\n"), c, nil)
+		c.check(doc)
+		if err := doc.Err(); err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", trigger, err, want)
+		}
+	}
+}
+
 func TestEveryMistakeInOneRun(t *testing.T) {
 	const file = `
 ap: web
@@ -185,6 +219,7 @@ func TestNotYet(t *testing.T) {
 		"build.submodules":                   "build: {submodules: true}",
 		"build.lfs":                          "build: {lfs: true}",
 		"checks":                             "checks: [{name: unit, target: test}]",
+		"environments[].tags":                "environments: [{tags: [v1]}]",
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
 		"environments[].require_checks":      "environments: [{require_checks: required}]",
 		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,

@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func TestParseExample(t *testing.T) {
 		},
 		Environments: []Environment{
 			{
-				Name: "staging", Branches: []Pattern{anyBranch}, Cluster: "test", Namespace: "staging", Manifests: "deploy/",
+				Name: "staging", Branches: []Pattern{anyBranch}, Tags: []TagPattern{anyTag}, Cluster: "test", Namespace: "staging", Manifests: "deploy/",
 				Deploy: Auto, Timeout: 30 * time.Minute, Approvals: Approvals{Expire: 72 * time.Hour}, Rollback: Auto, Conflicts: Refuse,
 			},
 			{
@@ -90,14 +92,15 @@ func TestDefaults(t *testing.T) {
 	if again := c.WithDefaults("acme/other", "other"); !reflect.DeepEqual(again, c) {
 		t.Error("WithDefaults must not change what is set")
 	}
-	if b := c.Build; b.Context != "." || b.Dockerfile != "Dockerfile" || b.Cache != CacheRegistry || b.Timeout != 30*time.Minute || b.Tags[0] != "{branch}-{short_sha}" {
+	if b := c.Build; b.Context != "." || b.Dockerfile != "Dockerfile" || b.Cache != CacheRegistry || b.Timeout != 30*time.Minute || !slices.Equal(b.Tags, []string{"{branch}-{short_sha}", "{tag}"}) {
 		t.Errorf("build %+v", b)
 	}
-	after, approvals, branches := "", "", ""
+	after, approvals, branches, tags := "", "", "", ""
 	for _, env := range c.Environments {
 		after += env.After + ","
 		approvals += string(rune('0'+env.Approvals.Count)) + ","
 		branches += env.Branches[0].String() + ","
+		tags += fmt.Sprint(env.Tags)
 		if env.Deploy != Manual || env.Timeout != 30*time.Minute || env.Rollback != Auto || env.Conflicts != Refuse || env.Approvals.Expire != 72*time.Hour || env.Approvals.Self {
 			t.Errorf("%+v", env)
 		}
@@ -111,6 +114,12 @@ func TestDefaults(t *testing.T) {
 	if branches != "/.*/,default,default,default," {
 		t.Errorf("branches %q", branches)
 	}
+	if tags != "[/.*/][][][]" {
+		t.Errorf("tags %q", tags)
+	}
+	if none := parse(t, "trigger: {branches: []}\nbuild: {image: r.example.com/x}").WithDefaults("acme/web", "trunk"); len(none.Trigger.Branches) != 0 {
+		t.Errorf("an empty list is none: %s", none.Trigger.Branches)
+	}
 	for repo, app := range map[string]string{"acme/web": "web", "web": "web", "acme/-x-": "x", "acme/" + strings.Repeat("a", 62) + ".js": strings.Repeat("a", 62)} {
 		if got := parsed.WithDefaults(repo, "master").App; got != app {
 			t.Errorf("the app of %s is %q, want %q", repo, got, app)
@@ -120,7 +129,7 @@ func TestDefaults(t *testing.T) {
 
 // A run keeps its configuration as JSON.
 func TestConfigSurvivesJSON(t *testing.T) {
-	want := parse(t, strings.Replace(minimal, "build:", "trigger: {branches: [master, '/^v\\d/']}\nbuild:", 1))
+	want := parseAll(t, strings.Replace(minimal, "build:", "trigger: {branches: [master, '/^v\\d/'], tags: ['/^v\\d/'], schedule: [{cron: 0 3 * * *}]}\nbuild:", 1))
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -132,14 +141,14 @@ func TestConfigSurvivesJSON(t *testing.T) {
 	if !reflect.DeepEqual(&got, want) {
 		t.Errorf("got  %+v\nwant %+v", &got, want)
 	}
-	if !MatchAny(got.Trigger.Branches, "refs/heads/v1", "master") {
+	if !MatchAny(got.Trigger.Branches, "refs/heads/v1", "master") || !MatchAnyTag(got.Trigger.Tags, "refs/tags/v1") {
 		t.Error("a regular expression is lost")
 	}
 }
 
 // Whoever can push a branch writes its file. Nothing that it says may reach further than the build itself.
 func TestEffective(t *testing.T) {
-	trusted := parse(t, `
+	trusted := parseAll(t, `
 app: web
 trigger: {branches: [master]}
 build:
@@ -158,9 +167,17 @@ environments:
   - {name: production, cluster: prod, namespace: prod, manifests: deploy, soak: 1h, approvals: {count: 2, by: [alice, bob, carol]}, deployers: [dave]}
 notify: [{wecom: ops}]
 `)
-	shipped := parse(t, `
+	shipped := parseAll(t, `
 app: other
-trigger: {branches: [/.*/]}
+trigger:
+  branches: [/.*/]
+  tags: [/.*/]
+  paths: ["**"]
+  paths_ignore: [docs]
+  authors_ignore: [alice]
+  pull_requests: true
+  schedule: [{cron: "* * * * *", always: true}]
+  registry: {repository: registry.example.com/attacker/web}
 build:
   image: registry.example.com/attacker/web
   context: elsewhere
@@ -209,8 +226,8 @@ notify: [{slack: team, channel: C1}]
 	for i := range g.NumField() {
 		compare(g.Type().Field(i).Name, g.Field(i), tr.Field(i), sh.Field(i))
 	}
-	if seen != 14 {
-		t.Errorf("%d keys compared, want 14", seen)
+	if seen != 21 {
+		t.Errorf("%d keys compared, want 21", seen)
 	}
 
 	if after, err := json.Marshal([]*Config{trusted, shipped}); err != nil || string(after) != string(before) {
