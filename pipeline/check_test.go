@@ -169,10 +169,8 @@ func TestTriggerMistakes(t *testing.T) {
 		`{registry: {repository: r.example.com/x, tag: "("}}`:    "f:2: trigger.registry.tag: \"(\" does not compile (error parsing regexp: missing closing ): `(`); correct it as RE2 wants it",
 		`{registry: {repository: r.example.com/x, tag: "a)(b"}}`: "f:2: trigger.registry.tag: \"a)(b\" does not compile (error parsing regexp: unexpected ): `a)(b`); correct it as RE2 wants it",
 	} {
-		c := &Config{}
-		doc := strictyaml.Decode("f", []byte("build: {image: r.example.com/x}\ntrigger: "+trigger+"\n"), c, nil)
-		c.check(doc)
-		if err := doc.Err(); err == nil || err.Error() != want {
+		_, err := Parse("f", []byte("build: {image: r.example.com/x}\ntrigger: "+trigger+"\n"))
+		if err == nil || err.Error() != want {
 			t.Errorf("%s:\ngot  %v\nwant %s", trigger, err, want)
 		}
 	}
@@ -209,17 +207,9 @@ f:6: environments[1].cluster: found by the caller; write something else`
 // Every key of notYet is refused where it stands in a file, also beside what is right.
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
-		"trigger.tags":                       "trigger: {tags: [v1]}",
-		"trigger.paths":                      `trigger: {paths: ["**"]}`,
-		"trigger.paths_ignore":               `trigger: {paths_ignore: ["docs/**"]}`,
-		"trigger.authors_ignore":             `trigger: {authors_ignore: ["dependabot[bot]"]}`,
-		"trigger.pull_requests":              "trigger: {pull_requests: true}",
-		"trigger.schedule":                   `trigger: {schedule: [{cron: "0 3 * * *"}]}`,
-		"trigger.registry":                   "trigger: {registry: {repository: r.example.com/base}}",
 		"build.submodules":                   "build: {submodules: true}",
 		"build.lfs":                          "build: {lfs: true}",
 		"checks":                             "checks: [{name: unit, target: test}]",
-		"environments[].tags":                "environments: [{tags: [v1]}]",
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
 		"environments[].require_checks":      "environments: [{require_checks: required}]",
 		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,
@@ -249,7 +239,7 @@ func TestNotYet(t *testing.T) {
 	if len(tests) != len(notYet) {
 		t.Errorf("%d tests for %d keys", len(tests), len(notYet))
 	}
-	off := "trigger: {tags: [], pull_requests: false}\nbuild: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
+	off := "build: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
 	if _, err := Parse("f", []byte(off)); err != nil {
 		t.Errorf("a key that is turned off asks for nothing: %v", err)
 	}

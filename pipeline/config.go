@@ -160,14 +160,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a freeze,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"trigger.tags",
-	"trigger.paths",
-	"trigger.paths_ignore",
-	"trigger.authors_ignore",
-	"trigger.pull_requests",
-	"trigger.schedule",
-	"trigger.registry",
-	"environments[].tags",
 	"build.submodules",
 	"build.lfs",
 	"checks",

@@ -37,9 +37,17 @@ func TestParseExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := parse(t, string(file))
+	var versions TagPattern
+	if err := versions.UnmarshalText([]byte(`/^v\d+/`)); err != nil {
+		t.Fatal(err)
+	}
 	want := &Config{
-		App:     "devops-app",
-		Trigger: TriggerRules{Branches: patterns(t, "master", `/^release\/.*/`)},
+		App: "devops-app",
+		Trigger: TriggerRules{
+			Branches: patterns(t, "master", `/^release\/.*/`), Tags: []TagPattern{versions}, Paths: []string{"**"}, PathsIgnore: []string{"docs/**"},
+			AuthorsIgnore: []string{"dependabot[bot]"}, PullRequests: true, Schedule: []Schedule{{Cron: "0 3 * * *", Zone: "Asia/Shanghai"}},
+			Registry: RegistryTrigger{Repository: "registry.example.com/team/base", Tag: `v\d+`},
+		},
 		Build: Build{
 			Image: "registry.example.com/team/devops-app", Context: ".", Dockerfile: "Dockerfile",
 			Args: map[string]string{"GO_VERSION": "1.26"}, Secrets: []string{"npm_token"}, Platforms: []string{"linux/amd64"},
@@ -51,7 +59,7 @@ func TestParseExample(t *testing.T) {
 				Deploy: Auto, Timeout: 30 * time.Minute, Approvals: Approvals{Expire: 72 * time.Hour}, Rollback: Auto, Conflicts: Refuse,
 			},
 			{
-				Name: "production", After: "staging", Soak: 30 * time.Minute, Branches: patterns(t, "default"), Cluster: "prod", Namespace: "prod",
+				Name: "production", After: "staging", Soak: 30 * time.Minute, Branches: patterns(t, "default"), Tags: []TagPattern{versions}, Cluster: "prod", Namespace: "prod",
 				Manifests: "deploy/", Deploy: Manual, Timeout: 30 * time.Minute,
 				Approvals: Approvals{Count: 2, By: []string{"@acme/release", "alice"}, Expire: 72 * time.Hour},
 				Deployers: []string{"@acme/dev"}, Rollback: Auto, PullSecret: "tcr-secret", Conflicts: Refuse,
@@ -129,7 +137,7 @@ func TestDefaults(t *testing.T) {
 
 // A run keeps its configuration as JSON.
 func TestConfigSurvivesJSON(t *testing.T) {
-	want := parseAll(t, strings.Replace(minimal, "build:", "trigger: {branches: [master, '/^v\\d/'], tags: ['/^v\\d/'], schedule: [{cron: 0 3 * * *}]}\nbuild:", 1))
+	want := parse(t, strings.Replace(minimal, "build:", "trigger: {branches: [master, '/^v\\d/'], tags: ['/^v\\d/'], schedule: [{cron: 0 3 * * *}]}\nbuild:", 1))
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +156,7 @@ func TestConfigSurvivesJSON(t *testing.T) {
 
 // Whoever can push a branch writes its file. Nothing that it says may reach further than the build itself.
 func TestEffective(t *testing.T) {
-	trusted := parseAll(t, `
+	trusted := parse(t, `
 app: web
 trigger: {branches: [master]}
 build:
@@ -167,7 +175,7 @@ environments:
   - {name: production, cluster: prod, namespace: prod, manifests: deploy, soak: 1h, approvals: {count: 2, by: [alice, bob, carol]}, deployers: [dave]}
 notify: [{wecom: ops}]
 `)
-	shipped := parseAll(t, `
+	shipped := parse(t, `
 app: other
 trigger:
   branches: [/.*/]

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/shipmate-dev/shipmate/internal/strictyaml"
 )
 
 const chain = `
@@ -24,19 +22,6 @@ environments:
   - {name: production, cluster: prod, namespace: prod, manifests: deploy, deploy: auto, after: staging, tags: [/^v/]}
   - {name: mirror, cluster: prod, namespace: mirror, manifests: deploy, deploy: auto, after: production, branches: [/.*/]}
 `
-
-// parseAll is parse, with the keys that this version does not let through yet.
-func parseAll(t *testing.T, yaml string) *Config {
-	t.Helper()
-	c := &Config{}
-	doc := strictyaml.Decode(".shipmate.yaml", []byte(yaml), c, nil)
-	c.check(doc)
-	c.fillIn(doc)
-	if err := doc.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c.WithDefaults("acme/web", "master")
-}
 
 const (
 	thisCommit  = "1111111111111111111111111111111111111111"
@@ -252,7 +237,7 @@ func TestPlan(t *testing.T) {
 		}},
 	}
 	for _, test := range tests {
-		c := parseAll(t, "build: {image: r.example.com/web}\ntrigger:\n  "+cmp.Or(test.rules, "{}")+"\n")
+		c := parse(t, "build: {image: r.example.com/web}\ntrigger:\n  "+cmp.Or(test.rules, "{}")+"\n").WithDefaults("acme/web", "master")
 		for _, l := range test.lines {
 			p := c.Plan(l.trigger)
 			key, words, _ := strings.Cut(p.Reason, ": ")
@@ -277,7 +262,7 @@ func TestPlan(t *testing.T) {
 
 // Where a release goes by itself.
 func TestPlanDeploys(t *testing.T) {
-	c := parseAll(t, chain)
+	c := parse(t, chain)
 	on := func(kind, ref string) Trigger {
 		return Trigger{Kind: kind, Ref: ref, SHA: thisCommit, DefaultBranch: "master"}
 	}
@@ -325,7 +310,7 @@ func TestPlanTrace(t *testing.T) {
 		Pull: Pull{Number: 7, Base: "master", Head: otherCommit, Merge: MergeConflict, Fork: true, OkToTest: true}}
 	fork := pull
 	fork.Pull.OkToTest = false
-	due := Trigger{Kind: TriggerSchedule, Ref: "refs/heads/master", SHA: thisCommit, Previous: thisCommit, DefaultBranch: "master", Due: parseAll(t, rules).Trigger.Schedule}
+	due := Trigger{Kind: TriggerSchedule, Ref: "refs/heads/master", SHA: thisCommit, Previous: thisCommit, DefaultBranch: "master", Due: parse(t, rules).Trigger.Schedule}
 	image := Trigger{Kind: TriggerRegistry, Ref: "refs/heads/master", DefaultBranch: "master", Image: Image{Repository: "r.example.com/base", Tag: "v1", Released: 41}}
 	const follows = `
 staging: yes, deploy is auto
@@ -366,7 +351,7 @@ nothing-changed: ["0 3 * * *" Asia/Shanghai] is due, but the newest release of r
 released: release 41 has this image already`},
 	}
 	for _, test := range tests {
-		if got := strings.Join(parseAll(t, test.rules).Plan(test.trigger).Trace, "\n"); got != test.want {
+		if got := strings.Join(parse(t, test.rules).Plan(test.trigger).Trace, "\n"); got != test.want {
 			t.Errorf("got\n%s\nwant\n%s", got, test.want)
 		}
 	}
@@ -399,7 +384,7 @@ func TestAllows(t *testing.T) {
 }
 
 func TestPolicyHash(t *testing.T) {
-	base := parseAll(t, chain).Environments[3]
+	base := parse(t, chain).Environments[3]
 	hash := base.PolicyHash()
 	if len(hash) != len("sha256:")+64 || hash != base.PolicyHash() {
 		t.Fatalf("hash %q", hash)

@@ -65,7 +65,7 @@ func TestScheduleComesOnceADay(t *testing.T) {
 }
 
 func TestDue(t *testing.T) {
-	c := parseAll(t, `
+	c := parse(t, `
 build: {image: r.example.com/web}
 trigger:
   schedule:

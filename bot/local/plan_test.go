@@ -134,6 +134,20 @@ api (.shipmate/a.yml)
   branch: refs/heads/master is none of trigger.branches [other]
   nothing is built
 `},
+		"rules about what changed and who wrote it": {func(r repo) {
+			r.pushed("master")
+			r.write(map[string]string{"web/a.go": "a", "rules.yaml": "trigger: {paths: [web], authors_ignore: [bob]}\nbuild: {image: r.example.com/web}\n"})
+			r.commit("Add a")
+		}, "", "rules.yaml", `push of refs/heads/master: SHA "Add a"
+  the default branch is taken to be master, since no remote here says so
+  origin is at SHA: files changed since SHA: 2
+
+web (rules.yaml)
+  branch: refs/heads/master is one of trigger.branches [master]
+  author: alice is none of trigger.authors_ignore [bob]
+  paths: "web/a.go" changed since SHA and is among trigger.paths ["web"]
+  build: Dockerfile in . becomes r.example.com/web (master-SHA)
+`},
 		"a file that is named": {func(r repo) {
 			r.write(map[string]string{"other.yaml": "build: {image: r.example.com/other, tags: ['{tag}']}\n"})
 		}, "", "other.yaml", `push of refs/heads/master: SHA "Begin"
