@@ -15,9 +15,10 @@ const module = "github.com/shipmate-dev/shipmate"
 // arrows is the table of rooms in the architecture's description: what of ours each may import. A room that is not here
 // is new: give it its place there first.
 var arrows = map[string][]string{
-	"cmd/bot":              {"bot"},
+	"cmd/bot":              {"bot", "bot/local"},
 	"bot":                  {"pipeline", "pipeline/build", "pipeline/image", "pipeline/kube", "pipeline/source", "chat", "store", "bot/text", "bot/web", "internal/strictyaml"},
 	"bot/web":              {"store", "bot/text"},
+	"bot/local":            {"pipeline", "pipeline/image", "pipeline/kube"},
 	"bot/text":             {},
 	"pipeline":             {"store", "pipeline/build", "pipeline/image", "pipeline/kube", "pipeline/source", "internal/strictyaml"},
 	"pipeline/source":      {},

@@ -68,12 +68,51 @@ func (c *Config) check(doc *strictyaml.Document) {
 	if c.App != "" || doc.Has("app") {
 		checkLabel(doc, "app", c.App)
 	}
+	c.Trigger.check(doc)
 	c.Build.check(doc)
 	for i := range c.Environments {
 		c.checkEnvironment(doc, i)
 	}
 	for i := range c.Notify {
 		c.checkNotify(doc, i)
+	}
+}
+
+func (r *TriggerRules) check(doc *strictyaml.Document) {
+	if _, bad, err := parseGlobs(r.Paths); err != nil {
+		doc.Errorf(fmt.Sprintf("trigger.paths[%d]", bad), "%s", err)
+	}
+	if _, bad, err := parseGlobs(r.PathsIgnore); err != nil {
+		doc.Errorf(fmt.Sprintf("trigger.paths_ignore[%d]", bad), "%s", err)
+	}
+	for i, login := range r.AuthorsIgnore {
+		if !loginSyntax.MatchString(strings.TrimSuffix(login, "[bot]")) {
+			doc.Errorf(fmt.Sprintf("trigger.authors_ignore[%d]", i), `%q is no login; write a GitHub login, such as alice or "dependabot[bot]"`, login)
+		}
+	}
+	for i, s := range r.Schedule {
+		at := fmt.Sprintf("trigger.schedule[%d]", i)
+		if _, err := s.spec(); err != nil {
+			doc.Errorf(at+".cron", "%s", err)
+		}
+		if _, err := s.zone(); err != nil {
+			doc.Errorf(at+".zone", "%s", err)
+		}
+	}
+	r.Registry.check(doc, "trigger.registry")
+}
+
+func (r *RegistryTrigger) check(doc *strictyaml.Document, at string) {
+	if !doc.Has(at) {
+		return
+	}
+	if r.Repository == "" {
+		doc.Errorf(at+".repository", "is missing; write the repository whose images make a release, such as registry.example.com/team/app")
+	} else if _, _, err := ParseRepository(r.Repository); err != nil {
+		doc.Errorf(at+".repository", "%q is no image repository; write its host and path in lower case, without tag or digest, such as registry.example.com/team/app", r.Repository)
+	}
+	if _, err := r.tag(); err != nil {
+		doc.Errorf(at+".tag", "%q does not compile (%s); correct it as RE2 wants it", r.Tag, err)
 	}
 }
 

@@ -144,6 +144,38 @@ notify:
 	}
 }
 
+func TestTriggerMistakes(t *testing.T) {
+	for trigger, want := range map[string]string{
+		`{tags: ["v*"]}`:                `f:2: trigger.tags[0]: "v*" is no tag's name; write a /regular expression/ for several, such as /^v\d+/`,
+		`{tags: [refs/heads/x]}`:        `f:2: trigger.tags[0]: "refs/heads/x" is no tag; write a tag, or a /regular expression/`,
+		`{tags: [""]}`:                  `f:2: trigger.tags[0]: is empty; write a tag, or a /regular expression/`,
+		`{branches: [refs/tags/x]}`:     `f:2: trigger.branches[0]: "refs/tags/x" is no branch; write a branch, default, or a /regular expression/`,
+		`{paths: [a, ../b]}`:            `f:2: trigger.paths[1]: "../b" is no path of a file; write it from the repository's root, without . and .. in it`,
+		`{paths_ignore: ["!a"]}`:        `f:2: trigger.paths_ignore[0]: "!a" takes back what a pattern above it matched, and there is none; write one above it, such as "**"`,
+		`{authors_ignore: [Bob Smith]}`: `f:2: trigger.authors_ignore[0]: "Bob Smith" is no login; write a GitHub login, such as alice or "dependabot[bot]"`,
+		`{schedule: [{zone: UTC}]}`:     `f:2: trigger.schedule[0].cron: is missing; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 3 * *"}]}`: `f:2: trigger.schedule[0].cron: "0 3 * *" is no cron expression (expected exactly 5 fields, found 4: [0 3 * *]); ` +
+			`write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 25 * * *"}]}`: `f:2: trigger.schedule[0].cron: "0 25 * * *" is no cron expression (end of range (25) above maximum (23): 25); ` +
+			`write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 0 30 2 *"}]}`:             `f:2: trigger.schedule[0].cron: "0 0 30 2 *" is never due; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "TZ=UTC"}]}`:                 `f:2: trigger.schedule[0].cron: "TZ=UTC" is no cron expression; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "@every 1s"}]}`:              `f:2: trigger.schedule[0].cron: "@every 1s" is no cron expression; write minute, hour, day, month and day of the week (0-6 from Sunday), such as "0 3 * * MON-FRI"`,
+		`{schedule: [{cron: "0 3 * * *", zone: PT}]}`:    `f:2: trigger.schedule[0].zone: there is no time zone "PT"; write one of the IANA database, such as Asia/Shanghai or UTC`,
+		`{schedule: [{cron: "0 3 * * *", zone: Local}]}`: `f:2: trigger.schedule[0].zone: there is no time zone "Local"; write one of the IANA database, such as Asia/Shanghai or UTC`,
+		`{registry: {tag: x}}`:                           `f:2: trigger.registry.repository: is missing; write the repository whose images make a release, such as registry.example.com/team/app`,
+		`{registry: {repository: "r.example.com/x:v1"}}`: `f:2: trigger.registry.repository: "r.example.com/x:v1" is no image repository; ` +
+			`write its host and path in lower case, without tag or digest, such as registry.example.com/team/app`,
+		`{registry: {repository: r.example.com/x, tag: "("}}`:    "f:2: trigger.registry.tag: \"(\" does not compile (error parsing regexp: missing closing ): `(`); correct it as RE2 wants it",
+		`{registry: {repository: r.example.com/x, tag: "a)(b"}}`: "f:2: trigger.registry.tag: \"a)(b\" does not compile (error parsing regexp: unexpected ): `a)(b`); correct it as RE2 wants it",
+	} {
+		_, err := Parse("f", []byte("build: {image: r.example.com/x}\ntrigger: "+trigger+"\n"))
+		if err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", trigger, err, want)
+		}
+	}
+}
+
 func TestEveryMistakeInOneRun(t *testing.T) {
 	const file = `
 ap: web
@@ -175,13 +207,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 // Every key of notYet is refused where it stands in a file, also beside what is right.
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
-		"trigger.tags":                       "trigger: {tags: [v1]}",
-		"trigger.paths":                      `trigger: {paths: ["**"]}`,
-		"trigger.paths_ignore":               `trigger: {paths_ignore: ["docs/**"]}`,
-		"trigger.authors_ignore":             `trigger: {authors_ignore: ["dependabot[bot]"]}`,
-		"trigger.pull_requests":              "trigger: {pull_requests: true}",
-		"trigger.schedule":                   `trigger: {schedule: [{cron: "0 3 * * *"}]}`,
-		"trigger.registry":                   "trigger: {registry: {repository: r.example.com/base}}",
 		"build.submodules":                   "build: {submodules: true}",
 		"build.lfs":                          "build: {lfs: true}",
 		"checks":                             "checks: [{name: unit, target: test}]",
@@ -214,7 +239,7 @@ func TestNotYet(t *testing.T) {
 	if len(tests) != len(notYet) {
 		t.Errorf("%d tests for %d keys", len(tests), len(notYet))
 	}
-	off := "trigger: {tags: [], pull_requests: false}\nbuild: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
+	off := "build: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
 	if _, err := Parse("f", []byte(off)); err != nil {
 		t.Errorf("a key that is turned off asks for nothing: %v", err)
 	}

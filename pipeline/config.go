@@ -40,9 +40,22 @@ type Config struct {
 	Notify       []Notify      `yaml:"notify"`
 }
 
-// TriggerRules say which pushes start a run.
+// TriggerRules say what starts a run (Config.Plan).
 type TriggerRules struct {
-	Branches []Pattern `yaml:"branches"` // WithDefaults: the default branch
+	Branches      []Pattern       `yaml:"branches"` // whose pushes; nil: WithDefaults puts the default branch; [] in a file: none
+	Tags          []TagPattern    `yaml:"tags"`
+	Paths         []string        `yaml:"paths"`          // patterns (globs): one of the changed files must match; empty: any
+	PathsIgnore   []string        `yaml:"paths_ignore"`   // and must not match these
+	AuthorsIgnore []string        `yaml:"authors_ignore"` // logins: a push of only their commits starts nothing
+	PullRequests  bool            `yaml:"pull_requests"`  // the merge result is built, and never deployed
+	Schedule      []Schedule      `yaml:"schedule"`
+	Registry      RegistryTrigger `yaml:"registry"`
+}
+
+// RegistryTrigger names the images that make a release without a build when something else pushes them.
+type RegistryTrigger struct {
+	Repository string `yaml:"repository"` // with its host, without tag or digest; empty: none
+	Tag        string `yaml:"tag"`        // a regular expression (RE2) for the whole tag; empty: any tag
 }
 
 // Build says how a commit becomes an image. Context, Dockerfile, Target, Args and Platforms are taken from the commit
@@ -55,7 +68,7 @@ type Build struct {
 	Args       map[string]string `yaml:"args"`
 	Secrets    []string          `yaml:"secrets"`   // names in the server's file
 	Platforms  []string          `yaml:"platforms"` // os/arch[/variant]; default: the builder's own
-	Tags       []string          `yaml:"tags"`      // templates, as image.Tags fills them; default "{branch}-{short_sha}"
+	Tags       []string          `yaml:"tags"`      // templates, as image.Tags fills them; default "{branch}-{short_sha}" and, of a tag, "{tag}"
 	Cache      string            `yaml:"cache"`     // CacheRegistry (default), CacheInline or CacheOff
 	Timeout    time.Duration     `yaml:"timeout"`   // default 30 minutes
 }
@@ -66,6 +79,7 @@ type Environment struct {
 	After      string        `yaml:"after"`    // the environment before this one, or "": default the entry before
 	Soak       time.Duration `yaml:"soak"`     // how long a release must have been live in After
 	Branches   []Pattern     `yaml:"branches"` // whose releases it takes (Allows); default any for the first environment, [default] for the others
+	Tags       []TagPattern  `yaml:"tags"`     // and the tags; default any for the first environment, none for the others
 	Cluster    string        `yaml:"cluster"`  // a name in the server's file
 	Namespace  string        `yaml:"namespace"`
 	Manifests  string        `yaml:"manifests"` // a folder or file, relative to the repository's root
@@ -146,13 +160,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a freeze,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"trigger.tags",
-	"trigger.paths",
-	"trigger.paths_ignore",
-	"trigger.authors_ignore",
-	"trigger.pull_requests",
-	"trigger.schedule",
-	"trigger.registry",
 	"build.submodules",
 	"build.lfs",
 	"checks",
@@ -191,7 +198,10 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 		c.Build.Timeout = 30 * time.Minute
 	}
 	if len(c.Build.Tags) == 0 {
-		c.Build.Tags = []string{"{branch}-{short_sha}"}
+		c.Build.Tags = []string{"{branch}-{short_sha}", "{tag}"} // one of them has a value
+	}
+	for i := range c.Trigger.Schedule {
+		setDefault(&c.Trigger.Schedule[i].Zone, "UTC")
 	}
 	for i := range c.Environments {
 		env, at := &c.Environments[i], fmt.Sprintf("environments[%d]", i)
@@ -206,6 +216,9 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 			if i == 0 {
 				env.Branches = []Pattern{anyBranch}
 			}
+		}
+		if !doc.Has(at+".tags") && i == 0 {
+			env.Tags = []TagPattern{anyTag}
 		}
 		setDefault(&env.Deploy, Manual)
 		setDefault(&env.Rollback, Auto)
@@ -250,14 +263,14 @@ func Effective(defaultBranch, shipped *Config) *Config {
 var notInLabel = regexp.MustCompile(`[^a-z0-9]+`)
 
 // WithDefaults returns a copy with what the repository decides: the app's name from the last part of repo, made a DNS
-// label, and the default branch to be built.
+// label, and the default branch to be built where the file names no branches.
 func (c *Config) WithDefaults(repo, defaultBranch string) *Config {
 	filled := *c
 	if filled.App == "" {
 		label := notInLabel.ReplaceAllString(strings.ToLower(path.Base(repo)), "-")
 		filled.App = strings.Trim(label[:min(len(label), 63)], "-")
 	}
-	if len(filled.Trigger.Branches) == 0 {
+	if filled.Trigger.Branches == nil {
 		filled.Trigger.Branches = []Pattern{{text: defaultBranch}}
 	}
 	return &filled

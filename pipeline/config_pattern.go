@@ -22,27 +22,32 @@ var (
 
 // UnmarshalText reads a pattern as it stands in a file.
 func (p *Pattern) UnmarshalText(text []byte) error {
-	*p = Pattern{text: string(text)}
+	expr, err := parsePattern(string(text), "branch", branchPrefix, `a branch, default, or a /regular expression/`, `/^release\/.*/`)
+	*p = Pattern{text: string(text), expr: expr}
+	return err
+}
+
+// parsePattern checks a name, short or with its prefix, and returns the expression of a /regular expression/.
+func parsePattern(text, what, prefix, want, example string) (*regexp.Regexp, error) {
 	switch {
-	case p.text == "":
-		return fmt.Errorf(`is empty; write a branch, default, or a /regular expression/`)
-	case !strings.HasPrefix(p.text, "/"):
-		if strings.ContainsAny(p.text, "*?[\\^~: ") { // none of them can be part of a branch's name
-			return fmt.Errorf("%q is no branch's name; write a /regular expression/ for several, such as %s", p.text, `/^release\/.*/`)
+	case text == "":
+		return nil, fmt.Errorf(`is empty; write %s`, want)
+	case !strings.HasPrefix(text, "/"):
+		if strings.ContainsAny(text, "*?[\\^~: ") { // none of them can be part of a ref's name
+			return nil, fmt.Errorf("%q is no %s's name; write a /regular expression/ for several, such as %s", text, what, example)
 		}
-		if strings.HasPrefix(p.text, "refs/") && !strings.HasPrefix(p.text, branchPrefix) {
-			return fmt.Errorf("%q is no branch; write the branch's name", p.text)
+		if strings.HasPrefix(text, "refs/") && !strings.HasPrefix(text, prefix) {
+			return nil, fmt.Errorf("%q is no %s; write %s", text, what, want)
 		}
-		return nil
-	case len(p.text) < 3 || !strings.HasSuffix(p.text, "/"):
-		return fmt.Errorf("%q is no regular expression; write it between two slashes, such as %s", p.text, `/^release\/.*/`)
+		return nil, nil
+	case len(text) < 3 || !strings.HasSuffix(text, "/"):
+		return nil, fmt.Errorf("%q is no regular expression; write it between two slashes, such as %s", text, example)
 	}
-	expr, err := regexp.Compile(p.text[1 : len(p.text)-1])
+	expr, err := regexp.Compile(text[1 : len(text)-1])
 	if err != nil {
-		return fmt.Errorf("%q does not compile (%w); correct it as RE2 wants it", p.text, err)
+		return nil, fmt.Errorf("%q does not compile (%w); correct it as RE2 wants it", text, err)
 	}
-	p.expr = expr
-	return nil
+	return expr, nil
 }
 
 // MarshalText returns the pattern as UnmarshalText reads it.
@@ -50,7 +55,10 @@ func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.text), nil }
 
 func (p Pattern) String() string { return p.text }
 
-const branchPrefix = "refs/heads/"
+const (
+	branchPrefix = "refs/heads/"
+	tagPrefix    = "refs/tags/"
+)
 
 // branchOf returns the short name of a branch's full name. A branch that is itself called refs/… has none: its short
 // name would pass for another's full one.
@@ -72,6 +80,41 @@ func (p Pattern) Match(ref, defaultBranch string) bool {
 		return short == defaultBranch
 	}
 	return p.text == short || p.text == ref
+}
+
+// TagPattern is a rule about tags: a name, short or full, or a /regular expression/, as in a Pattern.
+type TagPattern struct{ Pattern }
+
+var anyTag = TagPattern{Pattern{text: "/.*/", expr: regexp.MustCompile(".*")}}
+
+// UnmarshalText reads a pattern as it stands in a file.
+func (p *TagPattern) UnmarshalText(text []byte) error {
+	expr, err := parsePattern(string(text), "tag", tagPrefix, `a tag, or a /regular expression/`, `/^v\d+/`)
+	p.Pattern = Pattern{text: string(text), expr: expr}
+	return err
+}
+
+// Match says whether ref, a full name such as refs/tags/v1, is a tag that the pattern means. Nothing else ever matches.
+func (p TagPattern) Match(ref string) bool {
+	short, ok := tagOf(ref)
+	switch {
+	case !ok:
+		return false
+	case p.expr != nil:
+		return p.expr.MatchString(short) || p.expr.MatchString(ref)
+	}
+	return p.text == short || p.text == ref
+}
+
+// tagOf returns the short name of a tag's full name; as in branchOf, a tag that is itself called refs/… has none.
+func tagOf(ref string) (string, bool) {
+	short, ok := strings.CutPrefix(ref, tagPrefix)
+	return short, ok && short != "" && !strings.HasPrefix(short, "refs/")
+}
+
+// MatchAnyTag says whether one of patterns matches; an empty list matches nothing.
+func MatchAnyTag(patterns []TagPattern, ref string) bool {
+	return slices.ContainsFunc(patterns, func(p TagPattern) bool { return p.Match(ref) })
 }
 
 // MatchAny says whether one of patterns matches; an empty list matches nothing.

@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,9 +37,17 @@ func TestParseExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := parse(t, string(file))
+	var versions TagPattern
+	if err := versions.UnmarshalText([]byte(`/^v\d+/`)); err != nil {
+		t.Fatal(err)
+	}
 	want := &Config{
-		App:     "devops-app",
-		Trigger: TriggerRules{Branches: patterns(t, "master", `/^release\/.*/`)},
+		App: "devops-app",
+		Trigger: TriggerRules{
+			Branches: patterns(t, "master", `/^release\/.*/`), Tags: []TagPattern{versions}, Paths: []string{"**"}, PathsIgnore: []string{"docs/**"},
+			AuthorsIgnore: []string{"dependabot[bot]"}, PullRequests: true, Schedule: []Schedule{{Cron: "0 3 * * *", Zone: "Asia/Shanghai"}},
+			Registry: RegistryTrigger{Repository: "registry.example.com/team/base", Tag: `v\d+`},
+		},
 		Build: Build{
 			Image: "registry.example.com/team/devops-app", Context: ".", Dockerfile: "Dockerfile",
 			Args: map[string]string{"GO_VERSION": "1.26"}, Secrets: []string{"npm_token"}, Platforms: []string{"linux/amd64"},
@@ -45,11 +55,11 @@ func TestParseExample(t *testing.T) {
 		},
 		Environments: []Environment{
 			{
-				Name: "staging", Branches: []Pattern{anyBranch}, Cluster: "test", Namespace: "staging", Manifests: "deploy/",
+				Name: "staging", Branches: []Pattern{anyBranch}, Tags: []TagPattern{anyTag}, Cluster: "test", Namespace: "staging", Manifests: "deploy/",
 				Deploy: Auto, Timeout: 30 * time.Minute, Approvals: Approvals{Expire: 72 * time.Hour}, Rollback: Auto, Conflicts: Refuse,
 			},
 			{
-				Name: "production", After: "staging", Soak: 30 * time.Minute, Branches: patterns(t, "default"), Cluster: "prod", Namespace: "prod",
+				Name: "production", After: "staging", Soak: 30 * time.Minute, Branches: patterns(t, "default"), Tags: []TagPattern{versions}, Cluster: "prod", Namespace: "prod",
 				Manifests: "deploy/", Deploy: Manual, Timeout: 30 * time.Minute,
 				Approvals: Approvals{Count: 2, By: []string{"@acme/release", "alice"}, Expire: 72 * time.Hour},
 				Deployers: []string{"@acme/dev"}, Rollback: Auto, PullSecret: "tcr-secret", Conflicts: Refuse,
@@ -90,14 +100,15 @@ func TestDefaults(t *testing.T) {
 	if again := c.WithDefaults("acme/other", "other"); !reflect.DeepEqual(again, c) {
 		t.Error("WithDefaults must not change what is set")
 	}
-	if b := c.Build; b.Context != "." || b.Dockerfile != "Dockerfile" || b.Cache != CacheRegistry || b.Timeout != 30*time.Minute || b.Tags[0] != "{branch}-{short_sha}" {
+	if b := c.Build; b.Context != "." || b.Dockerfile != "Dockerfile" || b.Cache != CacheRegistry || b.Timeout != 30*time.Minute || !slices.Equal(b.Tags, []string{"{branch}-{short_sha}", "{tag}"}) {
 		t.Errorf("build %+v", b)
 	}
-	after, approvals, branches := "", "", ""
+	after, approvals, branches, tags := "", "", "", ""
 	for _, env := range c.Environments {
 		after += env.After + ","
 		approvals += string(rune('0'+env.Approvals.Count)) + ","
 		branches += env.Branches[0].String() + ","
+		tags += fmt.Sprint(env.Tags)
 		if env.Deploy != Manual || env.Timeout != 30*time.Minute || env.Rollback != Auto || env.Conflicts != Refuse || env.Approvals.Expire != 72*time.Hour || env.Approvals.Self {
 			t.Errorf("%+v", env)
 		}
@@ -111,6 +122,12 @@ func TestDefaults(t *testing.T) {
 	if branches != "/.*/,default,default,default," {
 		t.Errorf("branches %q", branches)
 	}
+	if tags != "[/.*/][][][]" {
+		t.Errorf("tags %q", tags)
+	}
+	if none := parse(t, "trigger: {branches: []}\nbuild: {image: r.example.com/x}").WithDefaults("acme/web", "trunk"); len(none.Trigger.Branches) != 0 {
+		t.Errorf("an empty list is none: %s", none.Trigger.Branches)
+	}
 	for repo, app := range map[string]string{"acme/web": "web", "web": "web", "acme/-x-": "x", "acme/" + strings.Repeat("a", 62) + ".js": strings.Repeat("a", 62)} {
 		if got := parsed.WithDefaults(repo, "master").App; got != app {
 			t.Errorf("the app of %s is %q, want %q", repo, got, app)
@@ -120,7 +137,7 @@ func TestDefaults(t *testing.T) {
 
 // A run keeps its configuration as JSON.
 func TestConfigSurvivesJSON(t *testing.T) {
-	want := parse(t, strings.Replace(minimal, "build:", "trigger: {branches: [master, '/^v\\d/']}\nbuild:", 1))
+	want := parse(t, strings.Replace(minimal, "build:", "trigger: {branches: [master, '/^v\\d/'], tags: ['/^v\\d/'], schedule: [{cron: 0 3 * * *}]}\nbuild:", 1))
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +149,7 @@ func TestConfigSurvivesJSON(t *testing.T) {
 	if !reflect.DeepEqual(&got, want) {
 		t.Errorf("got  %+v\nwant %+v", &got, want)
 	}
-	if !MatchAny(got.Trigger.Branches, "refs/heads/v1", "master") {
+	if !MatchAny(got.Trigger.Branches, "refs/heads/v1", "master") || !MatchAnyTag(got.Trigger.Tags, "refs/tags/v1") {
 		t.Error("a regular expression is lost")
 	}
 }
@@ -160,7 +177,15 @@ notify: [{wecom: ops}]
 `)
 	shipped := parse(t, `
 app: other
-trigger: {branches: [/.*/]}
+trigger:
+  branches: [/.*/]
+  tags: [/.*/]
+  paths: ["**"]
+  paths_ignore: [docs]
+  authors_ignore: [alice]
+  pull_requests: true
+  schedule: [{cron: "* * * * *", always: true}]
+  registry: {repository: registry.example.com/attacker/web}
 build:
   image: registry.example.com/attacker/web
   context: elsewhere
@@ -209,8 +234,8 @@ notify: [{slack: team, channel: C1}]
 	for i := range g.NumField() {
 		compare(g.Type().Field(i).Name, g.Field(i), tr.Field(i), sh.Field(i))
 	}
-	if seen != 14 {
-		t.Errorf("%d keys compared, want 14", seen)
+	if seen != 21 {
+		t.Errorf("%d keys compared, want 21", seen)
 	}
 
 	if after, err := json.Marshal([]*Config{trusted, shipped}); err != nil || string(after) != string(before) {

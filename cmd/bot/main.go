@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // zones of schedules, also where the machine has none
 
 	"github.com/alecthomas/kong"
 
@@ -28,6 +29,8 @@ type cli struct {
 	Backup  backupCmd  `cmd:"" help:"Write a consistent copy of the database, also while serving."`
 	Restore restoreCmd `cmd:"" help:"Put a backup in the place of a database that is lost."`
 	Audit   auditCmd   `cmd:"" help:"Verify the audit, or export it."`
+	Init    initCmd    `cmd:"" help:"Write .shipmate.yaml and what else shipping the app in this folder needs, and say what a push would then do."`
+	Plan    planCmd    `cmd:"" help:"Print the run that a push would start, from this checkout alone."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 	Replay  replayCmd  `cmd:"" help:"Show how a stored or saved event would be decided; with --for-real have it decided again."`
 	Queue   queueCmd   `cmd:"" help:"Show the work that waits, is tried again, or was given up, with its reasons."`

@@ -31,7 +31,7 @@ var (
 // whose errors say what is wrong and what to write instead. A struct that is one as well may be written either way.
 //
 // notYet names keys that the file format has and this version has not, as in "environments[].freeze" or
-// "registries.*.events": they are refused, unless the value is one that turns them off (false, 0, "", [], {} or null).
+// "registries.*.events", whether v has a field for them or not: they are refused, unless the value is one that turns them off (false, 0, "", [], {} or null).
 func Decode(file string, data []byte, v any, notYet []string) *Document {
 	d := &Document{file: file, lines: map[string]int{}, failed: map[string]bool{}, notYet: map[string]bool{}}
 	for _, path := range notYet {
@@ -234,13 +234,13 @@ func (d *Document) structure(n *yaml.Node, v reflect.Value, path, schema string)
 		at, open := join(path, clip(key.Value)), join(schema, key.Value)
 		i := slices.IndexFunc(known, func(f field) bool { return f.key == key.Value })
 		switch {
-		case i >= 0:
-			d.lines[at] = key.Line
-			d.value(value, known[i].value, at, open)
 		case d.notYet[open] && off(value):
 		case d.notYet[open]:
 			d.lines[at] = key.Line
 			d.Errorf(at, "is not supported by this version yet; remove it")
+		case i >= 0:
+			d.lines[at] = key.Line
+			d.value(value, known[i].value, at, open)
 		default:
 			d.add(key.Line, at, "unknown key; %s", DidYouMean(key.Value, "keys", keys(known)))
 		}

@@ -23,6 +23,7 @@ type shape struct {
 	Limit   *limit            `yaml:"limit"`
 	Colour  colour            `yaml:"colour"`
 	common  `yaml:",inline"`
+	Coming  []string `yaml:"coming"`
 	Derived string
 }
 
@@ -55,7 +56,7 @@ func (c *colour) UnmarshalText(text []byte) error {
 	return nil
 }
 
-var notYet = []string{"later", "items[].later", "hosts.*.later"}
+var notYet = []string{"later", "coming", "items[].later", "hosts.*.later"}
 
 func TestDecode(t *testing.T) {
 	got := shape{Name: "kept", Count: 7}
@@ -114,9 +115,9 @@ func TestMistakes(t *testing.T) {
 		want []string // whole lines, without the file's name
 	}{
 		"unknown key, near":          {"nmae: x", []string{`1: nmae: unknown key; did you mean name?`}},
-		"unknown key, not near":      {"zzzzzzz: x", []string{`1: zzzzzzz: unknown key; known keys: name, count, on, timeout, args, list, items, hosts, limit, colour, shared`}},
+		"unknown key, not near":      {"zzzzzzz: x", []string{`1: zzzzzzz: unknown key; known keys: name, count, on, timeout, args, list, items, hosts, limit, colour, shared, coming`}},
 		"unknown key inside":         {"limit:\n  maxx: 1", []string{`2: limit.maxx: unknown key; did you mean max?`}},
-		"field without a tag":        {"Derived: x", []string{`1: Derived: unknown key; known keys: name, count, on, timeout, args, list, items, hosts, limit, colour, shared`}},
+		"field without a tag":        {"Derived: x", []string{`1: Derived: unknown key; known keys: name, count, on, timeout, args, list, items, hosts, limit, colour, shared, coming`}},
 		"duplicate key":              {"name: a\ncount: 1\nname: b", []string{`3: name: is here a second time, after line 1; remove one`}},
 		"duplicate in a map":         {"args: {A: 1, A: 2}", []string{`1: args.A: is here a second time, after line 1; remove one`}},
 		"number wanted":              {"count: many", []string{`1: count: must be a whole number, not a text; write for example 2, without quotes`}},
@@ -135,6 +136,7 @@ func TestMistakes(t *testing.T) {
 		"custom text":                {"colour: blue", []string{`1: colour: "blue" is no colour; write red`}},
 		"no value":                   {"name:\ncount: ~", []string{`1: name: has no value; write one or remove the key`, `2: count: has no value; write one or remove the key`}},
 		"not yet":                    {"later: 5", []string{`1: later: is not supported by this version yet; remove it`}},
+		"not yet, with a field":      {"coming: [a]", []string{`1: coming: is not supported by this version yet; remove it`}},
 		"not yet in a list":          {"items:\n- later: true", []string{`2: items[0].later: is not supported by this version yet; remove it`}},
 		"not yet in a map":           {"hosts: {h: {later: {a: 1}}}", []string{`1: hosts.h.later: is not supported by this version yet; remove it`}},
 		"anchor and alias":           {"name: &a x\nlist: [*a]", []string{`1: an anchor (&) is not supported; write the value out wherever it is needed, in quotes if it begins with &`, `2: an alias (*) is not supported; write the value itself here, in quotes if it begins with *`}},
@@ -151,7 +153,7 @@ func TestMistakes(t *testing.T) {
 		"null":                       {"null", []string{`1: is empty; write at least one key`}},
 		"a list":                     {"- a", []string{`1: is a list; write keys and values, as in key: value`}},
 		"a text":                     {"false", []string{`1: is true or false; write keys and values, as in key: value`}},
-		"key that would break lines": {`"a\nb": 1`, []string{`1: "a\nb": unknown key; known keys: name, count, on, timeout, args, list, items, hosts, limit, colour, shared`}},
+		"key that would break lines": {`"a\nb": 1`, []string{`1: "a\nb": unknown key; known keys: name, count, on, timeout, args, list, items, hosts, limit, colour, shared, coming`}},
 		"all at once": {"nmae: x\ncount: many\nitems:\n- adr: x\nlimit: {max: a}\n", []string{
 			`1: nmae: unknown key; did you mean name?`,
 			`2: count: must be a whole number, not a text; write for example 2, without quotes`,
