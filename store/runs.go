@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,8 +10,12 @@ import (
 
 // Why a run exists.
 const (
-	CausePush    = "push"
-	CauseCommand = "command"
+	CausePush     = "push"
+	CauseCommand  = "command"
+	CausePull     = "pull_request"
+	CauseSchedule = "schedule"
+	CauseAPI      = "api"
+	CauseRegistry = "registry"
 )
 
 // Kinds of tasks about a run or a deployment; the key is its id, for TaskEnv it is EnvKey.
@@ -67,28 +72,44 @@ type Request struct {
 
 // A Run is what one commit goes through until its release exists, or it failed.
 type Run struct {
-	ID         string                `db:"id"`
-	Repo       string                `db:"repo"`
-	App        string                `db:"app"`
-	Number     int                   `db:"number"`
-	Ref        string                `db:"ref"`
-	SHA        string                `db:"sha"`
-	Subject    string                `db:"subject"`
-	Author     string                `db:"author"`
-	Sender     string                `db:"sender"`
-	Cause      string                `db:"cause"`
-	Pull       int                   `db:"pull"`
-	Event      string                `db:"event"`
-	Config     JSON[json.RawMessage] `db:"config"`
-	Deploys    JSON[[]Request]       `db:"deploys"`
-	State      string                `db:"state"`
-	Reason     string                `db:"reason"`
-	Failure    JSON[*Failure]        `db:"failure"`
-	Digest     string                `db:"digest"`
-	Release    int                   `db:"release"`
-	CreatedAt  Time                  `db:"created_at"`
-	StartedAt  Time                  `db:"started_at"`
-	FinishedAt Time                  `db:"finished_at"`
+	ID         string                  `db:"id"`
+	Repo       string                  `db:"repo"`
+	App        string                  `db:"app"`
+	Number     int                     `db:"number"`
+	Ref        string                  `db:"ref"`
+	SHA        string                  `db:"sha"`
+	Subject    string                  `db:"subject"`
+	Author     string                  `db:"author"`
+	Sender     string                  `db:"sender"`
+	Cause      string                  `db:"cause"`
+	Pull       int                     `db:"pull"`
+	HeadSHA    string                  `db:"head_sha"`  // of a pull request, where SHA is the merge result; see Head
+	Fork       string                  `db:"fork"`      // the repository that the head lies in, where that is a fork: its build is trusted with nothing
+	Variables  JSON[map[string]string] `db:"variables"` // build arguments that a caller of the API gave
+	Image      JSON[*PushedImage]      `db:"image"`     // what becomes the release without a build; nil: the image is built
+	Event      string                  `db:"event"`
+	Config     JSON[json.RawMessage]   `db:"config"`
+	Deploys    JSON[[]Request]         `db:"deploys"`
+	State      string                  `db:"state"`
+	Reason     string                  `db:"reason"`
+	Failure    JSON[*Failure]          `db:"failure"`
+	Digest     string                  `db:"digest"`
+	Release    int                     `db:"release"`
+	SameAs     int                     `db:"same_as"` // an earlier release that has the same image, 0 for none
+	CreatedAt  Time                    `db:"created_at"`
+	StartedAt  Time                    `db:"started_at"`
+	FinishedAt Time                    `db:"finished_at"`
+}
+
+// Head is the commit that people see the run at: a pull request's head, not what it would be merged.
+func (r Run) Head() string { return cmp.Or(r.HeadSHA, r.SHA) }
+
+// A PushedImage is one that something else than a run pushed to a registry.
+type PushedImage struct {
+	Repository string `json:"repository"` // with its host
+	Tag        string `json:"tag"`
+	Digest     string `json:"digest"` // empty: to be asked for
+	Pusher     string `json:"pusher"` // as the registry calls them
 }
 
 // A Step is one piece of work of a run or a deployment.
@@ -157,7 +178,7 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 		}
 	}
 	r.ID, r.Number, r.State, r.CreatedAt = NewID(), n, RunQueued, Time{tx.now}
-	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull event config deploys state created_at", r)
+	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull head_sha fork variables image event config deploys state created_at", r)
 	if err != nil {
 		return err
 	}
