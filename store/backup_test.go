@@ -61,11 +61,11 @@ func TestBackupWhileWriting(t *testing.T) {
 	if rows["events"] < before || rows["tasks"] != rows["events"] {
 		t.Errorf("%d events and %d tasks, %d were acknowledged before", rows["events"], rows["tasks"], before)
 	}
-	fi, err := os.Stat(dest)
-	names, nerr := migrationNames()
-	if nerr != nil {
-		t.Fatal(nerr)
+	names, err := migrationNames()
+	if err != nil {
+		t.Fatal(err)
 	}
+	fi, err := os.Stat(dest)
 	if err != nil || fi.Mode().Perm() != 0o600 || fi.Size() != c.Bytes || c.Version != len(names) {
 		t.Errorf("%v, %v, %+v", fi, err, c)
 	}

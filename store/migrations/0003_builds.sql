@@ -4,3 +4,15 @@ ALTER TABLE runs ADD COLUMN fork TEXT NOT NULL DEFAULT '';         -- owner/name
 ALTER TABLE runs ADD COLUMN variables TEXT NOT NULL DEFAULT '{}';  -- JSON: build arguments that a caller of the API gave
 ALTER TABLE runs ADD COLUMN image TEXT NOT NULL DEFAULT 'null';    -- JSON: the image that something else pushed, and that becomes a release without a build
 ALTER TABLE runs ADD COLUMN same_as INTEGER NOT NULL DEFAULT 0;    -- the earlier release that has the same image
+
+-- What the default branch's files ask for that no event of the repository itself starts: written whenever they are read.
+CREATE TABLE declared (
+  repo     TEXT NOT NULL COLLATE NOCASE,
+  app      TEXT NOT NULL,
+  sha      TEXT NOT NULL,                          -- the default branch's commit that was read
+  schedule TEXT NOT NULL DEFAULT '[]',             -- JSON: trigger.schedule
+  registry TEXT NOT NULL DEFAULT '',               -- trigger.registry.repository
+  PRIMARY KEY (repo, app)
+) STRICT;
+CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
+CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
