@@ -204,7 +204,7 @@ func repositoryAt(base, address string) (string, error) {
 	}
 	name := ""
 	if strings.HasPrefix(address, "./") || strings.HasPrefix(address, "../") {
-		name = path.Join(from.Path, address)
+		name = path.Join(strings.TrimPrefix(from.Path, "/"), address)
 	} else {
 		if rest, ok := strings.CutPrefix(address, "git@"); ok && !strings.Contains(address, "://") {
 			address = "ssh://git@" + strings.Replace(rest, ":", "/", 1)
