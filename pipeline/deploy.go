@@ -73,8 +73,8 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	}
 	defer remove()
 	dir = filepath.Join(dir, "src")
-	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir); err != nil {
-		if errors.Is(err, source.ErrCommitGone) {
+	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir, source.Options{}); err != nil {
+		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
 		return "", err

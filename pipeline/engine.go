@@ -55,7 +55,7 @@ type Server interface {
 // Source fetches commits.
 type Source interface {
 	// Checkout puts exactly that commit of repo into dest.
-	Checkout(ctx context.Context, repo store.Repo, sha, dest string) (source.Commit, error)
+	Checkout(ctx context.Context, repo store.Repo, sha, dest string, o source.Options) (source.Commit, error)
 }
 
 // Builder builds and pushes images.

@@ -153,7 +153,7 @@ func (b *bench) call(ctx context.Context, what string, fn func()) error {
 
 type fakeSource bench
 
-func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string) (source.Commit, error) {
+func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, _ source.Options) (source.Commit, error) {
 	err := (*bench)(f).call(ctx, "checkout", func() {
 		f.t.Helper()
 		(*bench)(f).ok(os.MkdirAll(filepath.Join(dest, "deploy"), 0o700))

@@ -150,8 +150,8 @@ func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg 
 	var commit source.Commit
 	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
 		log.Line(time.Now(), *step, fmt.Sprintf("fetching %s of %s", run.SHA, run.Repo))
-		commit, err = e.Source.Checkout(ctx, repo, run.SHA, dest)
-		if errors.Is(err, source.ErrCommitGone) {
+		commit, err = e.Source.Checkout(ctx, repo, run.SHA, dest, source.Options{Submodules: cfg.Build.Submodules, LFS: cfg.Build.LFS, Public: run.Fork != ""})
+		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
 		return commit.Subject, err
