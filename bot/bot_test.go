@@ -205,7 +205,7 @@ func (l *lab) Start() error {
 	if err != nil {
 		return err
 	}
-	w := world{builder: l.builder, images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
+	w := world{builders: oneBuilder(cfg, l.builder), images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
 	ctx, kill := context.WithCancel(context.Background())
 	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
 		kill()
@@ -669,6 +669,15 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 	b.registry.mu.Unlock()
 	return build.Result{Digest: digest}, nil
 }
+
+// oneBuilder is one builder with room for many.
+func oneBuilder(cfg *Config, d daemon) *builders {
+	b := shareOut(cfg, &builder{daemon: d, name: "tcp://127.0.0.1:1"})
+	b.each = unbounded
+	return b
+}
+
+func (b *fakeBuilder) Ping(context.Context) error { return nil }
 
 func (b *fakeBuilder) wait(ctx context.Context) error {
 	b.mu.Lock()

@@ -60,7 +60,8 @@ type Source interface {
 
 // Builder builds and pushes images.
 type Builder interface {
-	// Build builds a folder for a repository and returns the digest of what was pushed.
+	// Build builds a folder for a repository and returns the digest of what was pushed. build.ErrNoRoom and
+	// build.ErrUnavailable are for another time; see also Permanent.
 	Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error)
 }
 
@@ -210,6 +211,9 @@ func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, even
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
+
+// Permanent marks an error of a Builder that trying again does not mend: it ends the run.
+func Permanent(err error) error { return permanent{err} }
 
 func isPermanent(err error) bool {
 	var p permanent

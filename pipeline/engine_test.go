@@ -263,7 +263,7 @@ func (b *bench) run(sha byte, env Environment, edit func(*Config)) store.Run {
 
 // work does what is due, as the worker does, until nothing is, or something fails.
 func (b *bench) work(ctx context.Context) error {
-	kinds := []string{store.TaskRun, store.TaskPrepare, store.TaskEnv}
+	kinds := []string{store.TaskRun, store.TaskForkRun, store.TaskImageRun, store.TaskPrepare, store.TaskEnv}
 	for range 50 {
 		var task store.Task
 		var due bool
@@ -272,7 +272,7 @@ func (b *bench) work(ctx context.Context) error {
 			return err
 		}
 		switch task.Kind {
-		case store.TaskRun:
+		case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
 			err = b.AdvanceRun(ctx, task.Key, 0)
 		case store.TaskPrepare:
 			err = b.Prepare(ctx, task.Key, 0)

@@ -25,6 +25,7 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 		Dir: dir, Context: cfg.Build.Context, Dockerfile: cfg.Build.Dockerfile, Target: cfg.Build.Target,
 		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image, Tags: tags,
 		SourceDateEpoch: commit.Time,
+		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: run.Fork != "",
 		Args:            map[string]string{},
 		Labels: map[string]string{
 			"org.opencontainers.image.source":   repo.HTMLURL,
@@ -71,7 +72,7 @@ func cacheRef(repository, branch string) (string, error) {
 // inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it
 // sounds like a registry.
 func inWords(err error, repository string) error {
-	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || isPermanent(err) {
+	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || errors.Is(err, build.ErrNoRoom) || isPermanent(err) {
 		return err
 	}
 	return image.Explain(err, repository)

@@ -61,12 +61,12 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 	switch {
 	case err == nil, errors.Is(err, errStopped):
 		return nil // when stopped, whoever stopped it wrote the state
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, build.ErrNoRoom):
 		return err
 	case errors.As(err, &failed) || isPermanent(err) || attempts+1 >= maxAttempts:
 		f := failure(step, err)
 		if errors.Is(err, build.ErrUnavailable) {
-			f.Hint = "is buildkitd running at that address, and may the bot connect to it? Push again, or comment /deploy, once it is"
+			f.Hint = "push again, or comment /deploy, once a builder answers; the server's log says which does not, and why"
 		}
 		if failed != nil {
 			if failed.File != "" {

@@ -20,10 +20,16 @@ const (
 
 // Kinds of tasks about a run or a deployment; the key is its id, for TaskEnv it is EnvKey.
 const (
-	TaskRun     = "run"     // advance a run
+	TaskRun     = "run"     // advance a run; see Run.Task
 	TaskPrepare = "prepare" // render a deployment
 	TaskEnv     = "env"     // advance the deployments of one environment, one at a time
 	TaskReport  = "report"  // say what the state of run/<id> or deployment/<id> is
+)
+
+// Kinds of tasks that advance a run and that do not wait for the same as TaskRun, a builder.
+const (
+	TaskForkRun  = "run fork"  // a builder for forks
+	TaskImageRun = "run image" // nothing: there is no build
 )
 
 // A Repo is a repository that an installation gave us access to.
@@ -47,8 +53,10 @@ func (tx *Tx) PutRepo(r Repo) error {
 
 // Repo reads a repository by its full name.
 func (tx *Tx) Repo(name string) (Repo, error) {
-	return get[Repo](tx, "repository "+name, "SELECT * FROM repos WHERE name = ?", name)
+	return get[Repo](tx, "repository "+name, "SELECT "+repoColumns+" FROM repos WHERE name = ?", name)
 }
+
+const repoColumns = "name, id, installation, default_branch, private, html_url"
 
 // A Failure is why a run or a deployment failed, in words for people.
 type Failure struct {
@@ -103,6 +111,17 @@ type Run struct {
 
 // Head is the commit that people see the run at: a pull request's head, not what it would be merged.
 func (r Run) Head() string { return cmp.Or(r.HeadSHA, r.SHA) }
+
+// Task is the kind of the task that advances the run; its key is the run's id.
+func (r Run) Task() string {
+	switch {
+	case r.Image.V != nil:
+		return TaskImageRun
+	case r.Fork != "":
+		return TaskForkRun
+	}
+	return TaskRun
+}
 
 // A PushedImage is one that something else than a run pushed to a registry.
 type PushedImage struct {
@@ -188,7 +207,7 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	if overtaken != "" {
 		return tx.EndRun(r.ID, RunSuperseded, overtaken, nil)
 	}
-	return errors.Join(tx.Wake(TaskRun, r.ID), tx.Wake(TaskReport, "run/"+r.ID))
+	return errors.Join(tx.Wake(r.Task(), r.ID), tx.Wake(TaskReport, "run/"+r.ID))
 }
 
 // Run reads a run.

@@ -48,7 +48,7 @@ func connect(t *testing.T) far {
 	if addr == "" || reg == "" {
 		t.Skip("needs BUILDKIT_HOST and REGISTRY")
 	}
-	b, err := Open(addr)
+	b, err := Open(Address{URL: addr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func (f far) mustBuild(t *testing.T, r Request) (Result, []string) {
 
 func (f far) prune(t *testing.T) {
 	t.Helper()
-	c, err := client.New(t.Context(), f.addr)
+	c, err := client.New(t.Context(), f.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -520,7 +520,7 @@ func TestE2ECancel(t *testing.T) {
 
 // active tells whether the daemon itself works on a build of an image.
 func (f far) active(ctx context.Context, image string) (bool, error) {
-	c, err := client.New(ctx, f.addr)
+	c, err := client.New(ctx, f.url)
 	if err != nil {
 		return false, err
 	}
@@ -547,7 +547,7 @@ func (f far) active(ctx context.Context, image string) (bool, error) {
 
 func TestE2EBuilderGoesAway(t *testing.T) {
 	f := connect(t)
-	network, address, _ := strings.Cut(f.addr, "://")
+	network, address, _ := strings.Cut(f.url, "://")
 	relay, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -574,7 +574,7 @@ func TestE2EBuilderGoesAway(t *testing.T) {
 			}()
 		}
 	}()
-	b, err := Open("tcp://" + relay.Addr().String())
+	b, err := Open(Address{URL: "tcp://" + relay.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}

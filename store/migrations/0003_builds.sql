@@ -16,3 +16,7 @@ CREATE TABLE declared (
 ) STRICT;
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
+
+-- Repositories take turns at the builders: which claim of a run, counted over all of them, was theirs last.
+ALTER TABLE repos ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX repos_turn ON repos (turn);
