@@ -103,10 +103,10 @@ type Request struct {
 
 // Result is what a build made.
 type Result struct {
-	Digest string   // "sha256:…" of the pushed manifest, or index for several platforms; "" with NoPush
-	Steps  []Step   // in the order in which they began
-	Files  []File   // what was read back, by outputs
-	Left   []string // what of the outputs was not, each with the reason
+	Digest string // "sha256:…" of the pushed manifest, or index for several platforms; "" with NoPush
+	Steps  []Step // in the order in which they began
+	Files  []File // what was read back, by outputs
+	Left   []Left // what of the outputs was not
 }
 
 // Step is one operation of a build.

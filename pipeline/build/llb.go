@@ -31,7 +31,7 @@ const (
 
 // solveAndRead has the builder carry out s and reads r.Outputs back, also where a command failed: not its last state is
 // read then, but the file system as the command left it. What a command did that failed is not cached, so it runs again.
-func (s *solve) solveAndRead(ctx context.Context, c *client.Client, r Request, statuses chan *client.SolveStatus) (files []File, left []string, err error) {
+func (s *solve) solveAndRead(ctx context.Context, c *client.Client, r Request, statuses chan *client.SolveStatus) (files []File, left []Left, err error) {
 	var failed error
 	_, err = c.Build(ctx, s.options, "", func(ctx context.Context, g gateway.Client) (*gateway.Result, error) {
 		request, err := s.gatewayRequest(ctx, r, g)
@@ -51,7 +51,7 @@ func (s *solve) solveAndRead(ctx context.Context, c *client.Client, r Request, s
 		from, release, readErr := failedTree(ctx, r, g, err)
 		switch {
 		case readErr != nil:
-			left = append(left, "what the command left behind can't be read: "+readErr.Error())
+			left = append(left, Left{Why: "what the command left behind can't be read: " + readErr.Error()})
 		case from != nil:
 			files, left, _ = readOutputs(ctx, from, r.Outputs) // the command's own error counts
 		}

@@ -55,10 +55,17 @@ type File struct {
 	Size   int64
 }
 
+// A Left was not read back.
+type Left struct {
+	Output int    // which of Request.Outputs it belongs to
+	Path   string // "" where several are told of together
+	Why    string
+}
+
 const (
 	readChunk = 1 << 20 // bytes that are asked for at a time; a message of the builder's has at most 16 MiB
 	maxDepth  = 32      // folders in folders
-	maxLeft   = 20      // things left out that are named
+	maxLeft   = 20      // things left out of an output that are named
 )
 
 // A tree is a file system in the builder, seen from a working directory. No path in it leads out of it: the builder
@@ -113,9 +120,8 @@ func workingDir(config []byte) string {
 	return path.Join("/", image.Config.WorkingDir)
 }
 
-// readOutputs reads outputs back and names what was left out, in the order of the outputs and of names. An error is the
-// context's or that of writing the files.
-func readOutputs(ctx context.Context, from tree, outputs []Output) (files []File, left []string, err error) {
+// readOutputs reads outputs back, in their order and that of names. An error is the context's or that of writing the files.
+func readOutputs(ctx context.Context, from tree, outputs []Output) (files []File, left []Left, err error) {
 	for i, o := range outputs {
 		root, err := os.OpenRoot(o.Dir)
 		if err != nil {
@@ -123,13 +129,13 @@ func readOutputs(ctx context.Context, from tree, outputs []Output) (files []File
 		}
 		r := reading{tree: from, root: root, output: i, limit: o.Limit}
 		err = r.start(ctx, path.Clean(o.Path))
+		if r.more > 0 {
+			r.left = append(r.left, Left{i, "", fmt.Sprintf("and %d more", r.more)})
+		}
 		files, left = append(files, r.files...), append(left, r.left...)
 		if err := errors.Join(err, root.Close()); err != nil {
 			return files, left, err
 		}
-	}
-	if n := len(left) - maxLeft; n > 0 {
-		left = append(left[:maxLeft:maxLeft], fmt.Sprintf("and %d more", n))
 	}
 	return files, left, nil
 }
@@ -141,11 +147,16 @@ type reading struct {
 	output int
 	limit  *Limit
 	files  []File
-	left   []string
+	left   []Left
+	more   int // left out and not named
 }
 
 func (r *reading) leave(name, why string) {
-	r.left = append(r.left, fmt.Sprintf("%s: %s", strings.ToValidUTF8(strings.Map(shown, name), "\uFFFD"), why))
+	if len(r.left) == maxLeft {
+		r.more++
+		return
+	}
+	r.left = append(r.left, Left{r.output, strings.ToValidUTF8(strings.Map(shown, name), "\uFFFD"), why})
 }
 
 func shown(c rune) rune {

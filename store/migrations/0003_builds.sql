@@ -16,3 +16,6 @@ CREATE TABLE declared (
 ) STRICT;
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
+
+-- What a step of a run brought besides its state: of a check its tests and files, of one that failed why.
+ALTER TABLE steps ADD COLUMN result TEXT NOT NULL DEFAULT 'null';  -- JSON
