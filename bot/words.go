@@ -23,7 +23,11 @@ func buildWords(s subject, l text.Lang) string {
 	case store.RunSucceeded:
 		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
 	case store.RunFailed:
-		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
+		reason := r.Failure.V.Reason
+		if check, ok := s.check(r.Failure.V.Step); ok && check.Result.V != nil && check.Result.V.Tests != nil && check.Result.V.Tests.Failed > 0 {
+			reason = testsWords(check.Result.V.Tests, l)
+		}
+		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), reason)
 	case store.RunCancelled:
 		if r.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
@@ -190,6 +194,11 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 				failure = d.Failure.V
 			}
 		}
+		for _, check := range s.checks() { // the one that failed first is the status
+			if check.State == store.StepFailed && r.Failure.V != nil && check.Kind != r.Failure.V.Step {
+				m.Fields = append(m.Fields, chat.Field{Name: l.Step(check.Kind), Value: checkWords(check, l)})
+			}
+		}
 		if r.Failure.V != nil {
 			failure, m.Status = r.Failure.V, buildWords(s, l)
 		}
@@ -224,6 +233,9 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 		}
 		if s.repo.Private { // of a public repository no log line is posted
 			detail := slices.Clone(failure.Logs)
+			if s.d == nil && r.Failure.V != nil {
+				detail = append(failedTests(s), detail...)
+			}
 			if failure.Event != "" {
 				detail = append(detail, failure.Event)
 			}

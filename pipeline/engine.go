@@ -168,13 +168,7 @@ func finishing(ctx context.Context) (_ context.Context, stop func()) {
 
 // step runs fn as one step of a run or deployment.
 func (e *Engine) step(ctx context.Context, subject, owner, kind string, fn func() (detail string, err error)) error {
-	err := e.DB.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.StartStep(owner, kind); err != nil {
-			return err
-		}
-		return tx.Wake(store.TaskReport, subject+"/"+owner)
-	})
-	if err != nil {
+	if err := e.start(ctx, subject, owner, kind); err != nil {
 		return err
 	}
 	detail, err := fn()
@@ -187,6 +181,16 @@ func (e *Engine) step(ctx context.Context, subject, owner, kind string, fn func(
 			return err
 		}
 		return errors.Join(tx.EndStep(owner, kind, store.StepSucceeded, detail), tx.Wake(store.TaskReport, subject+"/"+owner))
+	})
+}
+
+// start marks a step as running.
+func (e *Engine) start(ctx context.Context, subject, owner, kind string) error {
+	return e.DB.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.StartStep(owner, kind); err != nil {
+			return err
+		}
+		return tx.Wake(store.TaskReport, subject+"/"+owner)
 	})
 }
 

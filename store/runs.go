@@ -133,13 +133,14 @@ type PushedImage struct {
 
 // A Step is one piece of work of a run or a deployment.
 type Step struct {
-	Owner      string `db:"owner"`
-	Seq        int    `db:"seq"`
-	Kind       string `db:"kind"`
-	State      string `db:"state"`
-	Detail     string `db:"detail"`
-	StartedAt  Time   `db:"started_at"`
-	FinishedAt Time   `db:"finished_at"`
+	Owner      string            `db:"owner"`
+	Seq        int               `db:"seq"`
+	Kind       string            `db:"kind"`
+	State      string            `db:"state"`
+	Detail     string            `db:"detail"`
+	Result     JSON[*StepResult] `db:"result"`
+	StartedAt  Time              `db:"started_at"`
+	FinishedAt Time              `db:"finished_at"`
 }
 
 // An Image is what a release consists of.

@@ -128,6 +128,17 @@ const (
 	CancelledMidway     // login, release
 	CancelledMidwayBack // login, release, command that goes back, release before
 
+	// Checks. Tests are counted by what a check's report says.
+
+	CheckNamed       // name
+	CheckPassed      // duration
+	CheckNotRun      //
+	TestsPassed      // how many passed
+	TestsPassedSome  // how many passed, how many were skipped
+	TestsFailed      // how many failed, how many there are, names
+	TestsFailedOnly  // how many failed, how many there are
+	ReportUnreadable // reason
+
 	keyCount
 )
 
@@ -247,5 +258,13 @@ var sentences = [keyCount]words{
 	LeftBehindFirst:     {"%v may hold a part of release %v now; nothing was live there before, so there is nothing to go back to.", "%v 可能已包含版本 %v 的一部分；此前没有线上版本，无法回滚。"},
 	CancelledBy:         {"cancelled by %v", "已被 %v 取消"},
 	CancelledMidway:     {"cancelled half-way by %v; release %v may be partly live", "中途被 %v 取消；版本 %v 可能已部分上线"},
+	CheckNamed:          {"check %v", "检查 %v"},
+	CheckPassed:         {"passed in %v", "通过，用时 %v"},
+	CheckNotRun:         {"not run: the run ended before", "未执行：运行已提前结束"},
+	TestsPassed:         {"%v passed", "%v 项通过"},
+	TestsPassedSome:     {"%v passed, %v skipped", "%v 项通过，%v 项跳过"},
+	TestsFailed:         {"%v of %v failed: %v", "%[2]v 项中 %[1]v 项失败：%[3]v"},
+	TestsFailedOnly:     {"%v of %v failed", "%[2]v 项中 %[1]v 项失败"},
+	ReportUnreadable:    {"no report: %v", "没有报告：%v"},
 	CancelledMidwayBack: {"cancelled half-way by %v; release %v may be partly live, %v goes back to release %v", "中途被 %v 取消；版本 %v 可能已部分上线，%v 可回到版本 %v"},
 }

@@ -20,3 +20,5 @@ CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
 -- Repositories take turns at the builders: which claim of a run, counted over all of them, was theirs last.
 ALTER TABLE repos ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX repos_turn ON repos (turn);
+-- What a step of a run brought besides its state: of a check its tests and files, of one that failed why.
+ALTER TABLE steps ADD COLUMN result TEXT NOT NULL DEFAULT 'null';  -- JSON
