@@ -80,7 +80,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 	return err
 }
 
-// makeImage fetches, builds and pushes, and reads the digest back.
+// makeImage fetches, builds and pushes, reads the digest back, and puts the tags on it.
 func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, step *string) (store.Image, error) {
 	var cfg Config
 	if err := json.Unmarshal(run.Config.V, &cfg); err != nil {
@@ -102,13 +102,10 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 		}
 	}
 	*step = StepResolve
-	return image, e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		got, err := e.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
-		if err == nil && got != image.Digest {
-			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, image.Digest)}
-		}
-		return got, inWords(err, image.Repository)
+	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
+		return image.Digest, inWords(e.resolve(ctx, run, cfg, &image), image.Repository)
 	})
+	return image, err
 }
 
 // built is the digest that the build step of a run recorded, empty where it has not ended.

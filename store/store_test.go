@@ -261,7 +261,7 @@ func TestNoStateIsReachedFromAWrongOne(t *testing.T) {
 	db, _ := open(t)
 	r := run(t, db, "refs/heads/x", "aaaaaaaa")
 	succeed := func(tx *Tx) error {
-		_, err := tx.SucceedRun(r, []Image{{"r/x", "sha256:1"}})
+		_, err := tx.SucceedRun(r, []Image{{Repository: "r/x", Digest: "sha256:1"}})
 		return err
 	}
 	if err := db.Update(t.Context(), succeed); !errors.Is(err, ErrState) {

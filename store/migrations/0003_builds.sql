@@ -16,3 +16,7 @@ CREATE TABLE declared (
 ) STRICT;
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
+
+-- The image that a run ends with.
+ALTER TABLE runs ADD COLUMN tags_kept TEXT NOT NULL DEFAULT '[]';  -- JSON: tags that stand for another image, and that the registry does not let change
+CREATE INDEX releases_image ON releases (repo, app, json_extract(images, '$[0].digest'), number);
