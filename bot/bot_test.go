@@ -27,6 +27,7 @@ import (
 	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -86,7 +87,7 @@ func newLab(t testing.TB, edit func(string) string) *lab {
 }
 
 func openLab(dir string, edit func(string) string) (*lab, error) {
-	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}},
+	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}, tags: map[string]string{}},
 		builder: &fakeBuilder{}, test: newFakeCluster("test"), prod: newFakeCluster("prod")}
 	l.builder.registry = l.registry
 	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now, OnWrite: func(w sim.Write) { l.wrote.call(w.Kind + " " + w.Name + " " + w.State) }})
@@ -602,10 +603,36 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// fakeRegistry knows what was pushed.
+// fakeRegistry knows what was pushed. A tag that begins with "fixed" is immutable.
 type fakeRegistry struct {
 	mu     sync.Mutex
 	pushed map[string]bool
+	tags   map[string]string // tag → what it stands for
+}
+
+func (r *fakeRegistry) Tag(_ context.Context, repoAtDigest, tag string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.tags[tag]; strings.HasPrefix(tag, "fixed") && now != "" && now != repoAtDigest {
+		return fmt.Errorf("tag %s: %w", tag, image.ErrImmutable)
+	}
+	r.tags[tag] = repoAtDigest
+	return nil
+}
+
+func (r *fakeRegistry) Parts(context.Context, string) ([]string, error) { return nil, nil }
+
+// Tags are the tags that stand for a digest.
+func (r *fakeRegistry) Tags(digest string) (tags []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for tag, ref := range r.tags {
+		if strings.HasSuffix(ref, "@"+digest) {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return tags
 }
 
 func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
@@ -619,7 +646,7 @@ func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
 }
 
 // fakeBuilder does what the Dockerfile says: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
-// log, and everything else makes an image, never the same twice.
+// log, "RUN same" makes an image that is always the same, and everything else one that never is.
 type fakeBuilder struct {
 	registry *fakeRegistry
 
@@ -662,6 +689,9 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 		case strings.HasPrefix(command, "echo "):
 			say(strings.ReplaceAll(strings.TrimPrefix(command, "echo "), "$npm_token", string(req.Secrets["npm_token"])))
 		}
+	}
+	if strings.Contains(string(text), "RUN same") {
+		n = 0
 	}
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", req.Image, n)))
 	b.registry.mu.Lock()

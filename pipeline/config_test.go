@@ -196,6 +196,8 @@ build:
   platforms: [linux/arm64]
   tags: [latest]
   cache: "off"
+  submodules: true
+  lfs: true
   timeout: 24h
 environments:
   - {name: production, cluster: other, namespace: kube-system, manifests: evil, deploy: auto, branches: [/.*/], conflicts: force, deployers: [mallory], pull_secret: stolen}
@@ -234,8 +236,8 @@ notify: [{slack: team, channel: C1}]
 	for i := range g.NumField() {
 		compare(g.Type().Field(i).Name, g.Field(i), tr.Field(i), sh.Field(i))
 	}
-	if seen != 21 {
-		t.Errorf("%d keys compared, want 21", seen)
+	if seen != 23 {
+		t.Errorf("%d keys compared, want 23", seen)
 	}
 
 	if after, err := json.Marshal([]*Config{trusted, shipped}); err != nil || string(after) != string(before) {

@@ -163,7 +163,7 @@ func (e *Engine) images(rel store.Release) []kube.Image {
 	var images []kube.Image
 	for _, i := range rel.Images.V {
 		host, _, _ := ParseRepository(i.Repository) // checked when the file was read
-		images = append(images, kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.Server.PullHost(host), Required: true})
+		images = append(images, kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.Server.PullHost(host), Required: true, Also: i.Parts})
 	}
 	return images
 }

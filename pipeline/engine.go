@@ -65,9 +65,13 @@ type Builder interface {
 	Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error)
 }
 
-// Images reads registries.
+// Images is the registries.
 type Images interface {
 	Resolve(ctx context.Context, ref string) (digest string, err error)
+	// Tag makes a tag stand for an image; image.ErrImmutable where that can't be.
+	Tag(ctx context.Context, repoAtDigest, tag string) error
+	// Parts lists the digests by which a container runtime may call the image.
+	Parts(ctx context.Context, repoAtDigest string) ([]string, error)
 }
 
 // Cluster is one Kubernetes cluster.

@@ -122,7 +122,7 @@ type making struct {
 	req   build.Request // of the image
 }
 
-// makeImage fetches, builds and pushes, and reads the digest back; the checks run beside that. What ended in an earlier
+// makeImage fetches, builds and pushes, with the checks beside that, then reads the digest back and puts the tags on it. What ended in an earlier
 // attempt is not done again.
 func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) (store.Image, error) {
 	m := &making{Engine: e, run: run, repo: repo}
@@ -153,22 +153,23 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) 
 		}
 	}
 	parts := []func() error{m.failedBefore}
-	if built.State != store.StepFailed {
+	if building {
 		parts = append(parts, func() (err error) {
-			if building {
-				if image.Digest, err = m.build(ctx); err != nil {
-					return m.end(ctx, StepBuild, store.StepResult{}, err)
-				}
-			}
-			return m.end(ctx, StepResolve, store.StepResult{}, m.resolve(ctx, image))
+			image.Digest, err = m.build(ctx)
+			return m.end(ctx, StepBuild, store.StepResult{}, err)
 		})
 	}
 	limit := artifactLimit(m.steps)
 	for _, c := range checks {
 		parts = append(parts, func() error { return m.check(ctx, c, limit) })
 	}
-	err = sideBySide(maxBeside, parts)
-	return image, err
+	if err := sideBySide(maxBeside, parts); err != nil {
+		return image, err
+	}
+	// Only now, when everything has passed: it puts the tags on the image.
+	return image, m.end(ctx, StepResolve, store.StepResult{}, m.Engine.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
+		return image.Digest, inWords(m.resolve(ctx, run, m.cfg, &image), image.Repository)
+	}))
 }
 
 // step is what an earlier attempt left of a step.
@@ -298,15 +299,4 @@ func (m *making) within(ctx context.Context, limit time.Duration, what string, w
 		err = context.Cause(ctx)
 	}
 	return res, err
-}
-
-// resolve reads the digest of the image back.
-func (m *making) resolve(ctx context.Context, image store.Image) error {
-	return m.Engine.step(ctx, "run", m.run.ID, StepResolve, func() (string, error) {
-		got, err := m.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
-		if err == nil && got != image.Digest {
-			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, image.Digest)}
-		}
-		return got, inWords(err, image.Repository)
-	})
 }

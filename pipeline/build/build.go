@@ -42,13 +42,12 @@ type Request struct {
 	Target     string // stage; "" means the last
 
 	Args      map[string]string
-	Labels    map[string]string
+	Labels    map[string]string // of the image's configuration; annotations of its manifest and index too
 	Platforms []string          // such as linux/amd64; none means the builder's own
 	Secrets   map[string][]byte // by id, for RUN --mount=type=secret; at most 500 KiB each
 
-	Image string   // repository to push to, without tag
-	Tags  []string // none pushes by digest only
-	// NoPush builds and keeps the result in the builder. Image, Tags, CacheExports and InlineCache are not used then:
+	Image string // repository to push to, by digest, without tag
+	// NoPush builds and keeps the result in the builder. Image, CacheExports and InlineCache are not used then:
 	// nothing is written to a registry.
 	NoPush bool
 
