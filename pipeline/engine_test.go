@@ -49,6 +49,7 @@ type bench struct {
 	kill    func() // ends the context of the work
 	pushed  map[string]bool
 	tags    map[string]string // in the registry
+	options []source.Options  // of the checkouts
 	builds  int
 	running string // the image that the cluster runs
 	calls   []string
@@ -156,9 +157,10 @@ func (b *bench) call(ctx context.Context, what string, fn func()) error {
 
 type fakeSource bench
 
-func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, _ source.Options) (source.Commit, error) {
+func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, o source.Options) (source.Commit, error) {
 	err := (*bench)(f).call(ctx, "checkout", func() {
 		f.t.Helper()
+		f.options = append(f.options, o)
 		(*bench)(f).ok(os.MkdirAll(filepath.Join(dest, "deploy"), 0o700))
 		(*bench)(f).ok(os.WriteFile(filepath.Join(dest, "deploy", "web.yaml"), []byte(manifest), 0o600))
 	})
@@ -385,6 +387,32 @@ func (b *bench) digests() {
 			}
 		}
 	}))
+}
+
+// TestSourceOptions: a build gets the submodules and LFS objects that its configuration asks for, a stranger's public ones only.
+func TestSourceOptions(t *testing.T) {
+	t.Parallel()
+	for want, edit := range map[source.Options]func(*Build){
+		{}:                               func(*Build) {},
+		{Submodules: true}:               func(b *Build) { b.Submodules = true },
+		{LFS: true}:                      func(b *Build) { b.LFS = true },
+		{Submodules: true, Public: true}: func(b *Build) { b.Submodules = true },
+	} {
+		b := newBench(t)
+		r := b.run('a', environment(nil), func(c *Config) { edit(&c.Build) })
+		if want.Public {
+			r.Fork = "mallory/web"
+		}
+		var cfg Config
+		b.ok(json.Unmarshal(r.Config.V, &cfg))
+		step := StepFetch
+		b.update(func(tx *store.Tx) error { return tx.StartRun(r.ID) })
+		_, err := b.build(t.Context(), r, store.Repo{Name: testRepo, DefaultBranch: "master"}, cfg, &step)
+		b.ok(err)
+		if !slices.Equal(b.options, []source.Options{want}) {
+			t.Errorf("checked out with %+v, want %+v", b.options, want)
+		}
+	}
 }
 
 // TestTags: tags are put on the digest at the end of a run that passes, and one that stays another image's fails nothing.
