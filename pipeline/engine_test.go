@@ -51,6 +51,7 @@ type bench struct {
 	calls   []string
 	on      map[string]func(context.Context) error // what a call does before its effect
 	servers server
+	outputs map[string]string // by path: what checks leave behind
 }
 
 // server allows everything.
@@ -101,7 +102,7 @@ func (b *bench) copy() *bench {
 	data, err := os.ReadFile(filepath.Join(b.DataDir, "test.db"))
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(dir, "test.db"), data, 0o600))
-	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), builds: b.builds, running: b.running, on: map[string]func(context.Context) error{}}
+	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), builds: b.builds, running: b.running, outputs: b.outputs, on: map[string]func(context.Context) error{}}
 	c.open(dir)
 	return c
 }
@@ -165,6 +166,9 @@ func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest strin
 type fakeBuilder bench
 
 func (f *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+	if req.NoPush {
+		return (*bench)(f).check(ctx, req, out)
+	}
 	var digest string
 	err := (*bench)(f).call(ctx, "build", func() {
 		f.builds++ // no two builds make the same image
@@ -257,7 +261,7 @@ func (b *bench) run(sha byte, env Environment, edit func(*Config)) store.Run {
 	r := store.Run{Repo: testRepo, App: "web", Ref: "refs/heads/master", SHA: strings.Repeat(string(sha), 40), Sender: "alice", Cause: "push"}
 	r.Config.V = encoded(b.t, cfg)
 	r.Deploys.V = []store.Request{{Environment: env.Name, Cause: store.CauseAutomatic, Requester: "alice", Spec: encoded(b.t, Spec{Environment: env})}}
-	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, StepFetch, StepBuild, StepResolve) })
+	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, cfg.RunSteps()...) })
 	return r
 }
 
@@ -368,7 +372,7 @@ func (b *bench) digests() {
 				return err
 			}
 			for _, s := range steps {
-				if s.State != store.StepSucceeded || s.Kind != StepFetch && s.Detail != digest {
+				if _, check := CheckOf(s.Kind); s.State != store.StepSucceeded || s.Kind != StepFetch && !check && s.Detail != digest {
 					b.t.Errorf("release %d is %s, its step %s %s with %s", n, digest, s.Kind, s.State, s.Detail)
 				}
 			}
@@ -388,12 +392,15 @@ func TestKilledAnywhere(t *testing.T) {
 		want   string
 		live   int
 		stride int // from one moment to the next
+		checks []CheckSpec
 	}{
-		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1},
+		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1, nil},
+		"a push with checks": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1,
+			[]CheckSpec{{Name: "unit", Target: "test", Report: "junit.xml"}, {Name: "vet", Image: "golang:1.26", Run: "go vet ./..."}}},
 		"a push that fails": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = crash
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1},
+		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1, nil},
 		"a push that is cancelled": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = func(context.Context) error {
 				b.update(func(tx *store.Tx) error {
@@ -403,7 +410,7 @@ func TestKilledAnywhere(t *testing.T) {
 				return nil
 			}
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3},
+		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3, nil},
 		"a rollback while it rolls out": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = func(context.Context) error {
 				b.update(func(tx *store.Tx) error {
@@ -418,7 +425,7 @@ func TestKilledAnywhere(t *testing.T) {
 				return nil
 			}
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3},
+		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3, nil},
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
@@ -428,7 +435,7 @@ func TestKilledAnywhere(t *testing.T) {
 				before.run('a', environment(nil), nil)
 				before.ok(before.work(t.Context()))
 			}
-			before.run('b', environment(nil), nil)
+			before.run('b', environment(nil), func(c *Config) { c.Checks = story.checks })
 			stride := story.stride
 			if testing.Short() {
 				stride = 7
