@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -645,7 +646,7 @@ func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
 	return digest, nil
 }
 
-// fakeBuilder does what the Dockerfile says: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
+// fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
 // log, "RUN same" makes an image that is always the same, and everything else one that never is.
 type fakeBuilder struct {
 	registry *fakeRegistry
@@ -670,18 +671,29 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 		return build.Result{}, fail
 	}
 	text, err := os.ReadFile(filepath.Join(req.Dir, req.Context, req.Dockerfile))
-	if err != nil {
+	switch {
+	case req.Command != nil:
+		text = []byte("RUN " + strings.ReplaceAll(req.Command.Run, "\n", "\nRUN "))
+	case err != nil:
 		return build.Result{}, &build.Failure{File: req.Dockerfile, Err: errors.New("there is none")}
 	}
+	files, left, err := readOutputs(req)
+	if err != nil {
+		return build.Result{}, err
+	}
 	var tail []string
-	for i, line := range strings.Split(string(text), "\n") {
+	for i, line := range stage(string(text), req.Target) {
 		say := func(s string) {
 			tail = append(tail, s)
 			out(build.Line{At: time.Now(), Step: line, Stream: 1, Text: s})
 		}
 		switch command, _ := strings.CutPrefix(line, "RUN "); {
 		case command == "false":
-			return build.Result{}, &build.Failure{Step: line, Command: line, File: req.Dockerfile, Line: i + 1, Tail: tail, Err: errors.New("exit code: 1")}
+			failed := &build.Failure{Step: line, Command: line, File: req.Dockerfile, Line: i + 1, Tail: tail, Err: errors.New("exit code: 1")}
+			if req.Command != nil {
+				failed.File, failed.Line = "", 0
+			}
+			return build.Result{Files: files, Left: left}, failed
 		case command == "block":
 			if err := b.wait(ctx); err != nil {
 				return build.Result{}, err
@@ -689,6 +701,9 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 		case strings.HasPrefix(command, "echo "):
 			say(strings.ReplaceAll(strings.TrimPrefix(command, "echo "), "$npm_token", string(req.Secrets["npm_token"])))
 		}
+	}
+	if req.NoPush || req.Command != nil {
+		return build.Result{Files: files, Left: left}, nil
 	}
 	if strings.Contains(string(text), "RUN same") {
 		n = 0
@@ -708,6 +723,47 @@ func oneBuilder(cfg *Config, d daemon) *builders {
 }
 
 func (b *fakeBuilder) Ping(context.Context) error { return nil }
+
+// stage is what of a Dockerfile a target builds, what follows a line "FROM … AS target", and without a target what follows
+// the last FROM; the other lines are empty.
+func stage(dockerfile, target string) []string {
+	lines := strings.Split(dockerfile, "\n")
+	in := target == ""
+	for i, line := range lines {
+		if strings.HasPrefix(line, "FROM ") {
+			in = target == "" || strings.HasSuffix(line, " AS "+target)
+			if target == "" {
+				clear(lines[:i])
+			}
+		}
+		if !in {
+			lines[i] = ""
+		}
+	}
+	return lines
+}
+
+// readOutputs takes a build's outputs from the checkout: its commands write nothing.
+func readOutputs(req build.Request) (files []build.File, left []build.Left, err error) {
+	for i, o := range req.Outputs {
+		all, err := readFiles(filepath.Join(req.Dir, o.Path))
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(all) == 0 {
+			left = append(left, build.Left{Output: i, Path: o.Path, Why: "not found"})
+		}
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			path := filepath.Join(o.Path, name)
+			file := filepath.Join(o.Dir, path)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(all[name]), 0o600)); err != nil {
+				return nil, nil, err
+			}
+			files = append(files, build.File{Output: i, Path: path, Size: int64(len(all[name]))})
+		}
+	}
+	return files, left, nil
+}
 
 func (b *fakeBuilder) wait(ctx context.Context) error {
 	b.mu.Lock()

@@ -157,9 +157,6 @@ func (b *builders) Build(ctx context.Context, req build.Request, out func(build.
 		res, err := on.on.Build(building, req, func(l build.Line) { began = true; out(l) })
 		b.leave(on)
 		if !errors.Is(err, build.ErrUnavailable) || ctx.Err() != nil {
-			if err == nil {
-				b.heard(on.on, nil)
-			}
 			return res, err
 		}
 		b.heard(on.on, err)

@@ -28,6 +28,16 @@ const (
 // ArtifactDir is where the artifacts of a run are kept, in a folder for each check; id is one of ours and safe in a path.
 func ArtifactDir(dataDir, id string) string { return filepath.Join(dataDir, "artifacts", id) }
 
+// OpenArtifact opens a file that a check of a run kept. No link leads out of its folder.
+func OpenArtifact(dataDir, id, check, path string) (*os.File, error) {
+	root, err := os.OpenRoot(filepath.Join(ArtifactDir(dataDir, id), check))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }() // what was opened stays open
+	return root.Open(path)
+}
+
 // sideBySide runs parts at the same time, at most limit of them, each to its end. The error is the first that trying again
 // does not mend, and where there is none, the first.
 func sideBySide(limit int, parts []func() error) error {
@@ -177,7 +187,7 @@ func (m *making) result(c CheckSpec, res build.Result, outputs []build.Output) s
 		r.Tests, r.Unread = readReport(outputs[0], res, mask)
 	}
 	for _, f := range res.Files {
-		if f.Output != report {
+		if f.Output != report && mask.String(f.Path) == f.Path { // a name may be a secret too
 			r.Artifacts = append(r.Artifacts, store.File{Path: f.Path, Size: f.Size})
 		}
 	}

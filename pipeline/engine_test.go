@@ -49,11 +49,13 @@ type bench struct {
 	kill    func() // ends the context of the work
 	pushed  map[string]bool
 	tags    map[string]string // in the registry
+	options []source.Options  // of the checkouts
 	builds  int
 	running string // the image that the cluster runs
 	calls   []string
 	on      map[string]func(context.Context) error // what a call does before its effect
 	servers server
+	outputs map[string]string // by path: what checks leave behind
 }
 
 // server allows everything.
@@ -104,7 +106,7 @@ func (b *bench) copy() *bench {
 	data, err := os.ReadFile(filepath.Join(b.DataDir, "test.db"))
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(dir, "test.db"), data, 0o600))
-	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, on: map[string]func(context.Context) error{}}
+	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, outputs: b.outputs, on: map[string]func(context.Context) error{}}
 	c.open(dir)
 	return c
 }
@@ -156,9 +158,10 @@ func (b *bench) call(ctx context.Context, what string, fn func()) error {
 
 type fakeSource bench
 
-func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, _ source.Options) (source.Commit, error) {
+func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, o source.Options) (source.Commit, error) {
 	err := (*bench)(f).call(ctx, "checkout", func() {
 		f.t.Helper()
+		f.options = append(f.options, o)
 		(*bench)(f).ok(os.MkdirAll(filepath.Join(dest, "deploy"), 0o700))
 		(*bench)(f).ok(os.WriteFile(filepath.Join(dest, "deploy", "web.yaml"), []byte(manifest), 0o600))
 	})
@@ -168,6 +171,9 @@ func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest strin
 type fakeBuilder bench
 
 func (f *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+	if req.NoPush {
+		return (*bench)(f).check(ctx, req, out)
+	}
 	var digest string
 	err := (*bench)(f).call(ctx, "build", func() {
 		f.builds++ // no two builds make the same image
@@ -268,7 +274,7 @@ func (b *bench) run(sha byte, env Environment, edit func(*Config)) store.Run {
 	r := store.Run{Repo: testRepo, App: "web", Ref: "refs/heads/master", SHA: strings.Repeat(string(sha), 40), Sender: "alice", Cause: "push"}
 	r.Config.V = encoded(b.t, cfg)
 	r.Deploys.V = []store.Request{{Environment: env.Name, Cause: store.CauseAutomatic, Requester: "alice", Spec: encoded(b.t, Spec{Environment: env})}}
-	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, StepFetch, StepBuild, StepResolve) })
+	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, cfg.RunSteps()...) })
 	return r
 }
 
@@ -379,12 +385,35 @@ func (b *bench) digests() {
 				return err
 			}
 			for _, s := range steps {
-				if s.State != store.StepSucceeded || s.Kind != StepFetch && s.Detail != digest {
+				if _, check := CheckOf(s.Kind); s.State != store.StepSucceeded || s.Kind != StepFetch && !check && s.Detail != digest {
 					b.t.Errorf("release %d is %s, its step %s %s with %s", n, digest, s.Kind, s.State, s.Detail)
 				}
 			}
 		}
 	}))
+}
+
+// TestSourceOptions: a build gets the submodules and LFS objects that its configuration asks for, a stranger's public ones only.
+func TestSourceOptions(t *testing.T) {
+	t.Parallel()
+	for want, edit := range map[source.Options]func(*Build){
+		{}:                               func(*Build) {},
+		{Submodules: true}:               func(b *Build) { b.Submodules = true },
+		{LFS: true}:                      func(b *Build) { b.LFS = true },
+		{Submodules: true, Public: true}: func(b *Build) { b.Submodules = true },
+	} {
+		b := newBench(t)
+		r := b.run('a', environment(nil), func(c *Config) { edit(&c.Build) })
+		if want.Public {
+			r.Fork = "mallory/web"
+		}
+		b.update(func(tx *store.Tx) error { return tx.StartRun(r.ID) })
+		_, err := b.makeImage(t.Context(), r, store.Repo{Name: testRepo, DefaultBranch: "master"})
+		b.ok(err)
+		if !slices.Equal(b.options, []source.Options{want}) {
+			t.Errorf("checked out with %+v, want %+v", b.options, want)
+		}
+	}
 }
 
 // TestTags: tags are put on the digest at the end of a run that passes, and one that stays another image's fails nothing.
@@ -427,12 +456,15 @@ func TestKilledAnywhere(t *testing.T) {
 		want   string
 		live   int
 		stride int // from one moment to the next
+		checks []CheckSpec
 	}{
-		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1},
+		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1, nil},
+		"a push with checks": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1,
+			[]CheckSpec{{Name: "unit", Target: "test", Report: "junit.xml"}, {Name: "vet", Image: "golang:1.26", Run: "go vet ./..."}}},
 		"a push that fails": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = crash
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1},
+		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1, nil},
 		"a push that is cancelled": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = func(context.Context) error {
 				b.update(func(tx *store.Tx) error {
@@ -442,7 +474,7 @@ func TestKilledAnywhere(t *testing.T) {
 				return nil
 			}
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3},
+		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3, nil},
 		"a rollback while it rolls out": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = func(context.Context) error {
 				b.update(func(tx *store.Tx) error {
@@ -457,7 +489,7 @@ func TestKilledAnywhere(t *testing.T) {
 				return nil
 			}
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3},
+		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3, nil},
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
@@ -467,7 +499,7 @@ func TestKilledAnywhere(t *testing.T) {
 				before.run('a', environment(nil), nil)
 				before.ok(before.work(t.Context()))
 			}
-			before.run('b', environment(nil), nil)
+			before.run('b', environment(nil), func(c *Config) { c.Checks = story.checks })
 			stride := story.stride
 			if testing.Short() {
 				stride = 7

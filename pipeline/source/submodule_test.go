@@ -20,7 +20,6 @@ import (
 type host struct {
 	*httptest.Server
 	t      *testing.T
-	git    http.Handler
 	repos  map[string]*upstream // by owner/name
 	tokens map[string]string
 	wrong  []string // requests that carried another token than the repository's
