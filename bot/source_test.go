@@ -81,3 +81,24 @@ func TestSubmodules(t *testing.T) {
 		})
 	}
 }
+
+// TestLFS builds from a Dockerfile that is an LFS object.
+func TestLFS(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	files := file(t, "team/web", "team/web\n  lfs: true")
+	files[".gitattributes"] = "Dockerfile filter=lfs diff=lfs merge=lfs -text\n"
+	files["Dockerfile"] = l.repo.LFS("FROM scratch\nRUN echo this is the object\n")
+	sha := got(l.Push("root", "master", "Keep the Dockerfile in LFS", files))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	if page := got(l.Page("runs", "1"))(t); !strings.Contains(page, "this is the object") {
+		t.Errorf("the build's log does not have what the object says:\n%s", page)
+	}
+
+	files = map[string]string{"Dockerfile": strings.Replace(l.repo.LFS("FROM scratch\n"), "size 13", "size 14", 1)}
+	sha = got(l.Push("root", "master", "Push no object", files))(t)
+	got(l.Status(sha, "shipmate/build", "failure", "check out"))(t)
+	if page := got(l.Page("runs", "2"))(t); !strings.Contains(page, "was it pushed (git lfs push)?") {
+		t.Errorf("the page does not say why:\n%s", page)
+	}
+}

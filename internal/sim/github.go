@@ -493,6 +493,9 @@ func (gh *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		gh.serveGit(answer, r, repo, service)
 		return
 	}
+	if gh.serveLFS(answer, r, path) {
+		return
+	}
 	request.Body = gh.serveAPI(answer, r, path)
 }
 

@@ -23,6 +23,7 @@ type Repo struct {
 	created       time.Time
 	pushed        time.Time
 	dir           gitDir
+	lfs           map[string]string // objects by oid
 	parent        *Repo             // of a fork
 	refs          map[string]string // as last seen
 	activity      []activity        // oldest first
