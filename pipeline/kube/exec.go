@@ -32,7 +32,7 @@ func (p Pod) ref() ObjectRef {
 // Exec starts a command in a pod, and returns its standard input and output as a connection (Kubernetes API reference,
 // "create connect POST requests to exec of Pod"): by WebSocket, or by SPDY where the API server, or a proxy before it, knows
 // no better. The connection outlives ctx and ends the command when it is closed. Whatever goes wrong, also that the command
-// could not be started, is the error of its reads.
+// could not be started, is the error of its reads and writes.
 func (c *Cluster) Exec(ctx context.Context, p Pod, command ...string) (net.Conn, error) {
 	u := *c.server
 	u.Path, u.RawPath = fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s/exec", strings.TrimSuffix(u.Path, "/"), p.Namespace, p.Name), ""
@@ -77,16 +77,26 @@ type execConn struct {
 // Read tells why the command ended instead of that it did.
 func (c *execConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if errors.Is(err, io.EOF) {
+	return n, c.reason(err)
+}
+
+// Write does as Read does.
+func (c *execConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, c.reason(err)
+}
+
+func (c *execConn) reason(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrClosedPipe) {
 		select {
 		case <-c.ended:
 			if c.err != nil {
-				err = c.err
+				return c.err
 			}
-		default:
+		default: // it was closed by us
 		}
 	}
-	return n, err
+	return err
 }
 
 // Close ends the command.
