@@ -26,7 +26,7 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image, Tags: tags,
 		SourceDateEpoch: commit.Time,
 		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: run.Fork != "",
-		Args:            map[string]string{},
+		Args: map[string]string{},
 		Labels: map[string]string{
 			"org.opencontainers.image.source":   repo.HTMLURL,
 			"org.opencontainers.image.revision": run.SHA,

@@ -9,10 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/exec"
 	"k8s.io/streaming/pkg/httpstream"
@@ -105,6 +105,9 @@ func (c *execConn) Close() error {
 	return c.Conn.Close()
 }
 
+// missingPod is how the API server says it; client-go passes on no more than the words.
+var missingPod = regexp.MustCompile(`pods "[^"]*" not found`)
+
 func explainExec(p Pod, program string, err error, said string) error {
 	var exit exec.CodeExitError
 	switch {
@@ -122,7 +125,9 @@ func explainExec(p Pod, program string, err error, said string) error {
 		return err
 	}
 	switch {
-	case apierrors.IsNotFound(e.Err):
+	case rbacRefusal.MatchString(e.Message):
+		explainForbidden(e)
+	case missingPod.MatchString(e.Message):
 		e.Hint = fmt.Sprintf("kubectl get pods --namespace %s shows those that there are", p.Namespace)
 	case strings.Contains(e.Message, "executable file not found"), strings.Contains(e.Message, "no such file or directory"):
 		e.Hint = "the container's image must have the program " + program
