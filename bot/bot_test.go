@@ -60,6 +60,7 @@ type lab struct {
 	registry *fakeRegistry
 	test     *fakeCluster
 	prod     *fakeCluster
+	share    func(*Config) (*builders, pipeline.Images) // instead of builder and registry, where it is set
 	clock    *clock
 	log      *buffer
 	wrote    hook // sees what the bot wrote on GitHub, before the bot gets the answer
@@ -208,6 +209,9 @@ func (l *lab) Start() error {
 		return err
 	}
 	w := world{builders: oneBuilder(cfg, l.builder), images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
+	if l.share != nil {
+		w.builders, w.images = l.share(cfg)
+	}
 	ctx, kill := context.WithCancel(context.Background())
 	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
 		kill()

@@ -27,44 +27,50 @@ import (
 // Dockerfile begins with, on a machine that reaches no other registry.
 func (s *Stack) pushBase(ctx context.Context) error {
 	began := time.Now()
-	layer, reused, err := baseLayer()
-	if err != nil {
-		return fmt.Errorf("base image: %w", err)
-	}
-	l, err := tarball.LayerFromFile(layer)
-	if err != nil {
-		return fmt.Errorf("base image: %w", err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, l)
-	if err != nil {
-		return err
-	}
-	img, err = mutate.Config(img, v1.Config{Env: []string{"PATH=/usr/local/go/bin:/bin", "HOME=/root", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOPROXY=off"}})
-	if err != nil {
-		return err
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		return err
-	}
-	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
-	if img, err = mutate.ConfigFile(img, cfg); err != nil {
-		return err
-	}
-	ref, err := name.ParseReference(s.Registry+"/library/golang:1.26", name.Insecure)
-	if err != nil {
-		return err
-	}
-	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
-		return fmt.Errorf("push the base image: %w", err)
-	}
+	reused, err := PushBase(ctx, s.Registry)
 	what := "made"
 	if reused {
 		what = "reused"
 	}
 	s.opt.Say("base image golang:1.26 %s and pushed after %.1f s", what, time.Since(began).Seconds())
-	return nil
+	return err
+}
+
+// PushBase is that for any registry that speaks plain HTTP.
+func PushBase(ctx context.Context, registry string) (reused bool, err error) {
+	layer, reused, err := baseLayer()
+	if err != nil {
+		return false, fmt.Errorf("base image: %w", err)
+	}
+	l, err := tarball.LayerFromFile(layer)
+	if err != nil {
+		return false, fmt.Errorf("base image: %w", err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, l)
+	if err != nil {
+		return false, err
+	}
+	img, err = mutate.Config(img, v1.Config{Env: []string{"PATH=/usr/local/go/bin:/bin", "HOME=/root", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOPROXY=off"}})
+	if err != nil {
+		return false, err
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return false, err
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		return false, err
+	}
+	ref, err := name.ParseReference(registry+"/library/golang:1.26", name.Insecure)
+	if err != nil {
+		return false, err
+	}
+	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
+		return false, fmt.Errorf("push the base image: %w", err)
+	}
+	return reused, nil
 }
 
 // baseLayer makes the layer once for each version of Go and keeps it in the cache.

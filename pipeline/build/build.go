@@ -32,6 +32,7 @@ const cancelGrace = time.Second
 type Builder struct {
 	url     string
 	options []client.ClientOpt
+	unknown bool // TLS without a certificate of ours
 }
 
 // Request says what to build and where to push it.

@@ -64,6 +64,7 @@ func Open(a Address) (*Builder, error) {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
+	b.unknown = len(config.Certificates) == 0
 	b.options = []client.ClientOpt{client.WithGRPCDialOption(grpc.WithTransportCredentials(tlscredentials.NewTLS(config)))}
 	return b, nil
 }
@@ -105,6 +106,9 @@ func (b *Builder) unavailable(err error) error {
 			return fmt.Errorf("%w: %s: %w; %s", ErrUnavailable, b.url, err, r.remedy)
 		}
 	}
+	if b.unknown { // a refusal in TLS 1.3 may be overtaken by its end of the connection
+		return fmt.Errorf("%w: %s: %w; if it wants to know us, write cert and key for this builder", ErrUnavailable, b.url, err)
+	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, b.url, err)
 }
 
@@ -115,7 +119,8 @@ var remedies = []struct{ said, remedy string }{
 	{"tls: unknown certificate authority", "it does not accept cert: is that signed by the CA that it was started with?"},
 	{"tls: first record does not look like a TLS handshake", "it speaks no TLS: start it with --tlscacert, --tlscert and --tlskey, or remove ca, cert and key here"},
 	{"x509: certificate signed by unknown authority", "is ca the one that signed its certificate?"},
-	{"x509: certificate is valid for", "write the host that its certificate names, or make one for this host"},
+	{"x509: certificate is", "write the host that its certificate names, or make one for this host"},
+	{"error reading server preface: EOF", "does it want TLS? Write ca, cert and key for this builder then"},
 	{"connection refused", "is buildkitd running there?"},
 	{"no such file or directory", "is buildkitd running there?"},
 	{"permission denied", "may the bot's user open this socket?"},

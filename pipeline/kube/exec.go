@@ -9,10 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/exec"
 	"k8s.io/streaming/pkg/httpstream"
@@ -32,7 +32,7 @@ func (p Pod) ref() ObjectRef {
 // Exec starts a command in a pod, and returns its standard input and output as a connection (Kubernetes API reference,
 // "create connect POST requests to exec of Pod"): by WebSocket, or by SPDY where the API server, or a proxy before it, knows
 // no better. The connection outlives ctx and ends the command when it is closed. Whatever goes wrong, also that the command
-// could not be started, is the error of its reads.
+// could not be started, is the error of its reads and writes.
 func (c *Cluster) Exec(ctx context.Context, p Pod, command ...string) (net.Conn, error) {
 	u := *c.server
 	u.Path, u.RawPath = fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s/exec", strings.TrimSuffix(u.Path, "/"), p.Namespace, p.Name), ""
@@ -77,16 +77,26 @@ type execConn struct {
 // Read tells why the command ended instead of that it did.
 func (c *execConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if errors.Is(err, io.EOF) {
+	return n, c.reason(err)
+}
+
+// Write does as Read does.
+func (c *execConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, c.reason(err)
+}
+
+func (c *execConn) reason(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrClosedPipe) {
 		select {
 		case <-c.ended:
 			if c.err != nil {
-				err = c.err
+				return c.err
 			}
-		default:
+		default: // it was closed by us
 		}
 	}
-	return n, err
+	return err
 }
 
 // Close ends the command.
@@ -94,6 +104,9 @@ func (c *execConn) Close() error {
 	c.stop()
 	return c.Conn.Close()
 }
+
+// missingPod is how the API server says it; client-go passes on no more than the words.
+var missingPod = regexp.MustCompile(`pods "[^"]*" not found`)
 
 func explainExec(p Pod, program string, err error, said string) error {
 	var exit exec.CodeExitError
@@ -112,7 +125,9 @@ func explainExec(p Pod, program string, err error, said string) error {
 		return err
 	}
 	switch {
-	case apierrors.IsNotFound(e.Err):
+	case rbacRefusal.MatchString(e.Message):
+		explainForbidden(e)
+	case missingPod.MatchString(e.Message):
 		e.Hint = fmt.Sprintf("kubectl get pods --namespace %s shows those that there are", p.Namespace)
 	case strings.Contains(e.Message, "executable file not found"), strings.Contains(e.Message, "no such file or directory"):
 		e.Hint = "the container's image must have the program " + program
