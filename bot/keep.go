@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,8 @@ func (b *Bot) keepLogs(ctx context.Context, before time.Time) error {
 		return err
 	}
 	for _, f := range files {
-		run, ok := strings.CutSuffix(f.Name(), ".log")
+		run, kind, _ := strings.Cut(f.Name(), ".")
+		ok := slices.Contains([]string{"log.zst", "log.zst.cut", "log"}, kind) // what is cut by who was killed; of an earlier version
 		info, err := f.Info()
 		if errors.Is(err, fs.ErrNotExist) || err == nil && (!ok || info.ModTime().After(before)) {
 			continue // a log that was written to since is of a run that went on since

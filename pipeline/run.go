@@ -185,7 +185,7 @@ func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg 
 			ctx, cancel = context.WithTimeoutCause(ctx, t, permanent{fmt.Errorf("the build took longer than its timeout of %s", t)})
 			defer cancel()
 		}
-		res, err := e.Builder.Build(ctx, req, func(l build.Line) { log.Line(l.At, l.Step, l.Text) })
+		res, err := e.Builder.Build(ctx, req, logLine(log))
 		if err != nil && isPermanent(context.Cause(ctx)) {
 			err = context.Cause(ctx)
 		}

@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -28,8 +28,9 @@ type site struct {
 	db      *store.DB
 	now     time.Time
 	logs    string
+	stop    chan struct{}
 	errors  strings.Builder
-	openLog func(run string) (io.ReadSeekCloser, error)
+	logFile func(run string) string
 }
 
 func newSite(t *testing.T) *site {
@@ -39,11 +40,11 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() }) // a test may have closed it
-	s := &site{t: t, db: db, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), logs: t.TempDir()}
+	s := &site{t: t, db: db, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), logs: t.TempDir(), stop: make(chan struct{})}
 	db.Now = func() time.Time { return s.now }
-	s.openLog = func(run string) (io.ReadSeekCloser, error) { return os.Open(filepath.Join(s.logs, run+".log")) }
+	s.logFile = func(run string) string { return filepath.Join(s.logs, run+".log.zst") }
 	s.Handler = Handler(Config{DB: db, Version: "v1.2.3", Logger: slog.New(slog.NewTextHandler(&s.errors, nil)),
-		Log: func(run string) (io.ReadSeekCloser, error) { return s.openLog(run) }})
+		LogFile: func(run string) string { return s.logFile(run) }, Stop: s.stop})
 	return s
 }
 
@@ -54,9 +55,27 @@ func (s *site) update(fn func(*store.Tx) error) {
 	}
 }
 
+func (s *site) logger(run string) *runlog.Writer {
+	s.t.Helper()
+	w, err := runlog.Create(s.logFile(run), mask.Mask{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return w
+}
+
 func (s *site) log(run string, lines ...string) {
 	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(s.logs, run+".log"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+	w := s.logger(run)
+	for _, line := range lines {
+		part := strings.SplitN(line, "\t", 3) // time, step, text
+		at, err := time.Parse(time.RFC3339, part[0])
+		if err != nil || len(part) < 3 {
+			s.t.Fatalf("%q: %v", line, err)
+		}
+		w.Line(at, part[1], part[2])
+	}
+	if err := w.Close(); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -338,7 +357,7 @@ func TestNothingTypedIsMarkup(t *testing.T) {
 			tx.StartRun(run.ID),
 			tx.EndRun(run.ID, store.RunFailed, evil, &store.Failure{Step: evil, Where: evil, Reason: evil, Logs: []string{evil}, Event: evil, Hint: evil, Command: evil}))
 	})
-	s.log(run.ID, "2026-01-02T03:04:07Z\t"+evil+"\t</code></ol></pre>"+evil, "\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07 \x1b[31m"+evil+"\x1b[2J\x1b[0m\x00\x7f")
+	s.log(run.ID, "2026-01-02T03:04:07Z\t"+evil+"\t</code></ol></pre>"+evil, "2026-01-02T03:04:07Z\tbuild\t\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07 \x1b[31m"+evil+"\x1b[2J\x1b[0m\x00\x7f")
 	page := s.page("/runs/" + run.ID)
 	lacks(t, page, "<script>alert", "<img src=x", "</code></ol></pre>", "javascript:alert", "\x1b", "\x00", "\x7f")
 	wants(t, page, `<span class="c1">&lt;script&gt;alert(1)`)
@@ -401,12 +420,12 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/runs/" + run.ID, 405, "text/plain; charset=utf-8"},
 		{"DELETE", "/deployments/" + d.ID, 405, "text/plain; charset=utf-8"},
 	}
-	opened := s.openLog
-	s.openLog = func(id string) (io.ReadSeekCloser, error) {
+	logFile := s.logFile
+	s.logFile = func(id string) string {
 		if id != run.ID && id != logged.ID {
 			t.Errorf("the log of %q was asked for", id)
 		}
-		return opened(id)
+		return logFile(id)
 	}
 	for _, c := range cases {
 		methods := []string{c.method}
@@ -461,31 +480,29 @@ func TestWholeLog(t *testing.T) {
 	run := s.newRun(store.Run{})
 	lines := make([]string, 2*maxLines)
 	for i := range lines {
-		lines[i] = fmt.Sprintf("2026-01-02T03:04:07Z\tbuild\tthis is line %d", i+1)
+		lines[i] = fmt.Sprintf("2026-01-02T03:04:07.000Z\tbuild\tthis is line %d", i+1)
 	}
 	s.log(run.ID, lines...)
 	if got, want := s.page("/runs/"+run.ID+"/log"), strings.Join(lines, "\n")+"\n"; got != want {
 		t.Errorf("%d bytes, want %d", len(got), len(want))
 	}
 	page := s.page("/runs/" + run.ID)
-	wants(t, page, "this is line 2001<", "this is line 4000<", `id="L4000"`, "4000 lines; below are the last 2000", `href="/runs/`+run.ID+`/log"`)
+	wants(t, page, "this is line 2001<", "this is line 4000<", `id="L4000"`, "4000 lines; below are the last ones", `href="/runs/`+run.ID+`/log"`)
 	lacks(t, page, "this is line 2000<", `id="L2000"`)
 }
 
 func TestBrokenPageTellsTheOperatorOnly(t *testing.T) {
 	s := newSite(t)
 	run := s.newRun(store.Run{})
-	secret := "/var/lib/shipmate/logs: input/output error"
-	s.openLog = func(string) (io.ReadSeekCloser, error) {
-		return nil, &fs.PathError{Op: "open", Path: secret, Err: errors.New("bad disk")}
-	}
+	secret := s.logs // a folder where the log should be
+	s.logFile = func(string) string { return secret }
 	for _, path := range []string{"/runs/" + run.ID, "/runs/" + run.ID + "/log"} {
 		s.errors.Reset()
 		w := s.do("GET", path)
 		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), secret) {
 			t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
 		}
-		if !strings.Contains(s.errors.String(), "bad disk") {
+		if !strings.Contains(s.errors.String(), "is a directory") {
 			t.Errorf("GET %s: the operator was told %q", path, s.errors.String())
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc/codes"
+
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
 )
 
 // ErrUnavailable says that the builder could not be reached, or went away during the build. The build may be repeated.
@@ -142,7 +144,7 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		}
 	}()
 
-	p := newProgress(newMask(r.Secrets), out)
+	p := newProgress(maskOf(r.Secrets), out)
 	statuses := make(chan *client.SolveStatus)
 	drained := make(chan struct{})
 	go func() {
@@ -160,7 +162,7 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 	case ctx.Err() != nil:
 		return Result{Steps: p.steps()}, fmt.Errorf("build: %w", context.Cause(ctx))
 	case grpcerrors.Code(err) == codes.Unavailable:
-		return Result{Steps: p.steps()}, fmt.Errorf("%w: %s: %w", ErrUnavailable, b.addr, p.mask.error(err))
+		return Result{Steps: p.steps()}, fmt.Errorf("%w: %s: %w", ErrUnavailable, b.addr, p.mask.Error(err))
 	default:
 		return Result{Steps: p.steps()}, p.explain(err, cmp.Or(r.Dockerfile, "Dockerfile"))
 	}
@@ -172,4 +174,13 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		}
 	}
 	return result, nil
+}
+
+// maskOf hides what the build is given to keep secret.
+func maskOf(secrets map[string][]byte) mask.Mask {
+	var values []string
+	for _, v := range secrets {
+		values = append(values, string(v))
+	}
+	return mask.New(values...)
 }

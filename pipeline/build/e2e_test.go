@@ -443,7 +443,7 @@ func TestE2ESecret(t *testing.T) {
 	if !errors.As(err, &failure) {
 		t.Fatalf("error: %v", err)
 	}
-	if !slices.Contains(lines, "1 we have ***") || !slices.Contains(lines, "1 there") || !slices.Contains(lines, "1 ***") {
+	if !slices.Contains(lines, "1 we have •••") || !slices.Contains(lines, "1 there") || !slices.Contains(lines, "1 •••") {
 		t.Errorf("log:\n%s", strings.Join(lines, "\n"))
 	}
 	if all := fmt.Sprint(lines, err, failure, result); strings.Contains(all, secret) {

@@ -58,7 +58,7 @@ func (p *progress) explain(err error, dockerfile string) error {
 		for inner := err; inner != nil && strings.HasPrefix(err.Error(), "failed to solve: "); inner = errors.Unwrap(inner) {
 			err = inner
 		}
-		return p.mask.error(fmt.Errorf("build: %w", err))
+		return p.mask.Error(fmt.Errorf("build: %w", err))
 	}
 	f := &Failure{File: dockerfile, Err: errors.New(reason(p.clean(err.Error())))}
 	var vertex *errdefs.VertexError
