@@ -53,6 +53,7 @@ type bench struct {
 	calls   []string
 	on      map[string]func(context.Context) error // what a call does before its effect
 	servers server
+	says    []build.Line // what a build writes
 }
 
 // server allows everything.
@@ -167,6 +168,9 @@ func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest strin
 type fakeBuilder bench
 
 func (f *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+	for _, l := range f.says {
+		out(l)
+	}
 	var digest string
 	err := (*bench)(f).call(ctx, "build", func() {
 		f.builds++ // no two builds make the same image

@@ -195,5 +195,11 @@ func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg 
 	if err != nil {
 		log.Line(time.Now(), *step, err.Error())
 	}
+	if failed := (*build.Failure)(nil); errors.As(err, &failed) {
+		_ = log.Close() // the build counts, not its log
+		if e := e.annotate(ctx, run, StepBuild, failed.Step, dest, cfg.Build.Context); e != nil {
+			err = errors.Join(err, fmt.Errorf("annotations: %w", e))
+		}
+	}
 	return digest, err
 }

@@ -110,7 +110,7 @@ func (s *server) runLog(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	defer func() { _ = log.Close() }() // it was only read
+	defer func() { _ = log.Close() }()    // it was only read
 	if _, err := log.Last(); err != nil { // what can't be read at all is no empty log
 		s.fail(w, r, err)
 		return

@@ -237,6 +237,29 @@ func TestFailureComesFirst(t *testing.T) {
 	}
 }
 
+func TestAnnotations(t *testing.T) {
+	s := newSite(t)
+	run := s.newRun(store.Run{})
+	lacks(t, s.page("/runs/"+run.ID), "Where in the source")
+	s.update(func(tx *store.Tx) error {
+		return errors.Join(
+			tx.Annotate(run.ID, "build", []store.Annotation{{Path: "of/an/earlier", Line: 1, Level: store.LevelFailure, Message: "attempt"}}, 0),
+			tx.Annotate(run.ID, "build", []store.Annotation{
+				{Path: "a b/%/<main>.go", Line: 7, Column: 3, Level: store.LevelFailure, Message: "undefined: <b>"},
+				{Path: "x.go", Line: 9, Level: store.LevelWarning, Message: "odd"},
+			}, 2),
+			tx.Annotate(run.ID, "check/lint", []store.Annotation{{Path: "y.go", Line: 1, Level: store.LevelNotice, Message: "\u202ehm"}}, 1))
+	})
+	page := s.page("/runs/" + run.ID)
+	wants(t, page, `<a href="https://github.example/acme/devops-app/blob/0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d/a%20b/%25/%3Cmain%3E.go#L7">a b/%/&lt;main&gt;.go:7</a>`,
+		`<span class="level failure">error</span> <bdi>undefined: &lt;b&gt;</bdi>`, `x.go:9</a>`, `warning</span> <bdi>odd`, "y.go:1</a>", "\ufffdhm", "and 3 more")
+	lacks(t, page, "attempt")
+	s.update(func(tx *store.Tx) error { // public: what comes from a log
+		return tx.PutRepo(store.Repo{Name: run.Repo, DefaultBranch: "master", HTMLURL: "https://github.example/acme/devops-app"})
+	})
+	lacks(t, s.page("/runs/"+run.ID), "Where in the source", "x.go")
+}
+
 func TestDeploymentSaysWhyItWaits(t *testing.T) {
 	since := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	cases := map[string]struct {

@@ -16,3 +16,14 @@ CREATE TABLE declared (
 ) STRICT;
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
+
+-- Places in the source that the output of a failed step names.
+CREATE TABLE annotations (
+  run         TEXT NOT NULL,
+  step        TEXT NOT NULL,
+  found       TEXT NOT NULL,                       -- JSON
+  more        INTEGER NOT NULL DEFAULT 0,          -- how many are left out
+  recorded_at TEXT NOT NULL,
+  PRIMARY KEY (run, step)
+) STRICT;
+CREATE INDEX annotations_age ON annotations (recorded_at);
