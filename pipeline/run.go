@@ -65,6 +65,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		return err
 	case errors.As(err, &failed) || isPermanent(err) || attempts+1 >= maxAttempts:
 		f := failure(step, err)
+		f.Hint = build.Hint(err)
 		if errors.Is(err, build.ErrUnavailable) {
 			f.Hint = "is buildkitd running at that address, and may the bot connect to it? Push again, or comment /deploy, once it is"
 		}

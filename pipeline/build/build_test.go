@@ -473,3 +473,20 @@ func TestExplain(t *testing.T) {
 		t.Errorf("the cause is lost in %v", err)
 	}
 }
+
+func TestHint(t *testing.T) {
+	for said, want := range map[string]string{
+		"exit code: 137":                           "memory ran out",
+		"exit code: 1":                             "",
+		"exit code: 13":                            "",
+		"write /x: no space left on device":        "disk is full",
+		"fork/exec /bin/x: cannot allocate memory": "memory ran out",
+	} {
+		if got := Hint(fmt.Errorf("build: %w", &Failure{File: "Dockerfile", Err: errors.New(said)})); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", said, got, want)
+		}
+	}
+	if got := Hint(&Failure{Err: errors.New("exit code: 1"), Tail: []string{"cp: error: No space left on device"}}); !strings.Contains(got, "disk is full") {
+		t.Errorf("by the tail: %q", got)
+	}
+}
