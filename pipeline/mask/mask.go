@@ -21,6 +21,7 @@ const (
 type Mask struct {
 	replacer *strings.Replacer
 	longest  int
+	begin    *[1 << 16 / 64]uint64 // a bit for the hash of each first four bytes: almost every line holds none of them
 }
 
 // New makes a mask for the given values. Each line of a value counts by itself, since a log is read by lines, and is
@@ -42,9 +43,11 @@ func New(secrets ...string) Mask {
 	// The longest first: a secret that contains another is masked whole.
 	slices.SortFunc(found, func(a, b string) int { return cmp.Or(len(b)-len(a), cmp.Compare(a, b)) })
 	found = slices.Compact(found)
-	m := Mask{longest: len(found[0])}
+	m := Mask{longest: len(found[0]), begin: new([1 << 16 / 64]uint64)}
 	var pairs []string
 	for _, s := range found {
+		h := hash(uint32(s[0])<<24 | uint32(s[1])<<16 | uint32(s[2])<<8 | uint32(s[3]))
+		m.begin[h/64] |= 1 << (h % 64)
 		pairs = append(pairs, s, "•••")
 	}
 	m.replacer = strings.NewReplacer(pairs...)
@@ -68,11 +71,29 @@ func encoded(secret string) (parts []string) {
 
 // String masks s.
 func (m Mask) String(s string) string {
-	if m.replacer == nil {
+	if !m.mayHold(s) {
 		return s
 	}
 	return m.replacer.Replace(s)
 }
+
+// mayHold is false where no secret begins in s. It costs much less than to look for them.
+func (m Mask) mayHold(s string) bool {
+	if m.begin == nil {
+		return false
+	}
+	four := uint32(0)
+	for i := range len(s) {
+		four = four<<8 | uint32(s[i])
+		if h := hash(four); m.begin[h/64]&(1<<(h%64)) != 0 && i >= shortest-1 {
+			return true
+		}
+	}
+	return false
+}
+
+// hash spreads four bytes over 16 bits.
+func hash(four uint32) uint32 { return four * 2654435761 >> 16 }
 
 // Error returns err where its text holds no secret, and else an error that has the masked text alone.
 func (m Mask) Error(err error) error {

@@ -3,6 +3,7 @@ package mask
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -59,6 +60,21 @@ func TestNothingIsLeft(t *testing.T) {
 					t.Errorf("%d bytes before and %d after: %s became %s", before, after, in, out)
 				}
 			}
+		}
+	}
+}
+
+// A secret is found wherever it stands in a line, and many at once.
+func TestEverySecretIsFound(t *testing.T) {
+	var secrets []string
+	for i := range 500 {
+		secrets = append(secrets, fmt.Sprintf("%x-secret-%d", i*2654435761, i))
+	}
+	m := New(secrets...)
+	for i, s := range secrets {
+		line := strings.Repeat("x", i%9)
+		if got := m.String(line + s + line); got != line+"•••"+line {
+			t.Errorf("%s in %d: %s", s, i%9, got)
 		}
 	}
 }

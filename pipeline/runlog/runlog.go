@@ -90,10 +90,10 @@ func readFrames(f io.ReaderAt, at, size int64) ([]frame, error) {
 	return frames, nil
 }
 
-// appendLine adds a line to the text of a frame: time, step, stream and text between tabs. The step is left out where it is
-// that of the line before.
-func appendLine(b []byte, l Line, sameStep bool) []byte {
-	b = l.At.UTC().AppendFormat(b, stamp)
+// appendLine adds a line to the text of a frame: time (as given), step, stream and text between tabs. The step is left out
+// where it is that of the line before.
+func appendLine(b, at []byte, l Line, sameStep bool) []byte {
+	b = append(b, at...)
 	b = append(b, '\t')
 	if !sameStep {
 		b = append(b, l.Step...)

@@ -45,7 +45,10 @@ type Writer struct {
 	err    error // the first one
 	closed bool
 
-	raw, masked string // the step that was masked last: mostly it is the next line's too
+	// Of the last line, since mostly they are the next one's too.
+	raw, masked string // its step
+	at          time.Time
+	stamp       []byte
 }
 
 // Create continues the log in a file, or begins it. Secrets are taken out of all that is written.
@@ -109,7 +112,10 @@ func (w *Writer) Write(l Line) {
 		w.raw, w.masked = l.Step, oneLine(w.mask.String(l.Step))
 	}
 	l.Step, l.Text = w.masked, oneLine(w.mask.String(l.Text))
-	w.text = appendLine(w.text, l, w.lines > 0 && l.Step == w.step)
+	if !l.At.Equal(w.at) || w.stamp == nil {
+		w.at, w.stamp = l.At, l.At.UTC().AppendFormat(w.stamp[:0], stamp)
+	}
+	w.text = appendLine(w.text, w.stamp, l, w.lines > 0 && l.Step == w.step)
 	w.step = l.Step
 	w.lines++
 	waited := time.Since(w.flushed)
