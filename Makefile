@@ -100,8 +100,12 @@ bench-scale: ## every question in a small and a large database
 bench-spine: ## accept, recover, waiting and scale; needs only Go
 	@for b in accept recover waiting scale; do echo "== $$b" && $(MAKE) --no-print-directory bench-$$b ARGS= || exit 1; done
 
+.PHONY: bench-log
+bench-log: setup ## what it costs to keep the log of a build that prints 200,000 lines, on a real BuildKit
+	$(GO) run ./bench/log -bin $(TOOLS) $(ARGS)
+
 .PHONY: bench
-bench: bench-spine ## all of that, and Shipmate beside the same steps by hand, on real parts
+bench: bench-spine bench-log ## all of that, and Shipmate beside the same steps by hand, on real parts
 	e2e/setup.sh --with-clients
 	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
 

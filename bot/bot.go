@@ -51,6 +51,7 @@ type Bot struct {
 
 	acceptTimeout time.Duration // see acceptTimeout
 	large         chan struct{} // see maxLarge
+	stopping      chan struct{} // closed when the server stops
 
 	close []func() error // in the order of opening
 }
@@ -95,7 +96,7 @@ func connect(cfg *Config) (world, error) {
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
 	b := &Bot{cfg: cfg, log: log, lang: text.Lang(cfg.Language), chats: map[string]chat.Service{},
 		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}},
-		acceptTimeout: acceptTimeout, large: make(chan struct{}, maxLarge)}
+		acceptTimeout: acceptTimeout, large: make(chan struct{}, maxLarge), stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())
@@ -150,11 +151,11 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
 		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
-	b.web = web.Handler(web.Config{DB: b.db, Version: version, Log: func(run string) (io.ReadSeekCloser, error) {
-		return os.Open(pipeline.LogFile(cfg.DataDir, run))
-	}, Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
-		return pipeline.OpenArtifact(cfg.DataDir, run, check, path)
-	}})
+	b.web = web.Handler(web.Config{DB: b.db, Version: version, Stop: b.stopping,
+		LogFile: func(run string) string { return pipeline.LogFile(cfg.DataDir, run) },
+		Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
+			return pipeline.OpenArtifact(cfg.DataDir, run, check, path)
+		}})
 	b.name = sync.OnceValue(b.askName)
 	b.builders = w.builders
 	b.builders.log = log
@@ -184,6 +185,7 @@ func (b *Bot) Run(ctx context.Context) error {
 func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{Handler: b.handler(), ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	server.RegisterOnShutdown(func() { close(b.stopping) })
 	b.log.Info("serving", "address", l.Addr().String(), "public_url", b.cfg.PublicURL)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

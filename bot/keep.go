@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ func (b *Bot) keep(ctx context.Context, _ string, _ int) (again time.Time, err e
 	for _, age := range []func(*store.Tx) (int, error){
 		func(tx *store.Tx) (int, error) { return tx.AgeEvents(now.Add(-b.cfg.Keep.Events)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeObjects(now.Add(-b.cfg.Keep.Logs)) },
+		func(tx *store.Tx) (int, error) { return tx.AgeAnnotations(now.Add(-b.cfg.Keep.Logs)) },
 	} {
 		for n := 1; n > 0; {
 			if err := b.db.Update(ctx, func(tx *store.Tx) (err error) { n, err = age(tx); return err }); err != nil {
@@ -54,7 +56,8 @@ func (b *Bot) keepLogs(ctx context.Context, before time.Time) error {
 		return err
 	}
 	for _, f := range files {
-		run, ok := strings.CutSuffix(f.Name(), ".log")
+		run, kind, _ := strings.Cut(f.Name(), ".")
+		ok := slices.Contains([]string{"log.zst", "log.zst.cut", "log"}, kind) // what is cut by who was killed; of an earlier version
 		info, err := f.Info()
 		if errors.Is(err, fs.ErrNotExist) || err == nil && (!ok || info.ModTime().After(before)) {
 			continue // a log that was written to since is of a run that went on since

@@ -39,8 +39,14 @@ func TestKeep(t *testing.T) {
 	}
 	log := pipeline.LogFile(filepath.Join(l.dir, "data"), id)
 	orphan := pipeline.LogFile(filepath.Join(l.dir, "data"), "of-no-run")
+	plain := filepath.Join(filepath.Dir(log), "of-an-earlier-version.log")
 	other := filepath.Join(filepath.Dir(log), "README")
-	for _, file := range []string{orphan, other} {
+	if err := l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.Annotate(id, "build", []store.Annotation{{Path: "main.go", Line: 1, Level: store.LevelFailure, Message: "x"}}, 0)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{orphan, plain, other} {
 		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +65,11 @@ func TestKeep(t *testing.T) {
 			if err == nil && got != bodies {
 				err = fmt.Errorf("%s events have a body, want %s", got, bodies)
 			}
-			for _, file := range []string{log, orphan} {
+			kept, e := l.lookup("SELECT count(*) FROM annotations")
+			if err = errors.Join(err, e); err == nil && (kept == "1") != logs {
+				err = fmt.Errorf("%s annotations", kept)
+			}
+			for _, file := range []string{log, orphan, plain} {
 				if _, e := os.Stat(file); err == nil && logs != (e == nil) {
 					err = fmt.Errorf("%s: %v", file, e)
 				}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
 	"github.com/shipmate-dev/shipmate/pipeline/junit"
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -110,7 +111,7 @@ func (m *making) check(ctx context.Context, c CheckSpec, artifacts *build.Limit)
 		return stepError{step, err}
 	}
 	res, err := m.within(ctx, c.Timeout, "check", func(ctx context.Context) (build.Result, error) {
-		return m.Builder.Build(ctx, checkRequest(m.req, c, outputs), func(l build.Line) { m.log.Line(l.At, step+" "+l.Step, l.Text) })
+		return m.Builder.Build(ctx, checkRequest(m.req, c, outputs), logLine(m.log, step+" "))
 	})
 	if err != nil {
 		m.log.Line(time.Now(), step, err.Error())
@@ -118,6 +119,11 @@ func (m *making) check(ctx context.Context, c CheckSpec, artifacts *build.Limit)
 	if ctx.Err() != nil {
 		return stepError{step, err}
 	}
+	folder := m.req.Context
+	if c.Target == "" {
+		folder = "." // a command sees it all
+	}
+	err = m.annotated(ctx, step, step+" ", folder, err)
 	result := m.result(c, res, outputs)
 	for _, l := range result.Left {
 		m.log.Line(time.Now(), step, "not kept: "+l)
@@ -200,23 +206,23 @@ func (m *making) result(c CheckSpec, res build.Result, outputs []build.Output) s
 }
 
 // readReport reads a check's report, a file or the *.xml of a folder; unread is why it could not be.
-func readReport(output build.Output, res build.Result, mask Mask) (_ *store.Tests, unread string) {
+func readReport(output build.Output, res build.Result, m mask.Mask) (_ *store.Tests, unread string) {
 	var sum junit.Report
 	files := 0
 	for _, f := range res.Files {
 		if f.Output != 0 || f.Path != filepath.ToSlash(filepath.Clean(output.Path)) && !strings.HasSuffix(f.Path, ".xml") {
 			continue
 		}
-		one, err := parseReport(output.Dir, f.Path, mask)
+		one, err := parseReport(output.Dir, f.Path, m)
 		if err != nil {
-			return nil, oneLine(mask.String(f.Path + ": " + err.Error()))
+			return nil, oneLine(m.String(f.Path + ": " + err.Error()))
 		}
 		sum.Add(one)
 		files++
 	}
 	for _, l := range res.Left {
 		if l.Output == 0 {
-			return nil, oneLine(mask.String(strings.TrimPrefix(l.Path+": "+l.Why, ": ")))
+			return nil, oneLine(m.String(strings.TrimPrefix(l.Path+": "+l.Why, ": ")))
 		}
 	}
 	if files == 0 {
@@ -229,7 +235,7 @@ func readReport(output build.Output, res build.Result, mask Mask) (_ *store.Test
 	return tests, ""
 }
 
-func parseReport(dir, name string, mask Mask) (junit.Report, error) {
+func parseReport(dir, name string, m mask.Mask) (junit.Report, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return junit.Report{}, err
@@ -240,5 +246,5 @@ func parseReport(dir, name string, mask Mask) (junit.Report, error) {
 		return junit.Report{}, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	return junit.Parse(f, mask.String)
+	return junit.Parse(f, m.String)
 }

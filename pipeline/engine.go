@@ -16,6 +16,7 @@ import (
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
 	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -228,7 +229,7 @@ func isPermanent(err error) bool {
 	return errors.As(err, &p)
 }
 
-func (e *Engine) mask() Mask { return NewMask(e.Server.Secrets()...) }
+func (e *Engine) mask() mask.Mask { return mask.New(e.Server.Secrets()...) }
 
 // Mask takes every configured secret out of a text.
 func (e *Engine) Mask(s string) string { return e.mask().String(s) }

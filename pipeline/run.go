@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -97,6 +98,7 @@ func (e *Engine) runFailure(err error) *store.Failure {
 	at := stepError{step: StepFetch}
 	errors.As(err, &at)
 	f := failure(at.step, err)
+	f.Hint = build.Hint(err)
 	if errors.Is(err, build.ErrUnavailable) {
 		f.Hint = "push again, or comment /deploy, once a builder answers; the server's log says which does not, and why"
 	}
@@ -118,7 +120,7 @@ type making struct {
 	cfg   Config
 	steps []store.Step // as an earlier attempt left them
 	dir   string       // removed when the attempt ends
-	log   *LogWriter
+	log   *runlog.Writer
 	req   build.Request // of the image
 }
 
@@ -276,7 +278,7 @@ func (m *making) prepare(ctx context.Context) (remove func(), err error) {
 func (m *making) build(ctx context.Context) (digest string, err error) {
 	err = m.Engine.step(ctx, "run", m.run.ID, StepBuild, func() (string, error) {
 		res, err := m.within(ctx, m.cfg.Build.Timeout, "build", func(ctx context.Context) (build.Result, error) {
-			return m.Builder.Build(ctx, m.req, func(l build.Line) { m.log.Line(l.At, l.Step, l.Text) })
+			return m.Builder.Build(ctx, m.req, logLine(m.log, ""))
 		})
 		digest = res.Digest
 		return res.Digest, inWords(err, m.cfg.Build.Image)
@@ -284,7 +286,21 @@ func (m *making) build(ctx context.Context) (digest string, err error) {
 	if err != nil {
 		m.log.Line(time.Now(), StepBuild, err.Error())
 	}
-	return digest, err
+	return digest, m.annotated(ctx, StepBuild, "", m.req.Context, err)
+}
+
+// annotated records which places in the source a failed step of the builder speaks of: err is how the run's step ended, prefix
+// what stands before the builder's step in the log, and folder what of the checkout the step saw.
+func (m *making) annotated(ctx context.Context, kind, prefix, folder string, err error) error {
+	var failed *build.Failure
+	if !errors.As(err, &failed) {
+		return err
+	}
+	m.log.Flush()
+	if e := m.annotate(ctx, m.run, kind, prefix+failed.Step, m.req.Dir, folder); e != nil {
+		return errors.Join(err, fmt.Errorf("annotations: %w", e))
+	}
+	return err
 }
 
 // within gives work on a builder a time limit, over which it fails for good.

@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,6 +29,9 @@ import (
 
 	"github.com/shipmate-dev/shipmate/e2e"
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 )
 
 // The goal: Shipmate takes at most goalRatio times what buildctl takes, or at most goalExtra more.
@@ -56,6 +60,7 @@ type way func(ctx context.Context, dir, image string) error
 type bench struct {
 	host, registry, buildctl, example, dir string
 	builder                                *build.Builder
+	images                                 *image.Client
 }
 
 func run(ctx context.Context, buildctl, example string, rounds int) error {
@@ -67,6 +72,7 @@ func run(ctx context.Context, buildctl, example string, rounds int) error {
 	if b.builder, err = build.Open(build.Address{URL: b.host}); err != nil {
 		return err
 	}
+	b.images = image.New(map[string]image.Registry{b.registry: {PlainHTTP: true}})
 	if b.dir, err = os.MkdirTemp("", "bench-build-"); err != nil {
 		return err
 	}
@@ -173,18 +179,27 @@ func (b *bench) prune(ctx context.Context) error {
 // epoch is the time of a commit.
 var epoch = time.Unix(1790000000, 0)
 
-// shipmate is the bot's way: the options of pipeline's buildRequest, and a log that is written.
+// shipmate is the bot's way: the options of pipeline's buildRequest, a log that is written, and the tag put on the digest.
 func (b *bench) shipmate(ctx context.Context, dir, image string) error {
-	log, err := os.Create(dir + ".log")
+	log, err := runlog.Create(dir+".log.zst", mask.New())
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	_, err = b.builder.Build(ctx, build.Request{
-		Dir: dir, Image: image, Tags: []string{"bench"}, CacheImports: []string{image + ":cache"}, CacheExports: []string{image + ":cache"},
+	res, err := b.builder.Build(ctx, build.Request{
+		Dir: dir, Image: image, CacheImports: []string{image + ":cache"}, CacheExports: []string{image + ":cache"},
 		Insecure: func(string) bool { return true }, SourceDateEpoch: epoch,
-	}, func(l build.Line) { fmt.Fprintln(log, l.At.Format(time.RFC3339Nano), l.Step, l.Text) })
-	return err
+	}, func(l build.Line) { log.Write(runlog.Line{At: l.At, Step: l.Step, Stream: l.Stream, Text: l.Text}) })
+	if err := errors.Join(err, log.Close()); err != nil {
+		return err
+	}
+	ref := image + "@" + res.Digest
+	if _, err := b.images.Resolve(ctx, ref); err != nil {
+		return err
+	}
+	if _, err := b.images.Parts(ctx, ref); err != nil {
+		return err
+	}
+	return b.images.Tag(ctx, ref, "bench")
 }
 
 func (b *bench) byBuildctl(ctx context.Context, dir, image string) error {

@@ -58,7 +58,7 @@ func TestE2EInitBuilds(t *testing.T) {
 	if addr == "" || registry == "" {
 		t.Skip("needs BUILDKIT_HOST and REGISTRY")
 	}
-	b, err := build.Open(addr)
+	b, err := build.Open(build.Address{URL: addr})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,24 +2,34 @@ package web
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
+	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
+	"github.com/shipmate-dev/shipmate/store"
 )
 
 const (
-	maxLines  = 2000     // of a log that a page shows; the whole is a link away
+	maxLines  = 2000     // of a log that a page shows at first; the whole is a link away
 	maxColumn = 16 << 10 // bytes of one line that a page shows
 )
 
 // A logTail is the end of a log.
 type logTail struct {
-	Lines []logLine
-	Total int // lines of the whole log
+	Started store.Time // of the run: lines tell their time since
+	Lines   []logLine
+	Last    int  // number of the newest line
+	Cut     bool // there are more than a page shows at first
 }
 
 // A logLine is one line of a log.
@@ -33,50 +43,201 @@ type logLine struct {
 // A span is text in one style.
 type span struct{ Class, Text string }
 
-// readTail reads the last lines of a log, in one pass and in memory for no more than those.
-func readTail(r io.Reader, lines int) (*logTail, error) {
-	ring := make([][]byte, lines)
-	total := 0
-	in := bufio.NewReaderSize(r, maxColumn)
-	for {
-		line, more, err := in.ReadLine()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		ring[total%lines] = append(ring[total%lines][:0], line...)
-		total++
-		if more {
-			ring[(total-1)%lines] = append(ring[(total-1)%lines], "…"...)
-		}
-		for more && err == nil {
-			_, more, err = in.ReadLine()
-		}
+// add appends a line that comes after one of the given step, and returns its own.
+func (t *logTail) add(l runlog.Line, step string) string {
+	if len(l.Text) > maxColumn {
+		l.Text = l.Text[:maxColumn] + "…"
 	}
-	t := &logTail{Total: total}
+	line := logLine{Number: l.Number, At: l.At, Text: styled(l.Text)}
+	if l.Step != step {
+		line.Step = printable(l.Step)
+	}
+	t.Lines = append(t.Lines, line)
+	return l.Step
+}
+
+// tail reads the end of a run's log, at most so many lines; nil where there is none.
+func (s *server) tail(run store.Run, lines int) (*logTail, error) {
+	r, err := runlog.Open(s.LogFile(run.ID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log of run %s: %w", run.ID, err)
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	t := &logTail{Started: run.StartedAt}
+	if t.Last, err = r.Last(); err != nil {
+		return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
+	}
+	t.Cut = t.Last > maxLines
 	step := ""
-	for i := max(0, total-lines); i < total; i++ {
-		l := parseLine(string(ring[i%lines]))
-		l.Number = i + 1
-		if l.Step == step {
-			l.Step = ""
-		} else {
-			step = l.Step
+	for l, err := range r.Lines(max(0, t.Last-lines)) {
+		if err != nil {
+			return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 		}
-		t.Lines = append(t.Lines, l)
+		if l.Number <= t.Last { // else it came since
+			step = t.add(l, step)
+		}
 	}
 	return t, nil
 }
 
-func parseLine(line string) logLine {
-	if part := strings.SplitN(line, "\t", 3); len(part) == 3 {
-		if at, err := time.Parse(time.RFC3339, part[0]); err == nil {
-			return logLine{At: at, Step: printable(part[1]), Text: styled(part[2])}
+// runLog answers with a log as text. With ?follow it goes on with what is written until the run has ended, and whoever
+// accepts events gets the page's lines, from the one after ?after= or the last one that it had.
+func (s *server) runLog(w http.ResponseWriter, r *http.Request) {
+	var run store.Run
+	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
+		var err error
+		if run, err = tx.Run(r.PathValue("id")); err != nil {
+			return err
+		}
+		if hidden, err := public(tx, run.Repo); err != nil || hidden {
+			return errors.Join(err, store.ErrNotFound)
+		}
+		return nil
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if r.URL.Query().Has("follow") {
+		s.follow(w, r, run)
+		return
+	}
+	log, err := runlog.Open(s.LogFile(run.ID))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer func() { _ = log.Close() }()    // it was only read
+	if _, err := log.Last(); err != nil { // what can't be read at all is no empty log
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	for l, err := range log.Lines(0) {
+		if err != nil {
+			s.Logger.Error("a log could not be read", "run", run.ID, "err", err)
+			_, _ = out.WriteString("… the rest could not be read just now\n")
+			break
+		}
+		if _, err := out.WriteString(l.String() + "\n"); err != nil {
+			return // nobody reads any more
 		}
 	}
-	return logLine{Text: styled(line)}
+	_ = out.Flush() // the same
+}
+
+const (
+	// maxFollowers is how many may follow logs at once; each has a connection and a file.
+	maxFollowers = 256
+	// sendTimeout is how long a follower may take to receive what is sent.
+	sendTimeout = 30 * time.Second
+)
+
+// follow sends a log while it is written.
+func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) {
+	select {
+	case s.followers <- struct{}{}:
+		defer func() { <-s.followers }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many follow logs just now; the run's page shows this one too", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.Stop: // a browser comes again, to the next process
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	events := strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	after := 0
+	h := w.Header()
+	h.Set("X-Accel-Buffering", "no") // nginx
+	if events {
+		h.Set("Content-Type", "text/event-stream")
+		after, _ = strconv.Atoi(cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after"))) // 0 begins at the beginning
+	} else {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	control := http.NewResponseController(w)
+	send := func(text []byte) error {
+		_ = control.SetWriteDeadline(time.Now().Add(sendTimeout)) // without it the server's own applies
+		if _, err := w.Write(text); err != nil {
+			return err
+		}
+		return control.Flush()
+	}
+	if send(nil) != nil || r.Method == http.MethodHead {
+		return
+	}
+	ended := func(ctx context.Context) (over bool, err error) {
+		err = s.DB.View(ctx, func(tx *store.Tx) error {
+			run, err = tx.Run(run.ID)
+			return err
+		})
+		return store.Final(run.State), err
+	}
+	step := ""
+	for lines, err := range runlog.Follow(ctx, s.LogFile(run.ID), max(0, after-1), ended) { // the one before tells its step
+		if err != nil {
+			if ctx.Err() == nil {
+				s.Logger.Error("a log could not be followed", "run", run.ID, "err", err)
+			}
+			return
+		}
+		var b bytes.Buffer
+		t := logTail{Started: run.StartedAt}
+		for _, l := range lines {
+			switch {
+			case !events:
+				b.WriteString(l.String() + "\n")
+			case l.Number <= after:
+				step = l.Step
+			default:
+				step = t.add(l, step)
+			}
+		}
+		if events {
+			if err := s.event(&b, t); err != nil {
+				s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
+				return
+			}
+		}
+		if send(b.Bytes()) != nil {
+			return // nobody reads any more
+		}
+	}
+	if events && ctx.Err() == nil {
+		_ = send([]byte("event: end\ndata:\n\n")) // else a browser would come again
+	}
+}
+
+// event writes lines as one event (HTML Standard, 9.2 Server-sent events), or, without any, what keeps the connection.
+func (s *server) event(b *bytes.Buffer, t logTail) error {
+	if len(t.Lines) == 0 {
+		b.WriteString(":\n\n")
+		return nil
+	}
+	var html bytes.Buffer
+	if err := s.pages["run"].ExecuteTemplate(&html, "lines", t); err != nil {
+		return err
+	}
+	fmt.Fprintf(b, "id: %d\n", t.Lines[len(t.Lines)-1].Number)
+	for line := range strings.Lines(strings.TrimSpace(html.String())) {
+		b.WriteString("data: " + strings.TrimRight(line, "\n") + "\n")
+	}
+	b.WriteString("\n")
+	return nil
 }
 
 // escapes are the control sequences of ECMA-48: CSI, then the strings (OSC and the like), then all others.

@@ -44,32 +44,6 @@ func TestStyled(t *testing.T) {
 	}
 }
 
-func TestReadTail(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	stamp := at.Format(time.RFC3339)
-	line := func(n int, step, text string) logLine { return logLine{n, at, step, []span{{"", text}}} }
-	long := strings.Repeat("x", 3*maxColumn)
-	cases := map[string]struct {
-		in    string
-		lines int
-		want  logTail
-	}{
-		"empty":            {"", 3, logTail{}},
-		"fewer":            {stamp + "\ta\tone\n" + stamp + "\ta\ttwo\n", 3, logTail{[]logLine{line(1, "a", "one"), line(2, "", "two")}, 2}},
-		"more":             {stamp + "\ta\tone\n" + stamp + "\ta\ttwo\n" + stamp + "\tb\tthree\n", 2, logTail{[]logLine{line(2, "a", "two"), line(3, "b", "three")}, 3}},
-		"being written":    {stamp + "\ta\tone", 3, logTail{[]logLine{line(1, "a", "one")}, 1}},
-		"tabs in the text": {stamp + "\ta\tone\ttwo\n", 3, logTail{[]logLine{line(1, "a", "one\ttwo")}, 1}},
-		"not a log":        {"what\tis\tthis\n", 3, logTail{[]logLine{{1, time.Time{}, "", []span{{"", "what\tis\tthis"}}}}, 1}},
-		"long lines":       {long + "\n" + long + "\nend\n", 2, logTail{[]logLine{{2, time.Time{}, "", []span{{"", long[:maxColumn] + "…"}}}, {3, time.Time{}, "", []span{{"", "end"}}}}, 3}},
-	}
-	for name, c := range cases {
-		got, err := readTail(strings.NewReader(c.in), c.lines)
-		if err != nil || !reflect.DeepEqual(*got, c.want) {
-			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
-		}
-	}
-}
-
 func FuzzStyled(f *testing.F) {
 	f.Add("a\x1b[31mb\x1b[0m\x1b]8;;x\x07\u202e")
 	f.Fuzz(func(t *testing.T, s string) {

@@ -32,6 +32,8 @@ type runView struct {
 	Images      []store.Image // of the release
 	Deployments []store.Deployment
 	Log         *logTail
+	Annotations []annotation
+	Unlisted    int                // annotations that were left out
 	Trouble     []store.QueuedTask // work about it that failed and is tried again, or was given up
 	Public      bool               // the log is withheld
 }
@@ -69,12 +71,36 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if v.Trouble, err = tx.Troubled(v.Run.Task(), id); err != nil {
 		return nil, err
 	}
-	v.Public, err = public(tx, v.Run.Repo)
+	if v.Public, err = public(tx, v.Run.Repo); err != nil {
+		return nil, err
+	}
 	if v.Public {
 		withhold(v.Run.Failure.V)
+		return v, nil
+	}
+	found, err := tx.Annotations(id)
+	for _, a := range found {
+		v.Unlisted += a.More
+		for _, f := range a.Found.V {
+			v.Annotations = append(v.Annotations, annotation{f, blob(home, v.Run.SHA, f)})
+		}
 	}
 	v.Checks = checksOf(v.Steps, v.Public)
 	return v, err
+}
+
+// An annotation has the address of the place that it is about; none where the repository is not known any more.
+type annotation struct {
+	store.Annotation
+	URL string
+}
+
+// blob is where GitHub shows a line of a file at a commit.
+func blob(home, sha string, a store.Annotation) string {
+	if home == "" {
+		return ""
+	}
+	return home + "/blob/" + url.PathEscape(sha) + (&url.URL{Path: "/" + a.Path}).EscapedPath() + "#L" + strconv.Itoa(a.Line)
 }
 
 // public tells whether a repository is not known to be private. This address stands in commit statuses that everyone who

@@ -11,7 +11,6 @@ import (
 	"embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"html/template"
 	"io"
 	"io/fs"
@@ -27,13 +26,15 @@ import (
 // Config is what the pages are made from.
 type Config struct {
 	DB *store.DB
-	// Log opens the log of a run, by the id of a run that exists: lines of RFC 3339 time, tab, step, tab, text.
-	// An error that is fs.ErrNotExist means that there is none (yet, or any more).
-	Log func(run string) (io.ReadSeekCloser, error)
-	// Artifact opens a file that a check of a run kept, by its path with slashes. Errors are as those of Log.
+	// LogFile is where the log of a run is, by the id of a run that exists: see package runlog.
+	LogFile func(run string) string
+	// Artifact opens a file that a check of a run kept, by its path with slashes. An error that is fs.ErrNotExist means that
+	// there is none (any more).
 	Artifact func(run, check, path string) (io.ReadSeekCloser, error)
-	Version  string
-	Logger   *slog.Logger // told of pages that could not be made; nil: nobody is
+	// Stop is closed when the server stops: then whoever follows a log is let go. Nil: never.
+	Stop    <-chan struct{}
+	Version string
+	Logger  *slog.Logger // told of pages that could not be made; nil: nobody is
 }
 
 //go:embed pages/*.html
@@ -44,8 +45,9 @@ var assetFiles embed.FS
 
 type server struct {
 	Config
-	pages  map[string]*template.Template
-	assets map[string]asset // by the name that is in the address
+	followers chan struct{} // one for each that follows a log
+	pages     map[string]*template.Template
+	assets    map[string]asset // by the name that is in the address
 }
 
 type asset struct {
@@ -58,7 +60,7 @@ func Handler(cfg Config) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, pages: map[string]*template.Template{}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[string]*template.Template{}, assets: map[string]asset{}}
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
@@ -127,7 +129,11 @@ func (s *server) run(w http.ResponseWriter, r *http.Request) {
 	var v *runView
 	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, r.PathValue("id")); return err })
 	if err == nil && !v.Public {
-		v.Log, err = s.tail(v.Run.ID)
+		lines := maxLines
+		if r.URL.Query().Has("following") {
+			lines = 0 // they are there already
+		}
+		v.Log, err = s.tail(v.Run, lines)
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -144,48 +150,6 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.render(w, r, http.StatusOK, "deployment", page{Title: v.title(), Refresh: v.refresh(), Body: v})
-}
-
-// tail reads the end of a run's log; nil where there is none.
-func (s *server) tail(run string) (*logTail, error) {
-	f, err := s.Log(run)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the log of run %s: %w", run, err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	t, err := readTail(f, maxLines)
-	if err != nil {
-		return nil, fmt.Errorf("read the log of run %s: %w", run, err)
-	}
-	return t, nil
-}
-
-func (s *server) runLog(w http.ResponseWriter, r *http.Request) {
-	var run store.Run
-	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
-		var err error
-		if run, err = tx.Run(r.PathValue("id")); err != nil {
-			return err
-		}
-		if hidden, err := public(tx, run.Repo); err != nil || hidden {
-			return errors.Join(err, store.ErrNotFound)
-		}
-		return nil
-	})
-	var f io.ReadSeekCloser
-	if err == nil {
-		f, err = s.Log(run.ID)
-	}
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	http.ServeContent(w, r, "", time.Time{}, f)
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {

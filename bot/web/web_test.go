@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -28,8 +28,9 @@ type site struct {
 	db      *store.DB
 	now     time.Time
 	logs    string
+	stop    chan struct{}
 	errors  strings.Builder
-	openLog func(run string) (io.ReadSeekCloser, error)
+	logFile func(run string) string
 }
 
 func newSite(t *testing.T) *site {
@@ -39,11 +40,11 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() }) // a test may have closed it
-	s := &site{t: t, db: db, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), logs: t.TempDir()}
+	s := &site{t: t, db: db, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), logs: t.TempDir(), stop: make(chan struct{})}
 	db.Now = func() time.Time { return s.now }
-	s.openLog = func(run string) (io.ReadSeekCloser, error) { return os.Open(filepath.Join(s.logs, run+".log")) }
+	s.logFile = func(run string) string { return filepath.Join(s.logs, run+".log.zst") }
 	s.Handler = Handler(Config{DB: db, Version: "v1.2.3", Logger: slog.New(slog.NewTextHandler(&s.errors, nil)),
-		Log: func(run string) (io.ReadSeekCloser, error) { return s.openLog(run) }})
+		LogFile: func(run string) string { return s.logFile(run) }, Stop: s.stop})
 	return s
 }
 
@@ -54,9 +55,27 @@ func (s *site) update(fn func(*store.Tx) error) {
 	}
 }
 
+func (s *site) logger(run string) *runlog.Writer {
+	s.t.Helper()
+	w, err := runlog.Create(s.logFile(run), mask.Mask{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return w
+}
+
 func (s *site) log(run string, lines ...string) {
 	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(s.logs, run+".log"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+	w := s.logger(run)
+	for _, line := range lines {
+		part := strings.SplitN(line, "\t", 3) // time, step, text
+		at, err := time.Parse(time.RFC3339, part[0])
+		if err != nil || len(part) < 3 {
+			s.t.Fatalf("%q: %v", line, err)
+		}
+		w.Line(at, part[1], part[2])
+	}
+	if err := w.Close(); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -218,6 +237,29 @@ func TestFailureComesFirst(t *testing.T) {
 	}
 }
 
+func TestAnnotations(t *testing.T) {
+	s := newSite(t)
+	run := s.newRun(store.Run{})
+	lacks(t, s.page("/runs/"+run.ID), "Where in the source")
+	s.update(func(tx *store.Tx) error {
+		return errors.Join(
+			tx.Annotate(run.ID, "build", []store.Annotation{{Path: "of/an/earlier", Line: 1, Level: store.LevelFailure, Message: "attempt"}}, 0),
+			tx.Annotate(run.ID, "build", []store.Annotation{
+				{Path: "a b/%/<main>.go", Line: 7, Column: 3, Level: store.LevelFailure, Message: "undefined: <b>"},
+				{Path: "x.go", Line: 9, Level: store.LevelWarning, Message: "odd"},
+			}, 2),
+			tx.Annotate(run.ID, "check/lint", []store.Annotation{{Path: "y.go", Line: 1, Level: store.LevelNotice, Message: "\u202ehm"}}, 1))
+	})
+	page := s.page("/runs/" + run.ID)
+	wants(t, page, `<a href="https://github.example/acme/devops-app/blob/0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d/a%20b/%25/%3Cmain%3E.go#L7">a b/%/&lt;main&gt;.go:7</a>`,
+		`<span class="level failure">error</span> <bdi>undefined: &lt;b&gt;</bdi>`, `x.go:9</a>`, `warning</span> <bdi>odd`, "y.go:1</a>", "\ufffdhm", "and 3 more")
+	lacks(t, page, "attempt")
+	s.update(func(tx *store.Tx) error { // public: what comes from a log
+		return tx.PutRepo(store.Repo{Name: run.Repo, DefaultBranch: "master", HTMLURL: "https://github.example/acme/devops-app"})
+	})
+	lacks(t, s.page("/runs/"+run.ID), "Where in the source", "x.go")
+}
+
 func TestDeploymentSaysWhyItWaits(t *testing.T) {
 	since := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	cases := map[string]struct {
@@ -338,7 +380,7 @@ func TestNothingTypedIsMarkup(t *testing.T) {
 			tx.StartRun(run.ID),
 			tx.EndRun(run.ID, store.RunFailed, evil, &store.Failure{Step: evil, Where: evil, Reason: evil, Logs: []string{evil}, Event: evil, Hint: evil, Command: evil}))
 	})
-	s.log(run.ID, "2026-01-02T03:04:07Z\t"+evil+"\t</code></ol></pre>"+evil, "\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07 \x1b[31m"+evil+"\x1b[2J\x1b[0m\x00\x7f")
+	s.log(run.ID, "2026-01-02T03:04:07Z\t"+evil+"\t</code></ol></pre>"+evil, "2026-01-02T03:04:07Z\tbuild\t\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07 \x1b[31m"+evil+"\x1b[2J\x1b[0m\x00\x7f")
 	page := s.page("/runs/" + run.ID)
 	lacks(t, page, "<script>alert", "<img src=x", "</code></ol></pre>", "javascript:alert", "\x1b", "\x00", "\x7f")
 	wants(t, page, `<span class="c1">&lt;script&gt;alert(1)`)
@@ -401,12 +443,12 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/runs/" + run.ID, 405, "text/plain; charset=utf-8"},
 		{"DELETE", "/deployments/" + d.ID, 405, "text/plain; charset=utf-8"},
 	}
-	opened := s.openLog
-	s.openLog = func(id string) (io.ReadSeekCloser, error) {
+	logFile := s.logFile
+	s.logFile = func(id string) string {
 		if id != run.ID && id != logged.ID {
 			t.Errorf("the log of %q was asked for", id)
 		}
-		return opened(id)
+		return logFile(id)
 	}
 	for _, c := range cases {
 		methods := []string{c.method}
@@ -461,31 +503,29 @@ func TestWholeLog(t *testing.T) {
 	run := s.newRun(store.Run{})
 	lines := make([]string, 2*maxLines)
 	for i := range lines {
-		lines[i] = fmt.Sprintf("2026-01-02T03:04:07Z\tbuild\tthis is line %d", i+1)
+		lines[i] = fmt.Sprintf("2026-01-02T03:04:07.000Z\tbuild\tthis is line %d", i+1)
 	}
 	s.log(run.ID, lines...)
 	if got, want := s.page("/runs/"+run.ID+"/log"), strings.Join(lines, "\n")+"\n"; got != want {
 		t.Errorf("%d bytes, want %d", len(got), len(want))
 	}
 	page := s.page("/runs/" + run.ID)
-	wants(t, page, "this is line 2001<", "this is line 4000<", `id="L4000"`, "4000 lines; below are the last 2000", `href="/runs/`+run.ID+`/log"`)
+	wants(t, page, "this is line 2001<", "this is line 4000<", `id="L4000"`, "4000 lines; below are the last ones", `href="/runs/`+run.ID+`/log"`)
 	lacks(t, page, "this is line 2000<", `id="L2000"`)
 }
 
 func TestBrokenPageTellsTheOperatorOnly(t *testing.T) {
 	s := newSite(t)
 	run := s.newRun(store.Run{})
-	secret := "/var/lib/shipmate/logs: input/output error"
-	s.openLog = func(string) (io.ReadSeekCloser, error) {
-		return nil, &fs.PathError{Op: "open", Path: secret, Err: errors.New("bad disk")}
-	}
+	secret := s.logs // a folder where the log should be
+	s.logFile = func(string) string { return secret }
 	for _, path := range []string{"/runs/" + run.ID, "/runs/" + run.ID + "/log"} {
 		s.errors.Reset()
 		w := s.do("GET", path)
 		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), secret) {
 			t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
 		}
-		if !strings.Contains(s.errors.String(), "bad disk") {
+		if !strings.Contains(s.errors.String(), "is a directory") {
 			t.Errorf("GET %s: the operator was told %q", path, s.errors.String())
 		}
 	}

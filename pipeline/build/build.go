@@ -16,6 +16,8 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc/codes"
+
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
 )
 
 // ErrUnavailable says that the builder could not be reached, or went away during the build. The build may be repeated.
@@ -130,7 +132,7 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		}
 	}()
 
-	p := newProgress(newMask(r.Secrets), out)
+	p := newProgress(maskOf(r.Secrets), out)
 	statuses := make(chan *client.SolveStatus)
 	drained := make(chan struct{})
 	go func() {
@@ -156,7 +158,7 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		return result, fmt.Errorf("build: %w", context.Cause(ctx))
 	// Cancelled, and not by us: the daemon is shutting down.
 	case grpcerrors.Code(err) == codes.Unavailable, grpcerrors.Code(err) == codes.Canceled:
-		return result, b.unavailable(p.mask.error(err))
+		return result, b.unavailable(p.mask.Error(err))
 	case r.Command != nil:
 		return result, p.explainCommand(err, *r.Command)
 	default:
@@ -169,4 +171,13 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		}
 	}
 	return result, nil
+}
+
+// maskOf hides what the build is given to keep secret.
+func maskOf(secrets map[string][]byte) mask.Mask {
+	var values []string
+	for _, v := range secrets {
+		values = append(values, string(v))
+	}
+	return mask.New(values...)
 }

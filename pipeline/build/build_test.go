@@ -21,6 +21,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil/types"
+
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
 )
 
 // checkout writes files into a new folder; a name that ends in @ is a symbolic link.
@@ -339,7 +341,7 @@ func logged(id string, stream int, data string) *client.VertexLog {
 	return &client.VertexLog{Vertex: digest.Digest(id), Stream: stream, Data: []byte(data), Timestamp: *at(1)}
 }
 
-func collect(m *mask, updates ...*client.SolveStatus) (*progress, []string) {
+func collect(m mask.Mask, updates ...*client.SolveStatus) (*progress, []string) {
 	var lines []string
 	p := newProgress(m, func(l Line) { lines = append(lines, fmt.Sprintf("%d %s", l.Stream, l.Text)) })
 	for _, u := range updates {
@@ -356,7 +358,7 @@ func TestProgress(t *testing.T) {
 	failed.Error = "exit code: 1"
 	stopped := vertex("d", "exporting", at(2), at(4))
 	stopped.Error = "rpc: context canceled"
-	p, got := collect(newMask(nil),
+	p, got := collect(mask.Mask{},
 		&client.SolveStatus{Vertexes: []*client.Vertex{vertex("z", "never begun", nil, nil), vertex("a", "[1/3] RUN make", at(0), nil)}},
 		&client.SolveStatus{Logs: []*client.VertexLog{logged("a", 1, "com"), logged("a", 2, "warn\n"), logged("a", 1, "piling\r\n10%\r55%\r100%\n\x1b[31mred\x1b[0m\x00\n\nno end")}},
 		&client.SolveStatus{Vertexes: []*client.Vertex{vertex("a", "[1/3] RUN make", at(0), at(0.123)), cached}},
@@ -393,7 +395,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestSecretsAreMasked(t *testing.T) {
-	m := newMask(map[string][]byte{"npm": []byte("tok-12345\n"), "longer": []byte("tok-12345-and-more"), "pem": []byte("-----BEGIN-----\nMIIabcdef\n"), "short": []byte("ab"), "none": nil})
+	m := maskOf(map[string][]byte{"npm": []byte("tok-12345\n"), "longer": []byte("tok-12345-and-more"), "pem": []byte("-----BEGIN-----\nMIIabcdef\n"), "short": []byte("ab"), "none": nil})
 	_, got := collect(m, &client.SolveStatus{
 		Vertexes: []*client.Vertex{vertex("a", "RUN echo tok-12345", at(0), nil)},
 		Logs: []*client.VertexLog{
@@ -402,18 +404,12 @@ func TestSecretsAreMasked(t *testing.T) {
 			logged("a", 1, strings.Repeat("x", maxLine-4)+"tok-12345\n"), // where the line is cut
 		},
 	})
-	want := []string{"0 RUN echo ***", "1 x *** y *** z", "1 *** ab", "1 *** ***"}
+	want := []string{"0 RUN echo •••", "1 x ••• y ••• z", "1 ••• ab", "1 ••• •••"}
 	if len(got) != 5 || !slices.Equal(got[:4], want) {
 		t.Fatalf("got %.200q, want %q", got, want)
 	}
 	if last := got[4]; strings.Contains(last, "t") || !strings.HasSuffix(last, "x…") || len(last) > maxLine {
 		t.Errorf("the long line ends in %q", last[len(last)-30:])
-	}
-	if err := m.error(errors.New("process tok-12345 failed")); err.Error() != "process *** failed" {
-		t.Error(err)
-	}
-	if plain := errors.New("nothing"); m.error(plain) != plain {
-		t.Error("an error without a secret was changed")
 	}
 }
 
@@ -422,7 +418,7 @@ func TestExplain(t *testing.T) {
 	source := func(first, last int32) *errdefs.Source {
 		return &errdefs.Source{Info: &pb.SourceInfo{Filename: "docker/Dockerfile", Data: []byte(dockerfile)}, Ranges: []*pb.Range{{Start: &pb.Position{Line: first}, End: &pb.Position{Line: first}}, {Start: &pb.Position{Line: last}, End: &pb.Position{Line: last}}}}
 	}
-	p, _ := collect(newMask(map[string][]byte{"t": []byte("tok-12345")}), &client.SolveStatus{
+	p, _ := collect(maskOf(map[string][]byte{"t": []byte("tok-12345")}), &client.SolveStatus{
 		Vertexes: []*client.Vertex{vertex("a", "[2/2] RUN echo one && false tok-12345", at(0), at(1))},
 		Logs:     []*client.VertexLog{logged("a", 1, strings.Repeat("early\n", 30)), logged("a", 2, "last tok-12345\n")},
 	})
@@ -432,10 +428,10 @@ func TestExplain(t *testing.T) {
 	if !errors.As(err, &f) {
 		t.Fatalf("not a failure: %v", err)
 	}
-	if got, want := f.Error(), "docker/Dockerfile:2: RUN echo one && false ***: exit code: 1"; got != want {
+	if got, want := f.Error(), "docker/Dockerfile:2: RUN echo one && false •••: exit code: 1"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if f.Step != "[2/2] RUN echo one && false ***" || f.Line != 2 || len(f.Tail) != 20 || f.Tail[19] != "last ***" || f.Tail[0] != "early" {
+	if f.Step != "[2/2] RUN echo one && false •••" || f.Line != 2 || len(f.Tail) != 20 || f.Tail[19] != "last •••" || f.Tail[0] != "early" {
 		t.Errorf("got %+v", f)
 	}
 
@@ -451,11 +447,28 @@ func TestExplain(t *testing.T) {
 
 	cause := errors.New("push tok-12345: 401 Unauthorized")
 	err = p.explain(fmt.Errorf("failed to solve: %w", cause), "Dockerfile")
-	if errors.As(err, &f) || err.Error() != "build: push ***: 401 Unauthorized" {
+	if errors.As(err, &f) || err.Error() != "build: push •••: 401 Unauthorized" {
 		t.Errorf("got %v", err)
 	}
 	cause = errors.New("push web: 401 Unauthorized")
 	if err = p.explain(fmt.Errorf("failed to solve: %w", cause), "Dockerfile"); !errors.Is(err, cause) {
 		t.Errorf("the cause is lost in %v", err)
+	}
+}
+
+func TestHint(t *testing.T) {
+	for said, want := range map[string]string{
+		"exit code: 137":                           "memory ran out",
+		"exit code: 1":                             "",
+		"exit code: 13":                            "",
+		"write /x: no space left on device":        "disk is full",
+		"fork/exec /bin/x: cannot allocate memory": "memory ran out",
+	} {
+		if got := Hint(fmt.Errorf("build: %w", &Failure{File: "Dockerfile", Err: errors.New(said)})); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", said, got, want)
+		}
+	}
+	if got := Hint(&Failure{Err: errors.New("exit code: 1"), Tail: []string{"cp: error: No space left on device"}}); !strings.Contains(got, "disk is full") {
+		t.Errorf("by the tail: %q", got)
 	}
 }

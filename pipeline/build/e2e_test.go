@@ -382,6 +382,11 @@ func TestE2EFailures(t *testing.T) {
 		{"instruction", "FROM BASE\nRUNN echo\n", 2, "Dockerfile:2: RUNN echo: unknown instruction: RUNN (did you mean RUN?)", ""},
 		{"no such file", "FROM BASE\nCOPY absent /\n", 2, `Dockerfile:2: COPY absent /: "/absent": not found`, ""},
 		{"no such base", "FROM BASE-absent\nRUN true\n", 1, "busybox:1-absent: not found", ""},
+		{"killed", "FROM BASE\nRUN (sh -c 'kill -9 $$'); exit $?\n", 2, "exit code: 137", ""},
+		{"disk full", "FROM BASE\nRUN --mount=type=tmpfs,target=/t,size=65536 dd if=/dev/zero of=/t/x bs=1k count=1000\n", 2, "exit code: 1", "dd: error writing '/t/x': No space left on device"},
+		// What others say at the same time is not the reason.
+		{"beside others", "FROM BASE AS noisy\nRUN while :; do echo noise; sleep 0.01; done\nFROM BASE AS broken\nRUN sleep 1; seq 30; echo the reason; false\nFROM BASE\nCOPY --from=noisy / /a\nCOPY --from=broken / /b\n",
+			4, "Dockerfile:4: RUN sleep 1; seq 30; echo the reason; false: exit code: 1", "the reason"},
 		{"empty", "", 0, "Dockerfile: the Dockerfile cannot be empty", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -397,7 +402,10 @@ func TestE2EFailures(t *testing.T) {
 			if !errors.As(err, &failure) {
 				t.Fatalf("%T, want a *Failure", err)
 			}
-			if failure.Line != tt.line || tt.tail != "" && !slices.Contains(failure.Tail, tt.tail) {
+			if hint := Hint(err); (hint != "") != (tt.name == "killed" || tt.name == "disk full") {
+				t.Errorf("hint %q", hint)
+			}
+			if failure.Line != tt.line || tt.tail != "" && !slices.Contains(failure.Tail, tt.tail) || slices.Contains(failure.Tail, "noise") {
 				t.Errorf("failure %+v\nlog:\n%s", failure, strings.Join(lines, "\n"))
 			}
 		})
@@ -470,7 +478,7 @@ func TestE2ESecret(t *testing.T) {
 	if !errors.As(err, &failure) {
 		t.Fatalf("error: %v", err)
 	}
-	if !slices.Contains(lines, "1 we have ***") || !slices.Contains(lines, "1 there") || !slices.Contains(lines, "1 ***") {
+	if !slices.Contains(lines, "1 we have •••") || !slices.Contains(lines, "1 there") || !slices.Contains(lines, "1 •••") {
 		t.Errorf("log:\n%s", strings.Join(lines, "\n"))
 	}
 	if all := fmt.Sprint(lines, err, failure, result); strings.Contains(all, secret) {

@@ -60,7 +60,7 @@ func (p *progress) explain(err error, dockerfile string) error {
 		for inner := err; inner != nil && strings.HasPrefix(err.Error(), "failed to solve: "); inner = errors.Unwrap(inner) {
 			err = inner
 		}
-		return p.mask.error(fmt.Errorf("build: %w", err))
+		return p.mask.Error(fmt.Errorf("build: %w", err))
 	}
 	f := &Failure{File: dockerfile, Err: errors.New(reason(p.clean(err.Error())))}
 	var vertex *errdefs.VertexError
@@ -82,6 +82,27 @@ func (p *progress) explain(err error, dockerfile string) error {
 		f.Command = p.clean(instruction(string(source.Info.Data), f.Line, last))
 	}
 	return f
+}
+
+// Hint is what to do about a failed build, where its words alone don't tell; empty where they do.
+func Hint(err error) string {
+	said := err.Error()
+	var f *Failure
+	if errors.As(err, &f) {
+		said += "\n" + strings.Join(f.Tail, "\n")
+	}
+	for _, h := range hints {
+		if strings.Contains(strings.ToLower(said), h.sign) {
+			return h.hint
+		}
+	}
+	return ""
+}
+
+var hints = []struct{ sign, hint string }{
+	{"no space left on device", "the builder's disk is full: free it with buildctl prune, set a limit for its cache (gc in buildkitd.toml), or give it a larger one"},
+	{"exit code: 137", "the command was killed, most likely because memory ran out: let it use less, such as by fewer jobs at once, or give the builder more"},
+	{"cannot allocate memory", "memory ran out: let the command use less, such as by fewer jobs at once, or give the builder more"},
 }
 
 // instruction returns the file's lines first to last, counted from 1, joined to one.

@@ -151,7 +151,7 @@ func (p *progress) explainCommand(err error, c Command) error {
 			f.Step, f.Tail = s.Name, s.tail
 		}
 	default:
-		return p.mask.error(fmt.Errorf("build: %w", err))
+		return p.mask.Error(fmt.Errorf("build: %w", err))
 	}
 	return f
 }

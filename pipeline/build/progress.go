@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/shipmate-dev/shipmate/pipeline/mask"
 )
 
 // Line is one line of a build's log.
@@ -29,7 +31,7 @@ const (
 
 // progress turns BuildKit's status updates into lines.
 type progress struct {
-	mask  *mask
+	mask  mask.Mask
 	out   func(Line)
 	byID  map[digest.Digest]*step
 	order []*step
@@ -49,7 +51,7 @@ type partial struct {
 	cut  bool // longer than maxLine
 }
 
-func newProgress(m *mask, out func(Line)) *progress {
+func newProgress(m mask.Mask, out func(Line)) *progress {
 	if out == nil {
 		out = func(Line) {}
 	}
@@ -182,7 +184,7 @@ func (p *progress) write(s *step, at time.Time, stream int) {
 	text := p.clean(raw)
 	if line.cut {
 		// A secret may have been cut in two; its beginning is within the last bytes.
-		text = strings.ToValidUTF8(text[:max(0, len(text)-p.mask.longest)], "") + "…"
+		text = strings.ToValidUTF8(text[:max(0, len(text)-p.mask.Longest())], "") + "…"
 	}
 	line.data, line.cut = line.data[:0], false
 
@@ -225,8 +227,11 @@ var escape = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(\x
 
 // clean makes text fit to be shown: no terminal control, valid UTF-8, one line, no secrets.
 func (p *progress) clean(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0 {
+		return p.mask.String(s) // as almost every line
+	}
 	// Secrets are looked for before and after: what is taken out may be part of one, or stand in the middle of one.
-	s = p.mask.text(escape.ReplaceAllString(s, ""))
+	s = p.mask.String(escape.ReplaceAllString(s, ""))
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -237,7 +242,7 @@ func (p *progress) clean(s string) string {
 		}
 		return r
 	}, s)
-	return p.mask.text(s)
+	return p.mask.String(s)
 }
 
 func size(n int64) string {

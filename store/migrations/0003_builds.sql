@@ -25,3 +25,13 @@ ALTER TABLE steps ADD COLUMN result TEXT NOT NULL DEFAULT 'null';  -- JSON
 -- The image that a run ends with.
 ALTER TABLE runs ADD COLUMN tags_kept TEXT NOT NULL DEFAULT '[]';  -- JSON: tags that stand for another image, and that the registry does not let change
 CREATE INDEX releases_image ON releases (repo, app, json_extract(images, '$[0].digest'), number);
+-- Places in the source that the output of a failed step names.
+CREATE TABLE annotations (
+  run         TEXT NOT NULL,
+  step        TEXT NOT NULL,
+  found       TEXT NOT NULL,                       -- JSON
+  more        INTEGER NOT NULL DEFAULT 0,          -- how many are left out
+  recorded_at TEXT NOT NULL,
+  PRIMARY KEY (run, step)
+) STRICT;
+CREATE INDEX annotations_age ON annotations (recorded_at);

@@ -13,7 +13,7 @@ function localise(doc) {
 
 // Makes a like b and touches only what differs, so that scroll, focus and selection stay.
 function become(a, b) {
-  if (a.isEqualNode(b)) return;
+  if (a.isEqualNode(b) || (source && a.dataset?.follow)) return; // a log that is followed has more than the page
   if (a.nodeType !== Node.ELEMENT_NODE || a.nodeName !== b.nodeName) {
     a.replaceWith(b);
     return;
@@ -26,21 +26,49 @@ function become(a, b) {
   old.slice(now.length).forEach(node => node.remove());
 }
 
+let source = null; // of the lines of a log that is being written
+
+const maxShown = 3000; // lines
+
+// Appends a log's lines as they are written.
+function follow() {
+  const log = document.querySelector('ol[data-follow]');
+  if (source || !log) return;
+  source = new EventSource(log.dataset.follow);
+  source.onmessage = event => keepEnd(() => {
+    log.insertAdjacentHTML('beforeend', event.data);
+    while (log.children.length > maxShown) log.firstElementChild.remove();
+  });
+  const stop = () => {
+    source.close();
+    source = null;
+  };
+  source.addEventListener('end', stop);
+  // A browser comes again by itself, unless it was refused: then the page's own refresh shows the log.
+  source.onerror = () => source?.readyState === EventSource.CLOSED && stop();
+}
+
+// Stays at the end of the page where the reader is there: someone who follows the log.
+function keepEnd(change) {
+  const atEnd = scrollY > 0 && innerHeight + scrollY >= document.documentElement.scrollHeight - 8;
+  change();
+  if (atEnd) scrollTo(scrollX, document.documentElement.scrollHeight);
+}
+
 async function refresh() {
   const stale = document.querySelector('.stale');
   try {
-    const answer = await fetch(location.pathname, {cache: 'no-store'});
+    const answer = await fetch(location.pathname + (source ? '?following' : ''), {cache: 'no-store'});
     if (!answer.ok) throw new Error(answer.statusText);
     const doc = new DOMParser().parseFromString(await answer.text(), 'text/html');
     localise(doc);
-    const atEnd = scrollY > 0 && innerHeight + scrollY >= document.documentElement.scrollHeight - 8;
-    become(document.querySelector('main'), doc.querySelector('main'));
+    keepEnd(() => become(document.querySelector('main'), doc.querySelector('main')));
     document.title = doc.title;
-    if (atEnd) scrollTo(scrollX, document.documentElement.scrollHeight); // someone who follows the log
     stale.hidden = true;
   } catch {
     stale.hidden = false;
   }
+  follow();
   schedule();
 }
 
@@ -50,4 +78,5 @@ function schedule() {
 }
 
 localise(document);
+follow();
 schedule();
