@@ -40,7 +40,12 @@ func TestKeep(t *testing.T) {
 	log := pipeline.LogFile(filepath.Join(l.dir, "data"), id)
 	orphan := pipeline.LogFile(filepath.Join(l.dir, "data"), "of-no-run")
 	other := filepath.Join(filepath.Dir(log), "README")
-	for _, file := range []string{orphan, other} {
+	kept := filepath.Join(pipeline.ArtifactDir(filepath.Join(l.dir, "data"), id), "unit", "cover.out")
+	stray := filepath.Join(pipeline.ArtifactDir(filepath.Join(l.dir, "data"), "of-no-run"), "unit", "cover.out")
+	for _, file := range []string{orphan, other, kept, stray} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +64,10 @@ func TestKeep(t *testing.T) {
 			if err == nil && got != bodies {
 				err = fmt.Errorf("%s events have a body, want %s", got, bodies)
 			}
-			for _, file := range []string{log, orphan} {
+			if _, e := os.Stat(stray); err == nil && !logs && e == nil {
+				err = errors.New("what is kept of no run is there")
+			}
+			for _, file := range []string{log, orphan, kept} {
 				if _, e := os.Stat(file); err == nil && logs != (e == nil) {
 					err = fmt.Errorf("%s: %v", file, e)
 				}

@@ -43,7 +43,7 @@ func newSite(t *testing.T) *site {
 	db.Now = func() time.Time { return s.now }
 	s.openLog = func(run string) (io.ReadSeekCloser, error) { return os.Open(filepath.Join(s.logs, run+".log")) }
 	s.Handler = Handler(Config{DB: db, Version: "v1.2.3", Logger: slog.New(slog.NewTextHandler(&s.errors, nil)),
-		Log: func(run string) (io.ReadSeekCloser, error) { return s.openLog(run) }})
+		Log: func(run string) (io.ReadSeekCloser, error) { return s.openLog(run) }, Artifact: artifact(t)})
 	return s
 }
 
