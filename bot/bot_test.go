@@ -28,6 +28,7 @@ import (
 	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -87,7 +88,7 @@ func newLab(t testing.TB, edit func(string) string) *lab {
 }
 
 func openLab(dir string, edit func(string) string) (*lab, error) {
-	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}},
+	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}, tags: map[string]string{}},
 		builder: &fakeBuilder{}, test: newFakeCluster("test"), prod: newFakeCluster("prod")}
 	l.builder.registry = l.registry
 	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now, OnWrite: func(w sim.Write) { l.wrote.call(w.Kind + " " + w.Name + " " + w.State) }})
@@ -206,7 +207,7 @@ func (l *lab) Start() error {
 	if err != nil {
 		return err
 	}
-	w := world{builder: l.builder, images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
+	w := world{builders: oneBuilder(cfg, l.builder), images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
 	ctx, kill := context.WithCancel(context.Background())
 	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
 		kill()
@@ -603,10 +604,36 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// fakeRegistry knows what was pushed.
+// fakeRegistry knows what was pushed. A tag that begins with "fixed" is immutable.
 type fakeRegistry struct {
 	mu     sync.Mutex
 	pushed map[string]bool
+	tags   map[string]string // tag → what it stands for
+}
+
+func (r *fakeRegistry) Tag(_ context.Context, repoAtDigest, tag string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.tags[tag]; strings.HasPrefix(tag, "fixed") && now != "" && now != repoAtDigest {
+		return fmt.Errorf("tag %s: %w", tag, image.ErrImmutable)
+	}
+	r.tags[tag] = repoAtDigest
+	return nil
+}
+
+func (r *fakeRegistry) Parts(context.Context, string) ([]string, error) { return nil, nil }
+
+// Tags are the tags that stand for a digest.
+func (r *fakeRegistry) Tags(digest string) (tags []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for tag, ref := range r.tags {
+		if strings.HasSuffix(ref, "@"+digest) {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	return tags
 }
 
 func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
@@ -620,7 +647,7 @@ func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
 }
 
 // fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
-// log, and everything else makes an image, never the same twice.
+// log, "RUN same" makes an image that is always the same, and everything else one that never is.
 type fakeBuilder struct {
 	registry *fakeRegistry
 
@@ -678,12 +705,24 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 	if req.NoPush || req.Command != nil {
 		return build.Result{Files: files, Left: left}, nil
 	}
+	if strings.Contains(string(text), "RUN same") {
+		n = 0
+	}
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", req.Image, n)))
 	b.registry.mu.Lock()
 	b.registry.pushed[req.Image+"@"+digest] = true
 	b.registry.mu.Unlock()
 	return build.Result{Digest: digest}, nil
 }
+
+// oneBuilder is one builder with room for many.
+func oneBuilder(cfg *Config, d daemon) *builders {
+	b := shareOut(cfg, &builder{daemon: d, name: "tcp://127.0.0.1:1"})
+	b.each = unbounded
+	return b
+}
+
+func (b *fakeBuilder) Ping(context.Context) error { return nil }
 
 // stage is what of a Dockerfile a target builds, what follows a line "FROM … AS target", and without a target what follows
 // the last FROM; the other lines are empty.

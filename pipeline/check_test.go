@@ -194,7 +194,7 @@ func TestTriggerMistakes(t *testing.T) {
 func TestEveryMistakeInOneRun(t *testing.T) {
 	const file = `
 ap: web
-build: {image: team/web, cache: none, submodules: true}
+build: {image: team/web, cache: none}
 environments:
   - {name: staging, cluster: test, namespace: S, manifests: deploy, freeze: [x]}
   - {name: staging, cluster: test, namespace: s, manifests: /deploy, soak: 5}
@@ -205,7 +205,6 @@ environments:
 		}
 	})
 	want := `f:2: ap: unknown key; did you mean app?
-f:3: build.submodules: is not supported by this version yet; remove it
 f:3: build.image: "team/web" does not begin with a registry's host; write it whole, such as registry.example.com/team/app
 f:3: build.cache: "none" is not known here; write registry or inline or off
 f:5: environments[0].freeze: is not supported by this version yet; remove it
@@ -222,8 +221,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 // Every key of notYet is refused where it stands in a file, also beside what is right.
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
-		"build.submodules":                   "build: {submodules: true}",
-		"build.lfs":                          "build: {lfs: true}",
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
 		"environments[].require_checks":      "environments: [{require_checks: required}]",
 		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,
@@ -253,7 +250,7 @@ func TestNotYet(t *testing.T) {
 	if len(tests) != len(notYet) {
 		t.Errorf("%d tests for %d keys", len(tests), len(notYet))
 	}
-	off := "build: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
+	off := "build: {image: r.example.com/x}\nchecks: []\n"
 	if _, err := Parse("f", []byte(off)); err != nil {
 		t.Errorf("a key that is turned off asks for nothing: %v", err)
 	}

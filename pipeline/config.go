@@ -71,7 +71,9 @@ type Build struct {
 	Platforms  []string          `yaml:"platforms"` // os/arch[/variant]; default: the builder's own
 	Tags       []string          `yaml:"tags"`      // templates, as image.Tags fills them; default "{branch}-{short_sha}" and, of a tag, "{tag}"
 	Cache      string            `yaml:"cache"`     // CacheRegistry (default), CacheInline or CacheOff
-	Timeout    time.Duration     `yaml:"timeout"`   // default 30 minutes
+	Submodules bool              `yaml:"submodules"`
+	LFS        bool              `yaml:"lfs"`
+	Timeout    time.Duration     `yaml:"timeout"` // default 30 minutes
 }
 
 // Environment is one stage of the promotion chain.
@@ -161,8 +163,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a freeze,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"build.submodules",
-	"build.lfs",
 	"environments[].values",
 	"environments[].require_checks",
 	"environments[].freeze",

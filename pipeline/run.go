@@ -61,7 +61,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 	switch {
 	case err == nil, errors.Is(err, errStopped):
 		return nil // when stopped, whoever stopped it wrote the state
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, build.ErrNoRoom):
 		return err
 	case lasting(err) || attempts+1 >= maxAttempts:
 		f := e.runFailure(err)
@@ -98,7 +98,7 @@ func (e *Engine) runFailure(err error) *store.Failure {
 	errors.As(err, &at)
 	f := failure(at.step, err)
 	if errors.Is(err, build.ErrUnavailable) {
-		f.Hint = "is buildkitd running at that address, and may the bot connect to it? Push again, or comment /deploy, once it is"
+		f.Hint = "push again, or comment /deploy, once a builder answers; the server's log says which does not, and why"
 	}
 	var failed *build.Failure
 	if errors.As(err, &failed) {
@@ -122,7 +122,7 @@ type making struct {
 	req   build.Request // of the image
 }
 
-// makeImage fetches, builds and pushes, and reads the digest back; the checks run beside that. What ended in an earlier
+// makeImage fetches, builds and pushes, with the checks beside that, then reads the digest back and puts the tags on it. What ended in an earlier
 // attempt is not done again.
 func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) (store.Image, error) {
 	m := &making{Engine: e, run: run, repo: repo}
@@ -153,22 +153,23 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) 
 		}
 	}
 	parts := []func() error{m.failedBefore}
-	if built.State != store.StepFailed {
+	if building {
 		parts = append(parts, func() (err error) {
-			if building {
-				if image.Digest, err = m.build(ctx); err != nil {
-					return m.end(ctx, StepBuild, store.StepResult{}, err)
-				}
-			}
-			return m.end(ctx, StepResolve, store.StepResult{}, m.resolve(ctx, image))
+			image.Digest, err = m.build(ctx)
+			return m.end(ctx, StepBuild, store.StepResult{}, err)
 		})
 	}
 	limit := artifactLimit(m.steps)
 	for _, c := range checks {
 		parts = append(parts, func() error { return m.check(ctx, c, limit) })
 	}
-	err = sideBySide(maxBeside, parts)
-	return image, err
+	if err := sideBySide(maxBeside, parts); err != nil {
+		return image, err
+	}
+	// Only now, when everything has passed: it puts the tags on the image.
+	return image, m.end(ctx, StepResolve, store.StepResult{}, m.Engine.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
+		return image.Digest, inWords(m.resolve(ctx, run, m.cfg, &image), image.Repository)
+	}))
 }
 
 // step is what an earlier attempt left of a step.
@@ -243,8 +244,8 @@ func (m *making) prepare(ctx context.Context) (remove func(), err error) {
 	var commit source.Commit
 	err = m.Engine.step(ctx, "run", m.run.ID, StepFetch, func() (string, error) {
 		m.log.Line(time.Now(), StepFetch, fmt.Sprintf("fetching %s of %s", m.run.SHA, m.run.Repo))
-		commit, err = m.Source.Checkout(ctx, m.repo, m.run.SHA, dest)
-		if errors.Is(err, source.ErrCommitGone) {
+		commit, err = m.Source.Checkout(ctx, m.repo, m.run.SHA, dest, source.Options{Submodules: m.cfg.Build.Submodules, LFS: m.cfg.Build.LFS, Public: m.run.Fork != ""})
+		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
 		return commit.Subject, err
@@ -298,15 +299,4 @@ func (m *making) within(ctx context.Context, limit time.Duration, what string, w
 		err = context.Cause(ctx)
 	}
 	return res, err
-}
-
-// resolve reads the digest of the image back.
-func (m *making) resolve(ctx context.Context, image store.Image) error {
-	return m.Engine.step(ctx, "run", m.run.ID, StepResolve, func() (string, error) {
-		got, err := m.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
-		if err == nil && got != image.Digest {
-			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, image.Digest)}
-		}
-		return got, inWords(err, image.Repository)
-	})
 }

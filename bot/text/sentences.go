@@ -11,6 +11,8 @@ const (
 	Details                       // what the link to a page is called
 	BuildQueued                   //
 	BuildSucceeded                // release, duration
+	SameImage                     // release, an earlier release with the same image; stands where a release's number does
+	TagsKept                      // tags that stand for another image and can't be changed
 	BuildFailed                   // step, reason
 	WaitingForApproval            // how many approved, how many are needed
 	HeldAfterRollback             // login, time
@@ -150,6 +152,8 @@ var sentences = [keyCount]words{
 	Details:            {"Details", "查看详情"},
 	BuildQueued:        {"waiting for a builder", "等待构建机"},
 	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
+	SameImage:          {"%v (same image as release %v)", "%v（与版本 %v 的镜像相同）"},
+	TagsKept:           {"not tagged %v, which the registry keeps for another image; the digest is what is deployed", "未打标签 %v：镜像仓库为另一个镜像保留且不可更改；部署以摘要为准"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
 	HeldAfterRestore:   {"held since a backup of the bot was restored at %v: /unlock lets it go on", "%v 恢复备份后暂停自动部署：/unlock 后继续"},

@@ -66,7 +66,7 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if v.Deployments, err = tx.DeploymentsOf(id); err != nil {
 		return nil, err
 	}
-	if v.Trouble, err = tx.Troubled(store.TaskRun, id); err != nil {
+	if v.Trouble, err = tx.Troubled(v.Run.Task(), id); err != nil {
 		return nil, err
 	}
 	v.Public, err = public(tx, v.Run.Repo)

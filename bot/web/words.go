@@ -68,7 +68,7 @@ func stepName(kind string) string {
 // taskName says what a task was to do.
 func taskName(t store.QueuedTask) string {
 	switch t.Kind {
-	case store.TaskRun:
+	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
 		return "The run"
 	case store.TaskPrepare:
 		return "Rendering the manifests"

@@ -183,16 +183,14 @@ func imageAttrs(r Request) map[string]string {
 	attrs := map[string]string{
 		"name":           r.Image,
 		"push":           "true",
+		"push-by-digest": "true",
 		"oci-mediatypes": "true",
 	}
-	if len(r.Tags) == 0 {
-		attrs["push-by-digest"] = "true"
-	} else {
-		names := make([]string, len(r.Tags))
-		for i, tag := range r.Tags {
-			names[i] = r.Image + ":" + tag
+	for k, v := range r.Labels {
+		attrs["annotation."+k] = v
+		if len(r.Platforms) > 1 { // BuildKit refuses one for an index that there will not be
+			attrs["annotation-index."+k] = v
 		}
-		attrs["name"] = strings.Join(names, ",")
 	}
 	if r.Insecure(registryHost(r.Image)) {
 		attrs["registry.insecure"] = "true"
