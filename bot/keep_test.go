@@ -46,7 +46,12 @@ func TestKeep(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{orphan, plain, other} {
+	kept := filepath.Join(pipeline.ArtifactDir(filepath.Join(l.dir, "data"), id), "unit", "cover.out")
+	stray := filepath.Join(pipeline.ArtifactDir(filepath.Join(l.dir, "data"), "of-no-run"), "unit", "cover.out")
+	for _, file := range []string{orphan, plain, other, kept, stray} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -65,11 +70,14 @@ func TestKeep(t *testing.T) {
 			if err == nil && got != bodies {
 				err = fmt.Errorf("%s events have a body, want %s", got, bodies)
 			}
-			kept, e := l.lookup("SELECT count(*) FROM annotations")
-			if err = errors.Join(err, e); err == nil && (kept == "1") != logs {
-				err = fmt.Errorf("%s annotations", kept)
+			annotated, e := l.lookup("SELECT count(*) FROM annotations")
+			if err = errors.Join(err, e); err == nil && (annotated == "1") != logs {
+				err = fmt.Errorf("%s annotations", annotated)
 			}
-			for _, file := range []string{log, orphan, plain} {
+			if _, e := os.Stat(stray); err == nil && !logs && e == nil {
+				err = errors.New("what is kept of no run is there")
+			}
+			for _, file := range []string{log, orphan, plain, kept} {
 				if _, e := os.Stat(file); err == nil && logs != (e == nil) {
 					err = fmt.Errorf("%s: %v", file, e)
 				}

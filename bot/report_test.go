@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -441,7 +442,8 @@ func TestMayRepeat(t *testing.T) {
 func TestHeal(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil)
-	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
+	file := got(os.ReadFile("testdata/repo/.shipmate.yaml"))(t)
+	sha := got(l.Push("root", "master", "Ship", map[string]string{".shipmate.yaml": string(file) + "checks: [{name: vet, image: 'golang:1.26', run: 'true'}]\n"}))(t)
 	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
 	must(t, l.Settle())
 	sweep := func() (wrote []string) {
@@ -469,6 +471,7 @@ func TestHeal(t *testing.T) {
 	ours := l.repo.Deployments()[0]
 	l.repo.SetStatus(sha, "mallory", "shipmate/build", "pending")          // by any token
 	l.repo.SetStatus(sha, "mallory", "shipmate/deploy/staging", "failure") // also an end that is another
+	l.repo.SetStatus(sha, "mallory", "shipmate/check/vet", "pending")
 	l.repo.SetStatus(sha, "mallory", "shipmate/of-another-server", "pending")
 	l.repo.SetStatus(sha, "mallory", "ci/lint", "pending")
 	var stranger *github.Deployment
@@ -496,10 +499,10 @@ func TestHeal(t *testing.T) {
 			AutoMerge: github.Bool(false), RequiredContexts: &[]string{}, Payload: map[string]string{"other": "1"}})
 		return err
 	})
-	if w := sweep(); len(w) != 5 {
+	if w := sweep(); len(w) != 6 {
 		t.Errorf("%d writes: %v", len(w), w)
 	}
-	for name, want := range map[string]string{"shipmate/build": "success", "shipmate/deploy/staging": "success", "shipmate/of-another-server": "pending",
+	for name, want := range map[string]string{"shipmate/build": "success", "shipmate/deploy/staging": "success", "shipmate/of-another-server": "pending", "shipmate/check/vet": "success",
 		"ci/lint": "pending", "shipmate/old-name/build": "error", "shipmate/older-name/build": "success"} {
 		if s := l.status(sha, name); s.State != want {
 			t.Errorf("%s is %s, want %s", name, s.State, want)

@@ -148,6 +148,18 @@ web (rules.yaml)
   paths: "web/a.go" changed since SHA and is among trigger.paths ["web"]
   build: Dockerfile in . becomes r.example.com/web (master-SHA)
 `},
+		"checks": {func(r repo) {
+			r.write(map[string]string{"checks.yaml": "build: {image: r.example.com/web}\nchecks: [{name: unit, target: test}, {name: vet, image: 'golang:1.26', run: \"go vet ./...\\ngo test\"}]\n"})
+		}, "", "checks.yaml", `push of refs/heads/master: SHA "Begin"
+  the default branch is taken to be master, since no remote here says so
+  it is the first push of the default branch, so every file counts as changed
+
+web (checks.yaml)
+  branch: refs/heads/master is one of trigger.branches [master]
+  build: Dockerfile in . becomes r.example.com/web (master-SHA)
+  check unit: the stage test of Dockerfile, beside the build
+  check vet: go vet ./... go test in golang:1.26, beside the build
+`},
 		"a file that is named": {func(r repo) {
 			r.write(map[string]string{"other.yaml": "build: {image: r.example.com/other, tags: ['{tag}']}\n"})
 		}, "", "other.yaml", `push of refs/heads/master: SHA "Begin"

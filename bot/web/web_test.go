@@ -44,7 +44,7 @@ func newSite(t *testing.T) *site {
 	db.Now = func() time.Time { return s.now }
 	s.logFile = func(run string) string { return filepath.Join(s.logs, run+".log.zst") }
 	s.Handler = Handler(Config{DB: db, Version: "v1.2.3", Logger: slog.New(slog.NewTextHandler(&s.errors, nil)),
-		LogFile: func(run string) string { return s.logFile(run) }, Stop: s.stop})
+		LogFile: func(run string) string { return s.logFile(run) }, Stop: s.stop, Artifact: artifact(t)})
 	return s
 }
 

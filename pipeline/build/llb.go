@@ -73,18 +73,22 @@ func (s *solve) gatewayRequest(ctx context.Context, r Request, g gateway.Client)
 		}
 		return request, nil
 	}
-	said := cutText(strings.Join(strings.Fields(r.Command.Run), " "), 200)
-	source := llb.Local(sourceMount, llb.SharedKeyHint(sourceMount), llb.WithCustomName("load the source"))
-	state := llb.Image(r.Command.Image, llb.WithMetaResolver(g)).Dir(sourceDir).User("0").Run(
-		llb.Args([]string{"/bin/sh", "-ec", r.Command.Run}),
-		llb.AddMount(sourceDir, source),
-		llb.WithCustomName("RUN "+said),
-	).GetMount(sourceDir)
-	definition, err := state.Marshal(ctx)
+	definition, err := commandState(*r.Command, llb.Image(r.Command.Image, llb.WithMetaResolver(g))).Marshal(ctx)
 	if err != nil { // the image's configuration is read for it
 		return gateway.SolveRequest{}, &imageError{r.Command.Image, err}
 	}
 	return gateway.SolveRequest{Evaluate: true, Definition: definition.ToPB()}, nil
+}
+
+// commandState is what a command leaves of its working directory.
+func commandState(c Command, image llb.State) llb.State {
+	source := llb.Local(sourceMount, llb.SharedKeyHint(sourceMount), llb.WithCustomName("load the source"))
+	said := cutText(strings.Join(strings.Fields(c.Run), " "), 200)
+	return image.Dir(sourceDir).User("0").Run(
+		llb.Args([]string{"/bin/sh", "-ec", c.Run}),
+		llb.AddMount(sourceDir, source),
+		llb.WithCustomName("RUN "+said),
+	).GetMount(sourceDir)
 }
 
 // imageError says that a command's image can't be had.

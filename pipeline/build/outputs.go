@@ -192,8 +192,11 @@ func (r *reading) entry(ctx context.Context, name string) (*fstypes.Stat, error)
 	}
 	at, entries := "", []*fstypes.Stat(nil)
 	for part := range strings.SplitSeq(name, "/") {
-		if at != "" && !isDir(entries[0]) {
-			return entries[0], nil // a link or a file on the way: told of as what it is
+		if at != "" && fs.FileMode(entries[0].Mode)&fs.ModeSymlink != 0 {
+			return entries[0], nil // told of as the link that it is, and not followed
+		}
+		if at != "" && !fs.FileMode(entries[0].Mode).IsDir() {
+			return nil, nil
 		}
 		all, err := r.readDir(ctx, at)
 		if err != nil {
@@ -207,8 +210,6 @@ func (r *reading) entry(ctx context.Context, name string) (*fstypes.Stat, error)
 	}
 	return entries[0], nil
 }
-
-func isDir(s *fstypes.Stat) bool { return fs.FileMode(s.Mode).IsDir() }
 
 func (r *reading) read(ctx context.Context, name string, s *fstypes.Stat, depth int) error {
 	mode := fs.FileMode(s.Mode)
@@ -237,6 +238,7 @@ func (r *reading) read(ctx context.Context, name string, s *fstypes.Stat, depth 
 		}
 	case !mode.IsRegular():
 		r.leave(name, "not a regular file")
+	case r.has(name): // from an output inside this one
 	case !r.limit.take(s.Size):
 		r.leave(name, fmt.Sprintf("%s are too much for what may be kept", size(s.Size)))
 	default:
@@ -245,15 +247,17 @@ func (r *reading) read(ctx context.Context, name string, s *fstypes.Stat, depth 
 	return nil
 }
 
+func (r *reading) has(name string) bool {
+	_, err := r.root.Lstat(name)
+	return err == nil
+}
+
 // copy writes one file, as long as its entry said.
 func (r *reading) copy(ctx context.Context, name string, size int64) (err error) {
 	if err := r.root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return err
 	}
 	f, err := r.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil // an output inside another
-	}
 	if err != nil {
 		return err
 	}
