@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
 )
@@ -36,6 +37,9 @@ func (b *builders) Build(ctx context.Context, req build.Request, out func(build.
 	if len(b.all) == 0 {
 		return build.Result{}, errors.New("no builder is configured: set builder.buildkit in shipmate.yaml, or BUILDKIT_HOST")
 	}
+	if req.Fork {
+		return build.Result{}, fmt.Errorf("%w takes the builds of forks: mark one that builds nothing else with forks: true under builder.buildkit in shipmate.yaml", build.ErrNoBuilder)
+	}
 	var one *build.Builder
 	select {
 	case one = <-b.free:
@@ -43,12 +47,7 @@ func (b *builders) Build(ctx context.Context, req build.Request, out func(build.
 	case <-ctx.Done():
 		return build.Result{}, ctx.Err()
 	}
-	req.Auth = func(host string) (string, string) {
-		if r := b.cfg.Registries[host]; r != nil {
-			return r.Username.Value(), r.Password.Value()
-		}
-		return "", ""
-	}
+	req.Auth = b.cfg.credentials(req.Fork)
 	req.Insecure = func(host string) bool { r := b.cfg.Registries[host]; return r != nil && r.PlainHTTP }
 	return one.Build(ctx, req, out)
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// buildRequest says what the builder is asked for. previous is the commit of the newest release of the same ref.
-func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, secrets map[string][]byte) (build.Request, error) {
-	branch, _ := branchOf(run.Ref)
-	vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": ""}
-	tags, err := image.Tags(cfg.Build.Tags, vars)
-	if err != nil {
-		return build.Request{}, err
+// buildRequest says what the builder is asked for, as far as g trusts it. previous is the commit of the newest release of
+// the same ref; secrets are the values of g.Secrets.
+func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, g Grants, secrets map[string][]byte) (build.Request, error) {
+	branch, pull := branchName(run), ""
+	if run.Cause == store.CausePull {
+		pull = strconv.Itoa(run.Pull)
 	}
 	req := build.Request{
 		Dir: dir, Context: cfg.Build.Context, Dockerfile: cfg.Build.Dockerfile, Target: cfg.Build.Target,
-		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image, Tags: tags,
+		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image,
+		NoPush: !g.Push, Fork: g.Fork, CacheImports: g.Imports, CacheExports: g.Exports, InlineCache: g.Inline, CacheScope: g.Scope,
 		SourceDateEpoch: commit.Time,
 		Args:            map[string]string{},
 		Labels: map[string]string{
@@ -32,40 +32,33 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 			"org.opencontainers.image.created":  commit.Time.UTC().Format(time.RFC3339),
 		},
 	}
+	if g.Push {
+		vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": ""}
+		var err error
+		if req.Tags, err = image.Tags(cfg.Build.Tags, vars); err != nil {
+			return build.Request{}, err
+		}
+	}
 	maps.Copy(req.Args, cfg.Build.Args)
 	maps.Copy(req.Args, map[string]string{ // a commit cannot pass for another by its file
 		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": "",
-		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number),
+		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number), "CI_PULL_REQUEST": pull,
 	})
-	switch cfg.Build.Cache {
-	case CacheInline:
-		req.InlineCache = true
-	case CacheRegistry, "":
-		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed.
-		own, err := cacheRef(cfg.Build.Image, branch)
-		if err != nil {
-			return req, err
-		}
-		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
-		if err != nil {
-			return req, err
-		}
-		req.CacheExports, req.CacheImports = []string{own}, []string{own}
-		if reviewed != own {
-			req.CacheImports = append(req.CacheImports, reviewed)
-		}
-	}
 	return req, nil
 }
 
-// cacheRef names the cache of one branch. A tag is a lossy form of a branch's name, so what was lost is hashed into it:
-// no branch can be named so that it writes another's cache.
-func cacheRef(repository, branch string) (string, error) {
-	tag, err := image.Tags([]string{"cache-" + shortHash(branch) + "-{branch}"}, map[string]string{"branch": branch})
-	if err != nil {
-		return "", err
+// branchName is the short name of the branch that a run is of, of a pull request its head's; one in a fork stands behind its
+// owner, as in mallory:master, so that it passes for none of ours.
+func branchName(run store.Run) string {
+	if run.Cause != store.CausePull {
+		branch, _ := branchOf(run.Ref)
+		return branch
 	}
-	return repository + ":" + strings.TrimRight(tag[0], "-."), nil
+	branch, _ := branchOf(run.HeadRef)
+	if owner, _, fork := strings.Cut(run.Fork, "/"); fork {
+		return owner + ":" + branch
+	}
+	return branch
 }
 
 // inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it

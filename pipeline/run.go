@@ -42,6 +42,9 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		if err != nil {
 			return err
 		}
+		if run.Cause == store.CausePull {
+			return e.DB.Update(ctx, func(tx *store.Tx) error { return tx.PassRun(id) })
+		}
 		return e.DB.Update(ctx, func(tx *store.Tx) (err error) {
 			if run, err = tx.Run(id); err != nil { // what is deployed may have been added to
 				return err
@@ -63,7 +66,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		return nil // when stopped, whoever stopped it wrote the state
 	case ctx.Err() != nil:
 		return err
-	case errors.As(err, &failed) || isPermanent(err) || attempts+1 >= maxAttempts:
+	case errors.As(err, &failed) || isPermanent(err) || errors.Is(err, build.ErrNoBuilder) || attempts+1 >= maxAttempts:
 		f := failure(step, err)
 		if errors.Is(err, build.ErrUnavailable) {
 			f.Hint = "is buildkitd running at that address, and may the bot connect to it? Push again, or comment /deploy, once it is"
@@ -101,6 +104,9 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, 
 			return image, err
 		}
 	}
+	if run.Cause == store.CausePull { // nothing was pushed
+		return image, nil
+	}
 	*step = StepResolve
 	return image, e.step(ctx, "run", run.ID, *step, func() (string, error) {
 		got, err := e.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
@@ -124,11 +130,14 @@ func built(tx *store.Tx, run string) (digest string, err error) {
 
 // build fetches, builds and pushes, and returns the digest.
 func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg Config, step *string) (digest string, err error) {
+	grants, err := Trusted(run, repo, cfg, func(secret, ref string) error {
+		return e.Server.MayUseSecret(secret, run.Repo, ref, repo.DefaultBranch)
+	})
+	if err != nil {
+		return "", permanent{err}
+	}
 	secrets := map[string][]byte{}
-	for _, name := range cfg.Build.Secrets {
-		if err := e.Server.MayUseSecret(name, run.Repo, run.Ref, repo.DefaultBranch); err != nil {
-			return "", permanent{err}
-		}
+	for _, name := range grants.Secrets {
 		v, err := e.Server.Secret(name)
 		if err != nil {
 			return "", permanent{err}
@@ -146,6 +155,9 @@ func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg 
 	}
 	defer func() { _ = log.Close() }() // the build counts, not its log
 
+	for _, name := range grants.Withheld {
+		log.Line(time.Now(), *step, fmt.Sprintf("the secret %s is not given to the build of a fork", name))
+	}
 	dest := filepath.Join(dir, "src")
 	var commit source.Commit
 	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
@@ -175,7 +187,7 @@ func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg 
 	}
 	*step = StepBuild
 	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		req, err := buildRequest(cfg, run, repo, commit, previousSHA, dest, secrets)
+		req, err := buildRequest(cfg, run, repo, commit, previousSHA, dest, grants, secrets)
 		if err != nil {
 			return "", permanent{err}
 		}

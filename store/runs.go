@@ -85,6 +85,7 @@ type Run struct {
 	Pull       int                     `db:"pull"`
 	HeadSHA    string                  `db:"head_sha"`  // of a pull request, where SHA is the merge result; else SHA again, which NewRun sees to; see Head
 	HeadRef    string                  `db:"head_ref"`  // of a pull request: its head's branch, in full, which lies in Fork where there is one
+	BaseRef    string                  `db:"base_ref"`  // of a pull request: the branch that it is to be merged into, in full
 	Fork       string                  `db:"fork"`      // the repository that the head lies in, where that is a fork: its build is trusted with nothing
 	Variables  JSON[map[string]string] `db:"variables"` // build arguments that a caller of the API gave
 	Image      JSON[*PushedImage]      `db:"image"`     // what becomes the release without a build; nil: the image is built
@@ -180,7 +181,7 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 		}
 	}
 	r.ID, r.Number, r.State, r.CreatedAt = NewID(), n, RunQueued, Time{tx.now}
-	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull head_sha head_ref fork variables image event config deploys state created_at", r)
+	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull head_sha head_ref base_ref fork variables image event config deploys state created_at", r)
 	if err != nil {
 		return err
 	}

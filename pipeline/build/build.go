@@ -22,6 +22,9 @@ import (
 // ErrUnavailable says that the builder could not be reached, or went away during the build. The build may be repeated.
 var ErrUnavailable = errors.New("builder unavailable")
 
+// ErrNoBuilder says that the server's file has no builder that may take a build. Repeating it is no use before that is changed.
+var ErrNoBuilder = errors.New("no builder")
+
 // cancelGrace is how long a cancelled build may take to end in good order before its connection is cut.
 const cancelGrace = time.Second
 
@@ -89,6 +92,10 @@ type Request struct {
 	// Insecure reports whether a registry is spoken to by plain HTTP. It rules pushing and the cache. What FROM lines
 	// pull is ruled by the builder's own configuration. Nil means none is.
 	Insecure func(host string) bool
+
+	// Fork marks the build of a stranger's commit. Whoever chooses the builder gives it one that builds nothing else: a
+	// Dockerfile's "# syntax=" names a program that runs in the builder itself.
+	Fork bool
 
 	// SourceDateEpoch, when set, becomes the image's time and the upper limit of file times in its layers, so that equal
 	// input gives an equal digest. Layers are written anew for it: with another time for each commit, no two commits

@@ -19,6 +19,7 @@ CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
 
 -- Pull requests. What is told of a run stands at its head: of every other run that is the commit itself.
 ALTER TABLE runs ADD COLUMN head_ref TEXT NOT NULL DEFAULT '';     -- of a pull request: its head's branch, in full; it lies in fork where there is one
+ALTER TABLE runs ADD COLUMN base_ref TEXT NOT NULL DEFAULT '';     -- of a pull request: the branch that it is to be merged into, in full
 UPDATE runs SET head_sha = sha;
 DROP INDEX runs_commit;
 CREATE INDEX runs_commit ON runs (repo, head_sha, app, number);
