@@ -21,12 +21,20 @@ func buildWords(s subject, l text.Lang) string {
 	case store.RunQueued:
 		return l.Say(text.BuildQueued)
 	case store.RunSucceeded:
+		if r.Release == 0 {
+			return l.Say(text.BuildPassed, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
+		}
 		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
 	case store.RunFailed:
 		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
 	case store.RunCancelled:
-		if r.Reason == store.ReasonRestored {
+		switch r.Reason {
+		case store.ReasonRestored:
 			return l.Say(text.CancelledByRestore)
+		case store.ReasonClosed:
+			return l.Say(text.CancelledByClosing)
+		case store.ReasonUntested:
+			return l.Say(text.Untested, "/ok-to-test "+r.Head())
 		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
