@@ -38,7 +38,7 @@ func (b *builders) Build(ctx context.Context, req build.Request, out func(build.
 		return build.Result{}, errors.New("no builder is configured: set builder.buildkit in shipmate.yaml, or BUILDKIT_HOST")
 	}
 	if req.Fork {
-		return build.Result{}, fmt.Errorf("%w takes the builds of forks: mark one that builds nothing else with forks: true under builder.buildkit in shipmate.yaml", build.ErrNoBuilder)
+		return build.Result{}, fmt.Errorf("%w takes the builds of forks: mark one with forks: true under builder.buildkit in shipmate.yaml", build.ErrNoBuilder)
 	}
 	var one *build.Builder
 	select {

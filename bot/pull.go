@@ -24,9 +24,9 @@ import (
 // what merging gives, its base moved while it conflicted, or somebody said /ok-to-test. GitHub sends none of this kind.
 const kindLook = "pull_request_look"
 
-// A look says why a pull request is looked at. It is the body of a kindLook under a key that no body of GitHub's has, beside
+// A pullLook says why a pull request is looked at. It is the body of a kindLook under a key that no body of GitHub's has, beside
 // what [aboutOf] reads.
-type look struct {
+type pullLook struct {
 	Number int       `json:"number"`
 	Sender string    `json:"sender"`
 	Since  time.Time `json:"since,omitzero"` // what GitHub says of it must be at least as new as the delivery that told us
@@ -34,14 +34,14 @@ type look struct {
 	Again  bool      `json:"again,omitempty"`
 }
 
-func (l look) event(repo string) (store.Event, error) {
+func (l pullLook) event(repo string) (store.Event, error) {
 	type m = map[string]any
 	body, err := json.Marshal(m{kindLook: l, "pull_request": m{"number": l.Number}, "sender": m{"login": l.Sender}})
 	return store.Event{ID: deliveryID(), Kind: kindLook, Repo: &repo, Body: body}, err
 }
 
 // lookAt has a pull request looked at after a while.
-func lookAt(tx *store.Tx, repo string, l look, after time.Duration) error {
+func lookAt(tx *store.Tx, repo string, l pullLook, after time.Duration) error {
 	e, err := l.event(repo)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func patient(n int) time.Duration { return min(time.Second<<n, maxBackoff) }
 
 // pullRequest handles a delivery about a pull request.
 func (b *Bot) pullRequest(ctx context.Context, e store.Event, p *github.PullRequestEvent, repo store.Repo, d *decision) error {
-	l := look{Number: p.GetNumber(), Sender: p.GetSender().GetLogin(), Since: p.GetPullRequest().GetUpdatedAt().Time, Again: p.GetAction() == "reopened"}
+	l := pullLook{Number: p.GetNumber(), Sender: p.GetSender().GetLogin(), Since: p.GetPullRequest().GetUpdatedAt().Time, Again: p.GetAction() == "reopened"}
 	switch action := p.GetAction(); {
 	case action == "edited" && p.GetChanges().GetBase() == nil:
 		d.note("only its words were edited, so nothing is done")
@@ -72,7 +72,7 @@ func (b *Bot) pullRequest(ctx context.Context, e store.Event, p *github.PullRequ
 // lookAgain handles an event of kindLook.
 func (b *Bot) lookAgain(ctx context.Context, e store.Event, d *decision) error {
 	var body map[string]json.RawMessage
-	var l look
+	var l pullLook
 	if json.Unmarshal(e.Body, &body) != nil || json.Unmarshal(body[kindLook], &l) != nil || e.Repo == nil || l.Number == 0 {
 		d.note("nothing is done on a %s", e.Kind)
 		return nil
@@ -92,13 +92,13 @@ func (b *Bot) lookAgain(ctx context.Context, e store.Event, d *decision) error {
 func rebased(tx *store.Tx, repo, ref, sender string) error {
 	pulls, err := tx.Conflicts(repo, ref)
 	for _, n := range pulls {
-		err = errors.Join(err, lookAt(tx, repo, look{Number: n, Sender: sender}, patient(0)))
+		err = errors.Join(err, lookAt(tx, repo, pullLook{Number: n, Sender: sender}, patient(0)))
 	}
 	return err
 }
 
 // pull decides what is to be done about a pull request as it is now.
-func (b *Bot) pull(ctx context.Context, e store.Event, l look, repo store.Repo, d *decision) error {
+func (b *Bot) pull(ctx context.Context, e store.Event, l pullLook, repo store.Repo, d *decision) error {
 	c := b.hub.client(repo.Installation)
 	owner, name := split(repo.Name)
 	pr, _, err := c.PullRequests.Get(ctx, owner, name, l.Number)
@@ -203,7 +203,7 @@ func (b *Bot) pull(ctx context.Context, e store.Event, l look, repo store.Repo, 
 }
 
 // unlessKnown lets fn record a run where the newest one of its pull request does not say the same already.
-func (b *Bot) unlessKnown(e store.Event, l look, run store.Run, d *decision, fn func(*store.Tx) error) func(*store.Tx) error {
+func (b *Bot) unlessKnown(e store.Event, l pullLook, run store.Run, d *decision, fn func(*store.Tx) error) func(*store.Tx) error {
 	return func(tx *store.Tx) error {
 		known, err := store.Optional(tx.PullRun(run.Repo, run.App, run.Pull))
 		if err != nil {
@@ -236,7 +236,7 @@ type pullFacts struct {
 
 // pullFacts gathers what decides whether a pull request may be built at all. SHA is the merge result where there is one,
 // else the head.
-func (b *Bot) pullFacts(ctx context.Context, c *github.Client, repo store.Repo, l look, pr *github.PullRequest, d *decision) (f pullFacts, err error) {
+func (b *Bot) pullFacts(ctx context.Context, c *github.Client, repo store.Repo, l pullLook, pr *github.PullRequest, d *decision) (f pullFacts, err error) {
 	head := pr.GetHead()
 	f.Trigger = pipeline.Trigger{Kind: pipeline.TriggerPull, Ref: fmt.Sprintf("refs/pull/%d/merge", l.Number), SHA: head.GetSHA(), DefaultBranch: repo.DefaultBranch,
 		Pull: pipeline.Pull{Number: l.Number, Base: pr.GetBase().GetRef(), Head: head.GetSHA(), Closed: pr.GetState() == "closed"}}
@@ -244,9 +244,8 @@ func (b *Bot) pullFacts(ctx context.Context, c *github.Client, repo store.Repo, 
 		f.Authors = []string{login}
 	}
 	d.note("#%d is %s, its head %.7s of %s is to go into %s", l.Number, pr.GetState(), f.Pull.Head, head.GetLabel(), f.Pull.Base)
-	// A fork that is gone has no repository any more: what is not known to be ours is a stranger's.
-	if id := head.GetRepo().GetID(); id == 0 || id != repo.ID {
-		f.Pull.Fork, f.fork = true, cmp.Or(head.GetRepo().GetFullName(), head.GetUser().GetLogin()+"/")
+	if f.fork = forkOf(pr, repo); f.fork != "" {
+		f.Pull.Fork = true
 		var by string
 		err = b.db.View(ctx, func(tx *store.Tx) (err error) { by, err = tx.TestAllowed(repo.Name, l.Number, f.Pull.Head); return err })
 		if err != nil {
@@ -257,7 +256,9 @@ func (b *Bot) pullFacts(ctx context.Context, c *github.Client, repo store.Repo, 
 		}
 	}
 	switch {
-	case f.Pull.Closed || pr.GetUpdatedAt().Before(l.Since) || pr.Mergeable == nil:
+	case f.Pull.Closed || f.Pull.Fork && !f.Pull.OkToTest:
+		return f, nil // whatever merging gives
+	case pr.GetUpdatedAt().Before(l.Since) || pr.Mergeable == nil:
 		return f, nil // not to be known, or not yet
 	case !pr.GetMergeable():
 		f.Pull.Merge = pipeline.MergeConflict
@@ -275,6 +276,16 @@ func (b *Bot) pullFacts(ctx context.Context, c *github.Client, repo store.Repo, 
 		d.note("%.7s, which GitHub calls the result, is none of %.7s", merge.GetSHA(), f.Pull.Head)
 	}
 	return f, nil
+}
+
+// forkOf is the repository that a pull request's head lies in, empty where that is repo. What is not known to be ours is a
+// stranger's: of a fork that was deleted GitHub tells no more than its owner.
+func forkOf(pr *github.PullRequest, repo store.Repo) string {
+	head := pr.GetHead()
+	if id := head.GetRepo().GetID(); id != 0 && id == repo.ID {
+		return ""
+	}
+	return cmp.Or(head.GetRepo().GetFullName(), head.GetUser().GetLogin()+"/")
 }
 
 // maxPullFiles is how many files of a pull request GitHub lists (REST "List pull requests files").
@@ -335,7 +346,7 @@ func (c *call) okToTest(ctx context.Context, args []string) (outcome, error) {
 	switch {
 	case pr.GetState() != "open":
 		return c.no(text.PullClosed, c.pull), nil
-	case pr.GetHead().GetRepo().GetID() == c.repo.ID && c.repo.ID != 0:
+	case forkOf(pr, c.repo) == "":
 		return c.no(text.NotAFork, c.pull), nil
 	case !strings.EqualFold(args[0], head):
 		return c.no(text.NotTheHead, code(args[0]), code(head), code("/ok-to-test "+head)), nil
@@ -351,7 +362,7 @@ func (c *call) okToTest(ctx context.Context, args []string) (outcome, error) {
 		err := errors.Join(
 			tx.AllowTest(c.repo.Name, c.pull, head, c.login),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "ok-to-test", Repo: c.repo.Name, Subject: fmt.Sprintf("pull/%d", c.pull), Detail: fmt.Sprintf("#%d at %s", c.pull, head)}),
-			lookAt(tx, c.repo.Name, look{Number: c.pull, Sender: c.login}, 0))
+			lookAt(tx, c.repo.Name, pullLook{Number: c.pull, Sender: c.login}, 0))
 		return c.lang().Say(text.TestAllowed, c.pull, code(head)), err
 	}, nil
 }

@@ -289,7 +289,9 @@ func (b *Bot) sayStatus(ctx context.Context, s subject) error {
 	}
 	st := b.statusOf(s)
 	return b.once(ctx, s, surfaceStatus, "", st, func(store.Message) (string, error) {
-		return "", b.hub.write(s.repo, s.key+" status", s.urgent(), func(c *github.Client, owner, name string) error { return putStatus(ctx, c, owner, name, s.run.Head(), st) })
+		return "", b.hub.write(s.repo, s.key+" status", s.urgent(), func(c *github.Client, owner, name string) error {
+			return putStatus(ctx, c, owner, name, s.run.Head(), st)
+		})
 	})
 }
 
