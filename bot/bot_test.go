@@ -97,7 +97,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 		return nil, err
 	}
 	l.gh = gh
-	gh.SetVagueMerges(0) // or each pull request would take a second
+	gh.SetVagueMerges(0)                                 // or each pull request would take a second
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
 	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now

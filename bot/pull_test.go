@@ -184,6 +184,25 @@ environments:
 	check("builds", len(l.built(second)), 0)
 }
 
+// TestForkAtOurCommit: whoever opens a pull request of a commit of ours does not change what stands there.
+func TestForkAtOurCommit(t *testing.T) {
+	t.Parallel()
+	l := pullLab(t)
+	sha := got(l.Push("dave", "feature", "Ours", map[string]string{"x": "1"}))(t)
+	n := got(l.repo.OpenPullRequest("feature", "master", "dave", "Ours"))(t)
+	got(l.Status(sha, "shipmate/build", "success", "built in"))(t)
+	_, err := l.repo.Fork("mallory")
+	must(t, err)
+	theirs := got(l.repo.OpenPullRequest("mallory:feature", "master", "mallory", "Theirs"))(t)
+	must(t, l.Settle())
+	must(t, l.Tick(healEvery))
+	must(t, l.Settle())
+	got(l.Status(sha, "shipmate/build", "success", "built in"))(t)
+	if len(l.built(n)) != 1 || len(l.built(theirs)) != 0 {
+		t.Errorf("built: %v", l.builder.Requests())
+	}
+}
+
 func TestForkOf(t *testing.T) {
 	ours := store.Repo{Name: "acme/web", ID: 7}
 	pr := func(repo *github.Repository, login string) *github.PullRequest {

@@ -207,10 +207,11 @@ func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
 }
 
 // RunAt finds the run that speaks for a commit where people look at it, for one app: the newest whose Head it is. One that
-// was overtaken from the start (see NewOvertakenRun) has nothing to say where there is another.
+// was overtaken from the start (see NewOvertakenRun) has nothing to say where there is another, nor has a fork's where there is
+// one of our own: anybody can open a pull request whose head is a commit of ours.
 func (tx *Tx) RunAt(repo, app, head string) (Run, error) {
 	return get[Run](tx, fmt.Sprintf("run at %.7s", head), `SELECT * FROM runs WHERE repo = ? AND app = ? AND head_sha = ?
-		ORDER BY state = 'superseded' AND created_at = finished_at, number DESC LIMIT 1`, repo, app, head)
+		ORDER BY state = 'superseded' AND created_at = finished_at, fork <> '', number DESC LIMIT 1`, repo, app, head)
 }
 
 // StartRun moves a queued run to running.
