@@ -49,6 +49,14 @@ func TestMergeUnknown(t *testing.T) {
 	n := got(l.repo.OpenPullRequest("feature", "master", "dave", "A change"))(t)
 	got(l.Status(sha, "shipmate/build", "success", ""))(t)
 
+	l.gh.SetStaleMerges(1)
+	sha = got(l.Push("dave", "feature", "One and a half", map[string]string{"app.txt": "1.5"}))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	l.gh.SetStaleMerges(0)
+	if built := l.built(n); len(built) != 2 || built[0].Args["GIT_COMMIT"] == built[1].Args["GIT_COMMIT"] {
+		t.Errorf("what was merged before was built again: %v", built)
+	}
+
 	l.gh.SetVagueMerges(1000)
 	asked := len(l.gh.Requests())
 	sha = got(l.Push("dave", "feature", "Two", map[string]string{"app.txt": "2"}))(t)
@@ -66,7 +74,7 @@ func TestMergeUnknown(t *testing.T) {
 	if vain < mostVain || vain > mostVain+2 {
 		t.Errorf("GitHub was asked %d times", vain)
 	}
-	if built := l.built(n); len(built) != 1 {
+	if built := l.built(n); len(built) != 2 {
 		t.Errorf("%d builds", len(built))
 	}
 

@@ -100,6 +100,7 @@ type GitHub struct {
 	delay         time.Duration
 	down          bool
 	vague         int         // see SetVagueMerges
+	stale         int         // see SetStaleMerges
 	created       []time.Time // content-creating requests of the last hour
 	events        []Write     // for OnWrite, once mu is free
 	telling       bool

@@ -32,6 +32,7 @@ type pull struct {
 	mergeCommit    string // the test merge while it is open, "" where it conflicts
 	shownMerge     string // what the API still shows of it while vague
 	vague          int    // for how many more requests GitHub does not know yet whether it merges
+	stale          int    // for how many more it takes the result of an earlier head for that of this one
 	draft          bool
 	merged         time.Time
 	mergedBy       *account
@@ -102,7 +103,7 @@ func (repo *Repo) updatePull(i *issue) error {
 	} else {
 		err = repo.dir.setRef(ref+"merge", p.mergeCommit)
 	}
-	p.vague = repo.gh.vague
+	p.vague, p.stale = repo.gh.vague, repo.gh.stale
 	commits, err1 := repo.dir.count(p.head, "^"+p.base)
 	diffs, err2 := repo.pullDiff(p)
 	p.commits, p.files = commits, len(diffs)
@@ -176,7 +177,7 @@ func (repo *Repo) MergePullRequest(number int, login string) (string, error) {
 	}
 	actor := repo.gh.addAccount(login, "User")
 	i.open, i.closed, i.updated = false, repo.gh.now(), repo.gh.now()
-	p.merged, p.mergedBy, p.mergeCommit, p.vague = i.closed, actor, sha, 0
+	p.merged, p.mergedBy, p.mergeCommit, p.vague, p.stale = i.closed, actor, sha, 0, 0
 	repo.sendPull("closed", i, actor, object{})
 	return sha, repo.refsChanged(actor, "pr_merge")
 }
@@ -187,6 +188,14 @@ func (gh *GitHub) SetVagueMerges(requests int) {
 	gh.mu.Lock()
 	defer gh.mu.Unlock()
 	gh.vague = requests
+}
+
+// SetStaleMerges says for how many requests for a pull request, after each change of it, GitHub shows the merge commit of before
+// as if it were the new one. Default 0.
+func (gh *GitHub) SetStaleMerges(requests int) {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	gh.stale = requests
 }
 
 // ReopenPullRequest opens a closed one again, as the person.
@@ -290,7 +299,7 @@ func (repo *Repo) simplePull(i *issue) object {
 		return object{"label": r.owner.Login + ":" + ref, "ref": ref, "sha": sha, "user": repo.gh.simpleUser(r.owner), "repo": repo.gh.repositoryJSON(r)}
 	}
 	merge := p.mergeCommit
-	if p.vague > 0 {
+	if p.vague > 0 || p.stale > 0 {
 		merge = p.shownMerge
 	}
 	link := func(href string) object { return object{"href": href} }
@@ -350,9 +359,12 @@ func (c *call) getPull() (int, any) {
 		return c.notFound()
 	}
 	answer := c.repo.pullJSON(i)
-	if p := i.pull; p.vague > 0 {
+	switch p := i.pull; {
+	case p.vague > 0:
 		p.vague--
-	} else {
+	case p.stale > 0:
+		p.stale--
+	default:
 		p.shownMerge = p.mergeCommit
 	}
 	return http.StatusOK, answer
