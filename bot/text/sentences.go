@@ -246,11 +246,11 @@ var sentences = [keyCount]words{
 
 	HelpOkToTest: {"builds a fork's pull request, at exactly that commit and with no rights", "仅按该提交构建来自派生仓库的拉取请求，且不赋予任何权限"},
 	NotOnAPull:   {"This is said on a pull request. Usage: %v", "请在拉取请求中使用。用法：%v"},
-	NotAFork:     {"#%v does not come from a fork, so it needs no such word.", "#%v 并非来自派生仓库，无需此命令。"},
-	PullClosed:   {"#%v is closed.", "#%v 已关闭。"},
+	NotAFork:     {"Pull request %v does not come from a fork, so it needs no such word.", "拉取请求 %v 并非来自派生仓库，无需此命令。"},
+	PullClosed:   {"Pull request %v is closed.", "拉取请求 %v 已关闭。"},
 	PullsAreOff:  {"%v is off in the file of %v, so pull requests are not built.", "%[2]v 的文件中未开启 %[1]v，因此不构建拉取请求。"},
 	NotTheHead:   {"%v is not the head of this pull request, whole and as it is now, which is %v. Look at that commit; to have it built, and no other, say %v", "%v 不是此拉取请求当前的完整提交号；当前为 %v。请先查看该提交；如需仅构建它，请发送 %v"},
-	TestAllowed:  {"#%v is built at %v, and at no other commit.", "#%v 将按 %v 构建，其他提交除外。"},
+	TestAllowed:  {"Pull request %v is built at %v, and at no other commit.", "拉取请求 %v 将按 %v 构建，其他提交除外。"},
 
 	MayRepeat:           {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
 	NotKnown:            {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},
