@@ -239,9 +239,9 @@ func newRun(tx *store.Tx, run store.Run, cfg *pipeline.Config, requests []store.
 		return err
 	}
 	run.Config.V, run.Deploys.V = text, requests
-	steps := []string{pipeline.StepFetch, pipeline.StepBuild, pipeline.StepResolve}
+	steps := cfg.RunSteps()
 	if run.Cause == store.CausePull { // nothing is pushed
-		steps = steps[:2]
+		steps = slices.DeleteFunc(steps, func(s string) bool { return s == pipeline.StepResolve })
 	}
 	return tx.NewRun(&run, steps...)
 }

@@ -157,7 +157,6 @@ environments:
 	check("fork", r.Fork, true)
 	check("no push", r.NoPush, true)
 	check("image", r.Image, "registry.example.com/team/web")
-	check("tags", len(r.Tags), 0)
 	check("secrets", slices.Sorted(maps.Keys(r.Secrets)), []string{})
 	check("exports", len(r.CacheExports), 0)
 	check("inline", r.InlineCache, false)
@@ -290,7 +289,7 @@ func TestSecretsOfPullRequests(t *testing.T) {
 func TestForksNeedTheirBuilders(t *testing.T) {
 	t.Parallel()
 	l := pullLab(t)
-	none := &builders{cfg: l.bot.cfg, all: []*build.Builder{nil}}
+	none := shareOut(l.bot.cfg, &builder{name: "not for forks"})
 	_, refusal := none.Build(t.Context(), build.Request{Fork: true}, nil)
 	if refusal == nil {
 		t.Fatal("it was built")
@@ -305,7 +304,7 @@ func TestForksNeedTheirBuilders(t *testing.T) {
 	if done, reply, err := l.Say(n, "alice", "/ok-to-test "+sha); !done {
 		t.Fatalf("%s %v", reply, err)
 	}
-	got(l.Status(sha, "shipmate/build", "failure", "mark one with forks: true under builder.buildkit in shipmate.yaml"))(t)
+	got(l.Status(sha, "shipmate/build", "failure", "write forks: true beside one of builder.buildkit in shipmate.yaml"))(t)
 }
 
 // TestPushAndPullRequest: where both rules apply there are two runs of two commits, and the release is the branch's.
@@ -335,19 +334,18 @@ func TestHealedAtTheHead(t *testing.T) {
 	t.Parallel()
 	l := pullLab(t)
 	sha := got(l.Push("dave", "feature", "One", map[string]string{"app.txt": "1"}))(t)
-	n := got(l.repo.OpenPullRequest("feature", "master", "dave", "A change"))(t)
+	got(l.repo.OpenPullRequest("feature", "master", "dave", "A change"))(t)
 	got(l.Status(sha, "shipmate/build", "success", ""))(t)
 	must(t, l.Settle())
 	l.repo.SetStatus(sha, "dave", "shipmate/build", "pending")
 	must(t, l.Tick(healEvery))
 	got(l.Status(sha, "shipmate/build", "success", "built in"))(t)
 
-	l.gh.SetVagueMerges(0)
 	_, err := l.repo.Fork("mallory")
 	must(t, err)
 	l.clock.Advance(2 * time.Second)
 	sha = got(l.gh.Repo("mallory/web").Commit("topic", "mallory", "Mine", map[string]string{"x": "1"}))(t)
-	n = got(l.repo.OpenPullRequest("mallory:topic", "master", "mallory", "Mine"))(t)
+	n := got(l.repo.OpenPullRequest("mallory:topic", "master", "mallory", "Mine"))(t)
 	got(l.Status(sha, "shipmate/build", "error", "waits for"))(t)
 	must(t, l.Settle())
 	must(t, l.Tick(healEvery))

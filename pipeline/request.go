@@ -16,32 +16,35 @@ import (
 // buildRequest says what the builder is asked for, as far as g trusts it. previous is the commit of the newest release of
 // the same ref; secrets are the values of g.Secrets.
 func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, g Grants, secrets map[string][]byte) (build.Request, error) {
+	_, tag := refNames(run.Ref)
 	branch, pull := branchName(run), ""
 	if run.Cause == store.CausePull {
 		pull = strconv.Itoa(run.Pull)
 	}
+	if g.Push { // they are put on the image at the end; it is told before the build
+		if _, err := imageTags(cfg, run); err != nil {
+			return build.Request{}, err
+		}
+	}
 	req := build.Request{
 		Dir: dir, Context: cfg.Build.Context, Dockerfile: cfg.Build.Dockerfile, Target: cfg.Build.Target,
 		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image,
-		NoPush: !g.Push, Fork: g.Fork, CacheImports: g.Imports, CacheExports: g.Exports, InlineCache: g.Inline, CacheScope: g.Scope,
+		NoPush: !g.Push, CacheImports: g.Imports, CacheExports: g.Exports, InlineCache: g.Inline, CacheScope: g.Scope,
 		SourceDateEpoch: commit.Time,
-		Args:            map[string]string{},
+		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: g.Fork,
+		Args: map[string]string{},
 		Labels: map[string]string{
 			"org.opencontainers.image.source":   repo.HTMLURL,
 			"org.opencontainers.image.revision": run.SHA,
 			"org.opencontainers.image.created":  commit.Time.UTC().Format(time.RFC3339),
 		},
 	}
-	if g.Push {
-		vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": ""}
-		var err error
-		if req.Tags, err = image.Tags(cfg.Build.Tags, vars); err != nil {
-			return build.Request{}, err
-		}
+	if tag != "" {
+		req.Labels["org.opencontainers.image.version"] = tag
 	}
 	maps.Copy(req.Args, cfg.Build.Args)
 	maps.Copy(req.Args, map[string]string{ // a commit cannot pass for another by its file
-		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": "",
+		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": tag,
 		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number), "CI_PULL_REQUEST": pull,
 	})
 	return req, nil
@@ -51,10 +54,10 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 // owner, as in mallory:master, so that it passes for none of ours.
 func branchName(run store.Run) string {
 	if run.Cause != store.CausePull {
-		branch, _ := branchOf(run.Ref)
+		branch, _ := refNames(run.Ref)
 		return branch
 	}
-	branch, _ := branchOf(run.HeadRef)
+	branch, _ := refNames(run.HeadRef)
 	if owner, _, fork := strings.Cut(run.Fork, "/"); fork {
 		return owner + ":" + branch
 	}
@@ -64,7 +67,7 @@ func branchName(run store.Run) string {
 // inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it
 // sounds like a registry.
 func inWords(err error, repository string) error {
-	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || isPermanent(err) {
+	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || errors.Is(err, build.ErrNoRoom) || isPermanent(err) {
 		return err
 	}
 	return image.Explain(err, repository)

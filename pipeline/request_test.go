@@ -27,7 +27,7 @@ func TestBuildRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, check := range []struct{ what, got, want string }{
-		{"tags", fmt.Sprint(r.Tags), "[feature-x-a1a1a1a build-12]"},
+		{"tags", fmt.Sprint(imageTags(cfg, run)), "[feature-x-a1a1a1a build-12] <nil>"},
 		{"args", fmt.Sprint(r.Args), "map[CI_BUILD_NUMBER:12 CI_PULL_REQUEST: GIT_BRANCH:feature/x GIT_COMMIT:" + sha + " GIT_COMMIT_SHORT:a1a1a1a GIT_PREVIOUS_SUCCESSFUL_COMMIT:previous GIT_TAG: MODE:release]"},
 		{"labels", fmt.Sprint(r.Labels), "map[org.opencontainers.image.created:2026-11-24T12:00:00Z org.opencontainers.image.revision:" + sha + " org.opencontainers.image.source:https://github.example.com/acme/web]"},
 		{"place", r.Dir + " " + r.Context + " " + r.Dockerfile, "/work app app/Dockerfile"},
@@ -46,11 +46,23 @@ func TestBuildRequest(t *testing.T) {
 	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", Grants{Fork: true}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprintf("%s %s %v %v %v", r.Args["GIT_BRANCH"], r.Args["CI_PULL_REQUEST"], r.NoPush, r.Fork, r.Tags); got != "mallory:master 7 true true []" {
+	if got := fmt.Sprintf("%s %s %v %v", r.Args["GIT_BRANCH"], r.Args["CI_PULL_REQUEST"], r.NoPush, r.Fork); got != "mallory:master 7 true true" {
 		t.Errorf("a fork's pull request: %s", got)
 	}
 
-	run.Cause = store.CausePush
+	run = store.Run{SHA: sha, Ref: "refs/tags/v1.2", Number: 12}
+	cfg.Build.Tags = []string{"{branch}-{short_sha}", "build-{run}", "{tag}"}
+	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", grants, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(imageTags(cfg, run)); got != "[build-12 v1.2] <nil>" {
+		t.Errorf("tags of a tag: %s", got)
+	}
+	if r.Labels["org.opencontainers.image.version"] != "v1.2" || r.Args["GIT_TAG"] != "v1.2" || r.Args["GIT_BRANCH"] != "" {
+		t.Errorf("a tag's build has the labels %v and arguments %v", r.Labels, r.Args)
+	}
+
+	cfg.Build.Tags = []string{"{nonsense}"}
 	if _, err = buildRequest(cfg, run, repo, commit, "", "/work", grants, nil); err == nil {
 		t.Error("an unknown variable in a tag is taken")
 	}

@@ -17,6 +17,15 @@ CREATE TABLE declared (
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
 
+-- Repositories take turns at the builders: which claim of a run, counted over all of them, was theirs last.
+ALTER TABLE repos ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX repos_turn ON repos (turn);
+-- What a step of a run brought besides its state: of a check its tests and files, of one that failed why.
+ALTER TABLE steps ADD COLUMN result TEXT NOT NULL DEFAULT 'null';  -- JSON
+-- The image that a run ends with.
+ALTER TABLE runs ADD COLUMN tags_kept TEXT NOT NULL DEFAULT '[]';  -- JSON: tags that stand for another image, and that the registry does not let change
+CREATE INDEX releases_image ON releases (repo, app, json_extract(images, '$[0].digest'), number);
+
 -- Pull requests. What is told of a run stands at its head: of every other run that is the commit itself.
 ALTER TABLE runs ADD COLUMN head_ref TEXT NOT NULL DEFAULT '';     -- of a pull request: its head's branch, in full; it lies in fork where there is one
 ALTER TABLE runs ADD COLUMN base_ref TEXT NOT NULL DEFAULT '';     -- of a pull request: the branch that it is to be merged into, in full
