@@ -100,6 +100,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 		return nil, err
 	}
 	l.gh = gh
+	gh.SetVagueMerges(0)                                 // or each pull request would take a second
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
 	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
@@ -719,9 +720,9 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 	return build.Result{Digest: digest}, nil
 }
 
-// oneBuilder is one builder with room for many.
+// oneBuilder is one builder with room for many, and another for forks.
 func oneBuilder(cfg *Config, d daemon) *builders {
-	b := shareOut(cfg, &builder{daemon: d, name: "tcp://127.0.0.1:1"})
+	b := shareOut(cfg, &builder{daemon: d, name: "tcp://127.0.0.1:1"}, &builder{daemon: d, name: "tcp://127.0.0.1:2", forks: true})
 	b.each = unbounded
 	return b
 }

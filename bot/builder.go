@@ -133,12 +133,7 @@ func preferred(all []*builder) []*builder {
 // build.ErrNoRoom.
 func (b *builders) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
 	req.Insecure = func(host string) bool { r := b.cfg.Registries[host]; return r != nil && r.PlainHTTP }
-	req.Auth = func(host string) (string, string) {
-		if r := b.cfg.Registries[host]; r != nil && !req.Fork { // whose builder could do nothing with them but harm
-			return r.Username.Value(), r.Password.Value()
-		}
-		return "", ""
-	}
+	req.Auth = b.cfg.credentials(req.Fork)
 	var tried []*builder
 	var lost error // with the last of them
 	begun := 0

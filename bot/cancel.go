@@ -48,7 +48,7 @@ func (p piece) name(l text.Lang, several bool) string {
 func (p piece) label(l text.Lang, several bool) string {
 	about := ""
 	if p.run != nil {
-		about = fmt.Sprintf("%.7s", p.run.SHA)
+		about = fmt.Sprintf("%.7s", p.run.Head())
 	} else {
 		about = fmt.Sprintf("%s %d → %s", p.d.App, p.d.Release, p.d.Environment)
 	}
@@ -161,7 +161,7 @@ func (c *call) cancel(ctx context.Context, args []string) (outcome, error) {
 		}
 		open := slices.Clone(all)
 		open = slices.DeleteFunc(open, func(p piece) bool { return store.Final(p.state()) })
-		if n.number == 0 && branch != "" {
+		if n.number == 0 && c.pull != 0 {
 			// What belongs to this pull request comes before what else goes on in the repository.
 			var here []piece
 			for _, p := range open {
@@ -215,10 +215,13 @@ func (c *call) pullBranch(ctx context.Context) (ref string, err error) {
 	return "refs/heads/" + pr.GetHead().GetRef(), nil
 }
 
-// belongs tells whether a piece is of a branch.
+// belongs tells whether a piece is of the comment's pull request, or of its branch.
 func (c *call) belongs(tx *store.Tx, p piece, ref string) (bool, error) {
 	if p.run != nil {
-		return p.run.Ref == ref, nil
+		return p.run.Pull == c.pull || p.run.Ref == ref, nil
+	}
+	if ref == "" {
+		return false, nil
 	}
 	rel, err := tx.Release(p.d.Repo, p.d.App, p.d.Release)
 	return rel.Ref == ref, err

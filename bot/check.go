@@ -57,7 +57,7 @@ func (b *Bot) sayCheck(ctx context.Context, s subject, name string) error {
 	st := b.checkStatus(s, step)
 	return b.once(ctx, s, surfaceCheck+name, "", st, func(store.Message) (string, error) {
 		return "", b.hub.write(s.repo, s.key+" "+step.Kind, st.State != "pending", func(c *github.Client, owner, name string) error {
-			return putStatus(ctx, c, owner, name, s.run.SHA, st)
+			return putStatus(ctx, c, owner, name, s.run.Head(), st)
 		})
 	})
 }

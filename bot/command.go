@@ -46,6 +46,7 @@ func table() []command {
 		{"reject", "/reject [deployment] reason…", read, text.HelpReject, true, (*call).reject},
 		{"unlock", "/unlock env", maintain, text.HelpUnlock, true, (*call).unlock},
 		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
+		{"ok-to-test", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
 		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
 	}
 }

@@ -168,6 +168,20 @@ func (c *Config) PullCredentials(host string) (username, password string) {
 	return r.Pull.Username.Value(), r.Pull.Password.Value()
 }
 
+// credentials are those that a build's builder is given when a registry asks for them. A fork's build gets none, not even
+// those that only pull: with them its Dockerfile could take what other repositories keep in the registry, and send it away.
+func (c *Config) credentials(fork bool) func(host string) (username, password string) {
+	if fork {
+		return func(string) (string, string) { return "", "" }
+	}
+	return func(host string) (string, string) {
+		if r := c.Registries[host]; r != nil {
+			return r.Username.Value(), r.Password.Value()
+		}
+		return "", ""
+	}
+}
+
 // ChatUser is who a GitHub login is in that chat (kind is wecom or slack), or "".
 func (c *Config) ChatUser(kind, name, login string) string {
 	for _, p := range c.People {

@@ -81,7 +81,9 @@ func repoOr(repo *string) string {
 
 func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch e.Kind {
-	case "push", "issue_comment":
+	case "push", "issue_comment", "pull_request":
+	case kindLook:
+		return b.lookAgain(ctx, e, d)
 	case kindGap:
 		return b.gap(ctx, e, d)
 	case kindReplay:
@@ -99,7 +101,12 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	case *github.PushEvent:
 		r := cmp.Or(p.GetRepo(), &github.PushEventRepository{})
 		return b.withRepo(e, d, p.GetInstallation(), &github.Repository{FullName: r.FullName, ID: r.ID, DefaultBranch: r.DefaultBranch, Private: r.Private, HTMLURL: r.HTMLURL},
-			func(repo store.Repo) error { return b.push(ctx, e, p, repo, d) })
+			func(repo store.Repo) error {
+				d.do(func(tx *store.Tx) error { return rebased(tx, repo.Name, p.GetRef(), p.GetSender().GetLogin()) })
+				return b.push(ctx, e, p, repo, d)
+			})
+	case *github.PullRequestEvent:
+		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.pullRequest(ctx, e, p, repo, d) })
 	case *github.IssueCommentEvent:
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
 	default: // the body is null
@@ -232,7 +239,11 @@ func newRun(tx *store.Tx, run store.Run, cfg *pipeline.Config, requests []store.
 		return err
 	}
 	run.Config.V, run.Deploys.V = text, requests
-	return tx.NewRun(&run, cfg.RunSteps()...)
+	steps := cfg.RunSteps()
+	if run.Cause == store.CausePull { // nothing is pushed
+		steps = slices.DeleteFunc(steps, func(s string) bool { return s == pipeline.StepResolve })
+	}
+	return tx.NewRun(&run, steps...)
 }
 
 // brokenRun records a run that fails at once, because its file has mistakes: whoever pushed sees them where they look.

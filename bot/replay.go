@@ -129,8 +129,10 @@ func ReadSaved(file, kind string) (Event, error) {
 		kind = "push"
 	case has("comment") && has("issue"):
 		kind = "issue_comment"
+	case has("pull_request") && has("number") && has("action"):
+		kind = "pull_request"
 	default:
-		return Event{}, fmt.Errorf("%s: it is neither a push nor a comment: say with --event what X-GitHub-Event was", file)
+		return Event{}, fmt.Errorf("%s: it is neither a push nor a comment nor a pull request: say with --event what X-GitHub-Event was", file)
 	}
 	return Event{ID: deliveryID(), Kind: kind, Repo: repoName(body), Body: body}, nil
 }

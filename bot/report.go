@@ -111,12 +111,14 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			return err
 		}
 		s.deploys = slices.DeleteFunc(all, func(d store.Deployment) bool { return d.Cause != store.CauseAutomatic })
-		newest, err := tx.RunOf(s.run.Repo, s.run.App, s.run.SHA)
+		newest, err := tx.RunAt(s.run.Repo, s.run.App, s.run.Head())
 		if err != nil {
 			return err
 		}
 		s.newest = newest.ID == s.run.ID
-		s.notify = cfg.Notify
+		if s.run.Cause != store.CausePull { // whose author looks at GitHub
+			s.notify = cfg.Notify
+		}
 		s.steps, err = tx.Steps(s.run.ID)
 		return err
 	})
@@ -300,7 +302,9 @@ func (b *Bot) sayStatus(ctx context.Context, s subject) error {
 	}
 	st := b.statusOf(s)
 	return b.once(ctx, s, surfaceStatus, "", st, func(store.Message) (string, error) {
-		return "", b.hub.write(s.repo, s.key+" status", s.urgent(), func(c *github.Client, owner, name string) error { return putStatus(ctx, c, owner, name, s.run.SHA, st) })
+		return "", b.hub.write(s.repo, s.key+" status", s.urgent(), func(c *github.Client, owner, name string) error {
+			return putStatus(ctx, c, owner, name, s.run.Head(), st)
+		})
 	})
 }
 

@@ -22,7 +22,9 @@ import (
 //
 //	push LOGIN BRANCH DIR [MESSAGE]    pushes the files under DIR; $DIR is then the commit
 //	fork LOGIN                         has LOGIN fork the repository; push and pr then take LOGIN:BRANCH
-//	pr LOGIN BRANCH                    opens a pull request of BRANCH; its number is $PR
+//	pr LOGIN BRANCH [BASE]             opens a pull request of BRANCH into BASE, or master; its number is $PR
+//	pull VERB LOGIN [TEXT]             close, reopen, ready (no draft any more), title TEXT or base BRANCH: changes $PR
+//	vague N                            has GitHub answer N times from now on that it does not know yet whether a pull request merges
 //	merge LOGIN                        merges $PR; $MERGED is then the commit
 //	say LOGIN TEXT                     comments on $PR (\n is a line end), waits for the answer and prints it
 //	comment LOGIN TEXT                 comments on $PR and does not wait
@@ -103,9 +105,31 @@ func TestScripts(t *testing.T) {
 			}),
 			"gone": script(2, 2, func(s *scene) error { return s.repo.DeleteBranch(s.args[1], s.args[0]) }),
 			"fork": script(1, 1, func(s *scene) error { _, err := s.repo.Fork(s.args[0]); return err }),
-			"pr": script(2, 2, func(s *scene) error {
-				n, err := s.repo.OpenPullRequest(s.args[1], "master", s.args[0], "A change")
+			"pr": script(2, 3, func(s *scene) error {
+				n, err := s.repo.OpenPullRequest(s.args[1], append(s.args, "master")[2], s.args[0], "A change")
 				s.Setenv("PR", strconv.Itoa(n))
+				return err
+			}),
+			"pull": script(2, 3, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				login, text := s.args[1], append(s.args, "")[2]
+				switch s.args[0] {
+				case "close":
+					return s.repo.ClosePullRequest(s.pr(), login)
+				case "reopen":
+					return s.repo.ReopenPullRequest(s.pr(), login)
+				case "ready":
+					return s.repo.DraftPullRequest(s.pr(), login, false)
+				case "title":
+					return s.repo.EditPullRequest(s.pr(), login, text, "")
+				case "base":
+					return s.repo.EditPullRequest(s.pr(), login, "", text)
+				}
+				return fmt.Errorf("%s is none of its verbs", s.args[0])
+			}),
+			"vague": script(1, 1, func(s *scene) error {
+				n, err := strconv.Atoi(s.args[0])
+				s.gh.SetVagueMerges(n)
 				return err
 			}),
 			"merge": script(1, 1, func(s *scene) error {

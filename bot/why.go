@@ -185,7 +185,7 @@ func (w why) event(e store.Event) ([]string, error) {
 }
 
 func runLine(r store.Run) string {
-	return strings.TrimSpace(fmt.Sprintf("run %d of %s at %.7s of %s: %s %s", r.Number, r.App, r.SHA, strings.TrimPrefix(r.Ref, "refs/heads/"), r.State, r.Reason))
+	return strings.TrimSpace(fmt.Sprintf("run %d of %s at %.7s of %s: %s %s", r.Number, r.App, r.Head(), strings.TrimPrefix(r.Ref, "refs/heads/"), r.State, r.Reason))
 }
 
 func deploymentLine(d store.Deployment) string {

@@ -21,6 +21,9 @@ func buildWords(s subject, l text.Lang) string {
 	case store.RunQueued:
 		return l.Say(text.BuildQueued)
 	case store.RunSucceeded:
+		if r.Release == 0 {
+			return l.Say(text.BuildPassed, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
+		}
 		said := []string{l.Say(text.BuildSucceeded, releaseWords(r, l), l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))}
 		if len(r.TagsKept.V) > 0 {
 			said = append(said, tagsKeptWords(r, l))
@@ -33,8 +36,13 @@ func buildWords(s subject, l text.Lang) string {
 		}
 		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), reason)
 	case store.RunCancelled:
-		if r.Reason == store.ReasonRestored {
+		switch r.Reason {
+		case store.ReasonRestored:
 			return l.Say(text.CancelledByRestore)
+		case store.ReasonClosed:
+			return l.Say(text.CancelledByClosing)
+		case store.ReasonUntested:
+			return l.Say(text.Untested, "/ok-to-test "+r.Head())
 		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}

@@ -23,6 +23,7 @@ import (
 
 // Steps of a run.
 const (
+	StepMerge   = "merge"  // the only step of a run of a pull request that there is no merge result of
 	StepConfig  = "config" // the only step of a run whose file has mistakes
 	StepFetch   = "fetch"
 	StepBuild   = "build"

@@ -13,17 +13,25 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// buildRequest says what the builder is asked for. previous is the commit of the newest release of the same ref.
-func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, secrets map[string][]byte) (build.Request, error) {
-	branch, tag := refNames(run.Ref)
-	if _, err := imageTags(cfg, run); err != nil { // they are put on the image at the end; it is told before the build
-		return build.Request{}, err
+// buildRequest says what the builder is asked for, as far as g trusts it. previous is the commit of the newest release of
+// the same ref; secrets are the values of g.Secrets.
+func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, g Grants, secrets map[string][]byte) (build.Request, error) {
+	_, tag := refNames(run.Ref)
+	branch, pull := branchName(run), ""
+	if run.Cause == store.CausePull {
+		pull = strconv.Itoa(run.Pull)
+	}
+	if g.Push { // they are put on the image at the end; it is told before the build
+		if _, err := imageTags(cfg, run); err != nil {
+			return build.Request{}, err
+		}
 	}
 	req := build.Request{
 		Dir: dir, Context: cfg.Build.Context, Dockerfile: cfg.Build.Dockerfile, Target: cfg.Build.Target,
 		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image,
+		NoPush: !g.Push, CacheImports: g.Imports, CacheExports: g.Exports, InlineCache: g.Inline, CacheScope: g.Scope,
 		SourceDateEpoch: commit.Time,
-		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: run.Fork != "",
+		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: g.Fork,
 		Args: map[string]string{},
 		Labels: map[string]string{
 			"org.opencontainers.image.source":   repo.HTMLURL,
@@ -37,41 +45,23 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 	maps.Copy(req.Args, cfg.Build.Args)
 	maps.Copy(req.Args, map[string]string{ // a commit cannot pass for another by its file
 		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": tag,
-		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number),
+		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number), "CI_PULL_REQUEST": pull,
 	})
-	switch cfg.Build.Cache {
-	case CacheInline:
-		req.InlineCache = true
-	case CacheRegistry, "":
-		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed.
-		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
-		if err != nil {
-			return req, err
-		}
-		if branch == "" { // what is no branch has none of its own
-			req.CacheImports = []string{reviewed}
-			break
-		}
-		own, err := cacheRef(cfg.Build.Image, branch)
-		if err != nil {
-			return req, err
-		}
-		req.CacheExports, req.CacheImports = []string{own}, []string{own}
-		if reviewed != own {
-			req.CacheImports = append(req.CacheImports, reviewed)
-		}
-	}
 	return req, nil
 }
 
-// cacheRef names the cache of one branch. A tag is a lossy form of a branch's name, so what was lost is hashed into it:
-// no branch can be named so that it writes another's cache.
-func cacheRef(repository, branch string) (string, error) {
-	tag, err := image.Tags([]string{"cache-" + shortHash(branch) + "-{branch}"}, map[string]string{"branch": branch})
-	if err != nil {
-		return "", err
+// branchName is the short name of the branch that a run is of, of a pull request its head's; one in a fork stands behind its
+// owner, as in mallory:master, so that it passes for none of ours.
+func branchName(run store.Run) string {
+	if run.Cause != store.CausePull {
+		branch, _ := refNames(run.Ref)
+		return branch
 	}
-	return repository + ":" + strings.TrimRight(tag[0], "-."), nil
+	branch, _ := refNames(run.HeadRef)
+	if owner, _, fork := strings.Cut(run.Fork, "/"); fork {
+		return owner + ":" + branch
+	}
+	return branch
 }
 
 // inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it

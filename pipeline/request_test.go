@@ -3,7 +3,6 @@ package pipeline
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,37 +20,39 @@ func TestBuildRequest(t *testing.T) {
 	cfg := Config{Build: Build{Image: testImage, Context: "app", Dockerfile: "app/Dockerfile", Tags: []string{"{branch}-{short_sha}", "build-{run}"},
 		Args: map[string]string{"MODE": "release", "GIT_BRANCH": "master", "CI_BUILD_NUMBER": "1"}}}
 	secrets := map[string][]byte{"npm": []byte("x")}
+	grants := Grants{Push: true, Imports: []string{"a", "b"}, Exports: []string{"c"}, Inline: true, Scope: "acme/web default"}
 
-	r, err := buildRequest(cfg, run, repo, commit, "previous", "/work", secrets)
+	r, err := buildRequest(cfg, run, repo, commit, "previous", "/work", grants, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, check := range []struct{ what, got, want string }{
 		{"tags", fmt.Sprint(imageTags(cfg, run)), "[feature-x-a1a1a1a build-12] <nil>"},
-		{"args", fmt.Sprint(r.Args), "map[CI_BUILD_NUMBER:12 GIT_BRANCH:feature/x GIT_COMMIT:" + sha + " GIT_COMMIT_SHORT:a1a1a1a GIT_PREVIOUS_SUCCESSFUL_COMMIT:previous GIT_TAG: MODE:release]"},
+		{"args", fmt.Sprint(r.Args), "map[CI_BUILD_NUMBER:12 CI_PULL_REQUEST: GIT_BRANCH:feature/x GIT_COMMIT:" + sha + " GIT_COMMIT_SHORT:a1a1a1a GIT_PREVIOUS_SUCCESSFUL_COMMIT:previous GIT_TAG: MODE:release]"},
 		{"labels", fmt.Sprint(r.Labels), "map[org.opencontainers.image.created:2026-11-24T12:00:00Z org.opencontainers.image.revision:" + sha + " org.opencontainers.image.source:https://github.example.com/acme/web]"},
 		{"place", r.Dir + " " + r.Context + " " + r.Dockerfile, "/work app app/Dockerfile"},
 		{"secrets", string(r.Secrets["npm"]), "x"},
+		{"caches", fmt.Sprintf("%v %v %v %s", r.CacheImports, r.CacheExports, r.InlineCache, r.CacheScope), "[a b] [c] true acme/web default"},
+		{"trust", fmt.Sprint(r.NoPush, r.Fork), "false false"},
 	} {
 		if check.got != check.want {
 			t.Errorf("%s: %s, want %s", check.what, check.got, check.want)
 		}
 	}
-	if len(r.CacheExports) != 1 || len(r.CacheImports) != 2 || r.CacheImports[0] != r.CacheExports[0] || !strings.Contains(r.CacheImports[1], "master") {
-		t.Errorf("the cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
-	}
 
-	run.Ref = "refs/heads/master"
-	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil {
+	// Of a pull request the head's branch is told, and whose it is; its tags would have no use.
+	run = store.Run{SHA: sha, Ref: "refs/pull/7/merge", Number: 12, Cause: store.CausePull, Pull: 7, HeadRef: "refs/heads/master", Fork: "mallory/web"}
+	cfg.Build.Tags = []string{"{nonsense}"}
+	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", Grants{Fork: true}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(r.CacheExports, r.CacheImports) || len(r.CacheImports) != 1 {
-		t.Errorf("the cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
+	if got := fmt.Sprintf("%s %s %v %v", r.Args["GIT_BRANCH"], r.Args["CI_PULL_REQUEST"], r.NoPush, r.Fork); got != "mallory:master 7 true true" {
+		t.Errorf("a fork's pull request: %s", got)
 	}
 
-	run.Ref = "refs/tags/v1.2"
-	cfg.Build.Tags = append(cfg.Build.Tags, "{tag}")
-	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil {
+	run = store.Run{SHA: sha, Ref: "refs/tags/v1.2", Number: 12}
+	cfg.Build.Tags = []string{"{branch}-{short_sha}", "build-{run}", "{tag}"}
+	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", grants, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprint(imageTags(cfg, run)); got != "[build-12 v1.2] <nil>" {
@@ -60,21 +61,9 @@ func TestBuildRequest(t *testing.T) {
 	if r.Labels["org.opencontainers.image.version"] != "v1.2" || r.Args["GIT_TAG"] != "v1.2" || r.Args["GIT_BRANCH"] != "" {
 		t.Errorf("a tag's build has the labels %v and arguments %v", r.Labels, r.Args)
 	}
-	if len(r.CacheExports) != 0 || len(r.CacheImports) != 1 || !strings.Contains(r.CacheImports[0], "master") {
-		t.Errorf("a tag's cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
-	}
-	run.Ref = "refs/heads/master"
 
-	cfg.Build.Cache = CacheInline
-	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil || !r.InlineCache || len(r.CacheExports)+len(r.CacheImports) > 0 {
-		t.Errorf("inline: %+v, %v", r, err)
-	}
-	cfg.Build.Cache = CacheOff
-	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil || r.InlineCache || len(r.CacheExports)+len(r.CacheImports) > 0 {
-		t.Errorf("off: %+v, %v", r, err)
-	}
 	cfg.Build.Tags = []string{"{nonsense}"}
-	if _, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err == nil {
+	if _, err = buildRequest(cfg, run, repo, commit, "", "/work", grants, nil); err == nil {
 		t.Error("an unknown variable in a tag is taken")
 	}
 }

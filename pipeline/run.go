@@ -44,6 +44,9 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		if err != nil {
 			return err
 		}
+		if run.Cause == store.CausePull {
+			return e.DB.Update(ctx, func(tx *store.Tx) error { return tx.PassRun(id) })
+		}
 		return e.DB.Update(ctx, func(tx *store.Tx) (err error) {
 			if run, err = tx.Run(id); err != nil { // what is deployed may have been added to
 				return err
@@ -145,7 +148,7 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) 
 	if built.State == store.StepSucceeded {
 		image.Digest = built.Detail
 	}
-	building := image.Digest == "" && built.State != store.StepFailed
+	building := built.State != store.StepSucceeded && built.State != store.StepFailed
 	checks := m.unfinishedChecks()
 	if building || len(checks) > 0 {
 		remove, err := m.prepare(ctx)
@@ -167,6 +170,9 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) 
 	}
 	if err := sideBySide(maxBeside, parts); err != nil {
 		return image, err
+	}
+	if run.Cause == store.CausePull { // nothing was pushed
+		return image, nil
 	}
 	// Only now, when everything has passed: it puts the tags on the image.
 	return image, m.end(ctx, StepResolve, store.StepResult{}, m.Engine.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
@@ -218,11 +224,14 @@ func (m *making) end(ctx context.Context, step string, result store.StepResult, 
 // prepare fetches the commit, opens the log and makes the request of the image. remove ends it all, also after an error.
 func (m *making) prepare(ctx context.Context) (remove func(), err error) {
 	remove = func() {}
+	grants, err := Trusted(m.run, m.repo, m.cfg, func(secret, ref string) error {
+		return m.Server.MayUseSecret(secret, m.run.Repo, ref, m.repo.DefaultBranch)
+	})
+	if err != nil {
+		return remove, permanent{err}
+	}
 	secrets := map[string][]byte{}
-	for _, name := range m.cfg.Build.Secrets {
-		if err := m.Server.MayUseSecret(name, m.run.Repo, m.run.Ref, m.repo.DefaultBranch); err != nil {
-			return remove, permanent{err}
-		}
+	for _, name := range grants.Secrets {
 		v, err := m.Server.Secret(name)
 		if err != nil {
 			return remove, permanent{err}
@@ -240,6 +249,9 @@ func (m *making) prepare(ctx context.Context) (remove func(), err error) {
 	remove = func() {
 		_ = m.log.Close() // the build counts, not its log
 		removeDir()
+	}
+	for _, name := range grants.Withheld {
+		m.log.Line(time.Now(), StepFetch, fmt.Sprintf("the secret %s is not given to the build of a fork", name))
 	}
 	m.dir = dir
 	dest := filepath.Join(dir, "src")
@@ -268,7 +280,7 @@ func (m *making) prepare(ctx context.Context) (remove func(), err error) {
 	if previous != nil {
 		previousSHA = previous.SHA
 	}
-	if m.req, err = buildRequest(m.cfg, m.run, m.repo, commit, previousSHA, dest, secrets); err != nil {
+	if m.req, err = buildRequest(m.cfg, m.run, m.repo, commit, previousSHA, dest, grants, secrets); err != nil {
 		return remove, stepError{StepBuild, permanent{err}}
 	}
 	return remove, nil

@@ -29,6 +29,7 @@ func (db *DB) Import(ctx context.Context, file, repo string) error {
 		{"steps", "owner IN" + mine + " OR owner IN (SELECT id FROM other.runs WHERE repo = :repo)"},
 		{"approvals", "deployment IN" + mine},
 		{"holds", "repo = :repo"},
+		{"ok_to_test", "repo = :repo"},
 	} {
 		var columns []string
 		if err = c.SelectContext(ctx, &columns, "SELECT name FROM pragma_table_info(?)", copy.table); err != nil {

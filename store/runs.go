@@ -91,7 +91,9 @@ type Run struct {
 	Sender     string                  `db:"sender"`
 	Cause      string                  `db:"cause"`
 	Pull       int                     `db:"pull"`
-	HeadSHA    string                  `db:"head_sha"`  // of a pull request, where SHA is the merge result; see Head
+	HeadSHA    string                  `db:"head_sha"`  // of a pull request, where SHA is the merge result; else SHA again, which NewRun sees to; see Head
+	HeadRef    string                  `db:"head_ref"`  // of a pull request: its head's branch, in full, which lies in Fork where there is one
+	BaseRef    string                  `db:"base_ref"`  // of a pull request: the branch that it is to be merged into, in full
 	Fork       string                  `db:"fork"`      // the repository that the head lies in, where that is a fork: its build is trusted with nothing
 	Variables  JSON[map[string]string] `db:"variables"` // build arguments that a caller of the API gave
 	Image      JSON[*PushedImage]      `db:"image"`     // what becomes the release without a build; nil: the image is built
@@ -172,7 +174,7 @@ const nextNumber = "SELECT 1 + max(coalesce(max(number), 0), coalesce((SELECT CA
 
 // NewRun stores a run with its steps, gives it its id and number, and wakes its work and its report.
 // A push supersedes the runs that earlier pushes to its ref started and that have not ended, unless a person asked for a
-// deployment of theirs; a build that is under way is stopped.
+// deployment of theirs, and a pull request's run those of its earlier heads; a build that is under way is stopped.
 func (tx *Tx) NewRun(r *Run, steps ...string) error { return tx.newRun(r, "", steps) }
 
 // NewOvertakenRun records the run of a commit that its branch had left behind before we heard of it: it is superseded from
@@ -186,8 +188,9 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	if err != nil {
 		return err
 	}
-	if r.Cause == CausePush && overtaken == "" {
-		older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ?", r.Repo, r.App, r.Ref, CausePush)
+	r.HeadSHA = r.Head()
+	if (r.Cause == CausePush || r.Cause == CausePull) && overtaken == "" {
+		older, err := list[Run](tx, "SELECT * FROM runs WHERE repo = ? AND app = ? AND ref = ? AND state IN ('queued', 'running') AND cause = ?", r.Repo, r.App, r.Ref, r.Cause)
 		if err != nil {
 			return err
 		}
@@ -195,13 +198,13 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 			if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
 				continue // somebody waits for it
 			}
-			if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", n, r.SHA), nil); err != nil {
+			if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", n, r.HeadSHA), nil); err != nil {
 				return err
 			}
 		}
 	}
 	r.ID, r.Number, r.State, r.CreatedAt = NewID(), n, RunQueued, Time{tx.now}
-	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull head_sha fork variables image event config deploys state created_at", r)
+	err = tx.insert("runs", "id repo app number ref sha subject author sender cause pull head_sha head_ref base_ref fork variables image event config deploys state created_at", r)
 	if err != nil {
 		return err
 	}
@@ -219,11 +222,19 @@ func (tx *Tx) Run(id string) (Run, error) {
 	return get[Run](tx, "run "+id, "SELECT * FROM runs WHERE id = ?", id)
 }
 
-// RunOf finds the newest run of a commit, for one app. One that was overtaken from the start (see NewOvertakenRun) has
-// nothing to say where there is another.
+// RunOf finds the newest run of a commit that is to make a release, for one app: no pull request's. One that was overtaken
+// from the start (see NewOvertakenRun) counts only where there is no other.
 func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
-	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ?
+	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? AND cause <> 'pull_request'
 		ORDER BY state = 'superseded' AND created_at = finished_at, number DESC LIMIT 1`, repo, app, sha)
+}
+
+// RunAt finds the run that speaks for a commit where people look at it, for one app: the newest whose Head it is. One that
+// was overtaken from the start (see NewOvertakenRun) has nothing to say where there is another, nor has a fork's where there is
+// one of our own: anybody can open a pull request whose head is a commit of ours.
+func (tx *Tx) RunAt(repo, app, head string) (Run, error) {
+	return get[Run](tx, fmt.Sprintf("run at %.7s", head), `SELECT * FROM runs WHERE repo = ? AND app = ? AND head_sha = ?
+		ORDER BY state = 'superseded' AND created_at = finished_at, fork <> '', number DESC LIMIT 1`, repo, app, head)
 }
 
 // StartRun moves a queued run to running.

@@ -76,6 +76,7 @@ func (l Lang) State(state string) string { return l.name(states, state) }
 
 var steps = map[string]words{
 	"config":  {"configuration", "读取配置"},
+	"merge":   {"merge", "合并"},
 	"fetch":   {"fetch", "拉取代码"},
 	"build":   {"build", "构建镜像"},
 	"resolve": {"resolve", "解析摘要"},

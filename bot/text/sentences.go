@@ -14,6 +14,11 @@ const (
 	SameImage                     // release, an earlier release with the same image; stands where a release's number does
 	TagsKept                      // tags that stand for another image and can't be changed
 	BuildFailed                   // step, reason
+	BuildPassed                   // duration
+	MergeConflict                 // branch
+	MergeUnknown                  // branch
+	Untested                      // command
+	CancelledByClosing            //
 	WaitingForApproval            // how many approved, how many are needed
 	HeldAfterRollback             // login, time
 	HeldAfterRestore              // time
@@ -41,6 +46,13 @@ const (
 	HelpApprove          //
 	HelpReject           //
 	HelpUnlock           //
+	HelpOkToTest         //
+	NotOnAPull           // usage
+	NotAFork             // number
+	PullClosed           // number
+	PullsAreOff          // key, default branch
+	NotTheHead           // what was given, head, command
+	TestAllowed          // number, commit
 	NoSuchCommand        //
 	Usage                // usage
 	Unreadable           // what is wrong, usage
@@ -152,6 +164,11 @@ var sentences = [keyCount]words{
 	Details:            {"Details", "查看详情"},
 	BuildQueued:        {"waiting for a builder", "等待构建机"},
 	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
+	BuildPassed:        {"built in %v", "构建成功，用时 %v"},
+	MergeConflict:      {"it conflicts with %v; resolve that and push", "与 %v 冲突；请解决后重新推送"},
+	MergeUnknown:       {"GitHub does not say whether it can be merged into %v; push again, or close and reopen it", "GitHub 未给出能否合并到 %v 的结果；请重新推送，或关闭后重新打开"},
+	Untested:           {"waits for %v from somebody with write access", "等待有 write 权限的人发送 %v"},
+	CancelledByClosing: {"cancelled, since the pull request was closed", "拉取请求已关闭，构建已取消"},
 	SameImage:          {"%v (same image as release %v)", "%v（与版本 %v 的镜像相同）"},
 	TagsKept:           {"not tagged %v, which the registry keeps for another image; the digest is what is deployed", "未打标签 %v：镜像仓库为另一个镜像保留且不可更改；部署以摘要为准"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
@@ -241,6 +258,14 @@ var sentences = [keyCount]words{
 	StatusLive:    {"%v: release %v of commit %v (%v), %v", "%v：版本 %v，提交 %v（%v），%v"},
 	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},
 	StatusWaiting: {"%v: release %v %v", "%v：版本 %v %v"},
+
+	HelpOkToTest: {"builds a fork's pull request, at exactly that commit and with no rights", "仅按该提交构建来自派生仓库的拉取请求，且不赋予任何权限"},
+	NotOnAPull:   {"This is said on a pull request. Usage: %v", "请在拉取请求中使用。用法：%v"},
+	NotAFork:     {"Pull request %v does not come from a fork, so it needs no such word.", "拉取请求 %v 并非来自派生仓库，无需此命令。"},
+	PullClosed:   {"Pull request %v is closed.", "拉取请求 %v 已关闭。"},
+	PullsAreOff:  {"%v is off in the file of %v, so pull requests are not built.", "%[2]v 的文件中未开启 %[1]v，因此不构建拉取请求。"},
+	NotTheHead:   {"%v is not the head of this pull request, whole and as it is now, which is %v. Look at that commit; to have it built, and no other, say %v", "%v 不是此拉取请求当前的完整提交号；当前为 %v。请先查看该提交；如需仅构建它，请发送 %v"},
+	TestAllowed:  {"Pull request %v is built at %v, and at no other commit.", "拉取请求 %v 将按 %v 构建，其他提交除外。"},
 
 	MayRepeat:           {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
 	NotKnown:            {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},

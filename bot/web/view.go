@@ -48,7 +48,7 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.Commit = commit{below(home, "commit", v.Run.SHA), v.Run.SHA, v.Run.Subject}
+	v.Commit = commit{below(home, "commit", v.Run.Head()), v.Run.Head(), v.Run.Subject}
 	v.PullURL = below(home, "pull", strconv.Itoa(v.Run.Pull))
 	if v.Steps, err = tx.Steps(id); err != nil {
 		return nil, err

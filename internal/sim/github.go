@@ -99,6 +99,8 @@ type GitHub struct {
 	faults        []*fault
 	delay         time.Duration
 	down          bool
+	vague         int         // see SetVagueMerges
+	stale         int         // see SetStaleMerges
 	created       []time.Time // content-creating requests of the last hour
 	events        []Write     // for OnWrite, once mu is free
 	telling       bool
@@ -166,7 +168,7 @@ func NewGitHub(cfg GitHubConfig) (*GitHub, error) {
 		cfg.AuthNow = time.Now
 	}
 	gh := &GitHub{
-		cfg: cfg, description: description, routes: githubRoutes(), url: "http://github.invalid", lastID: 1000,
+		cfg: cfg, vague: 1, description: description, routes: githubRoutes(), url: "http://github.invalid", lastID: 1000,
 		accounts: map[string]*account{}, repos: map[string]*Repo{}, tokens: map[string]*token{}, userTokens: map[string]*account{},
 	}
 	gh.hooks = newHooks(gh)

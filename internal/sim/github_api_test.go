@@ -473,15 +473,26 @@ func TestPullRequests(t *testing.T) {
 	must(t, err)
 	pull, _, err := w.api.PullRequests.Get(ctx, "acme", "web", number)
 	must(t, err)
+	if pull.Mergeable != nil || pull.GetMergeCommitSHA() != "" {
+		t.Fatalf("GitHub knew at once: %v", pull)
+	}
+	pull, _, err = w.api.PullRequests.Get(ctx, "acme", "web", number)
+	must(t, err)
 	if pull.GetHead().GetSHA() != head || !pull.GetMergeable() || pull.GetChangedFiles() != 1 || pull.GetCommits() != 1 {
 		t.Fatalf("%v", pull)
 	}
+	stale := pull.GetMergeCommitSHA()
 	merge := mustGit(t, w.repo.GitDir(), "rev-parse", fmt.Sprintf("refs/pull/%d/merge^2", number))
 	if merge != head || mustGit(t, w.repo.GitDir(), "rev-parse", fmt.Sprintf("refs/pull/%d/head", number)) != head {
 		t.Fatalf("refs/pull: merge's second parent %s, head %s", merge, head)
 	}
 	_, err = w.repo.Commit("master", "alice", "conflict", map[string]string{"a": "2\n"})
 	must(t, err)
+	pull, _, err = w.api.PullRequests.Get(ctx, "acme", "web", number)
+	must(t, err)
+	if pull.Mergeable != nil || pull.GetMergeCommitSHA() != stale {
+		t.Fatalf("the base moved: %v", pull)
+	}
 	pull, _, err = w.api.PullRequests.Get(ctx, "acme", "web", number)
 	must(t, err)
 	if pull.GetMergeable() || pull.GetMergeableState() != "dirty" {

@@ -30,6 +30,10 @@ type pull struct {
 	headRef, head  string // branch and SHA
 	baseRef, base  string
 	mergeCommit    string // the test merge while it is open, "" where it conflicts
+	shownMerge     string // what the API still shows of it while vague
+	vague          int    // for how many more requests GitHub does not know yet whether it merges
+	stale          int    // for how many more it takes the result of an earlier head for that of this one
+	draft          bool
 	merged         time.Time
 	mergedBy       *account
 	commits, files int
@@ -99,6 +103,7 @@ func (repo *Repo) updatePull(i *issue) error {
 	} else {
 		err = repo.dir.setRef(ref+"merge", p.mergeCommit)
 	}
+	p.vague, p.stale = repo.gh.vague, repo.gh.stale
 	commits, err1 := repo.dir.count(p.head, "^"+p.base)
 	diffs, err2 := repo.pullDiff(p)
 	p.commits, p.files = commits, len(diffs)
@@ -172,9 +177,82 @@ func (repo *Repo) MergePullRequest(number int, login string) (string, error) {
 	}
 	actor := repo.gh.addAccount(login, "User")
 	i.open, i.closed, i.updated = false, repo.gh.now(), repo.gh.now()
-	p.merged, p.mergedBy, p.mergeCommit = i.closed, actor, sha
+	p.merged, p.mergedBy, p.mergeCommit, p.vague, p.stale = i.closed, actor, sha, 0, 0
 	repo.sendPull("closed", i, actor, object{})
 	return sha, repo.refsChanged(actor, "pr_merge")
+}
+
+// SetVagueMerges says for how many requests for a pull request, after each change of it, GitHub answers that it does not know
+// yet whether it merges: it begins to find out when it is asked. Default 1.
+func (gh *GitHub) SetVagueMerges(requests int) {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	gh.vague = requests
+}
+
+// SetStaleMerges says for how many requests for a pull request, after each change of it, GitHub shows the merge commit of before
+// as if it were the new one. Default 0.
+func (gh *GitHub) SetStaleMerges(requests int) {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	gh.stale = requests
+}
+
+// ReopenPullRequest opens a closed one again, as the person.
+func (repo *Repo) ReopenPullRequest(number int, login string) error {
+	defer repo.lock()()
+	i := repo.issues[number]
+	if i == nil || i.pull == nil || i.open || !i.pull.merged.IsZero() {
+		return fmt.Errorf("reopen #%d: no closed pull request", number)
+	}
+	i.open, i.closed, i.updated = true, time.Time{}, repo.gh.now()
+	i.pull.base = repo.refs["refs/heads/"+i.pull.baseRef]
+	err := repo.updatePull(i)
+	repo.sendPull("reopened", i, repo.gh.addAccount(login, "User"), object{})
+	return err
+}
+
+// EditPullRequest changes its title, or where base is not empty its base, as the person.
+func (repo *Repo) EditPullRequest(number int, login, title, base string) error {
+	defer repo.lock()()
+	i := repo.issues[number]
+	if i == nil || i.pull == nil || !i.open {
+		return fmt.Errorf("edit #%d: no open pull request", number)
+	}
+	changes := object{}
+	if title != "" {
+		changes["title"] = object{"from": i.title}
+		i.title = title
+	}
+	var err error
+	if base != "" {
+		sha := repo.refs["refs/heads/"+base]
+		if sha == "" {
+			return fmt.Errorf("edit #%d: base %q does not exist", number, base)
+		}
+		changes["base"] = object{"ref": object{"from": i.pull.baseRef}, "sha": object{"from": i.pull.base}}
+		i.pull.baseRef, i.pull.base = base, sha
+		err = repo.updatePull(i)
+	}
+	i.updated = repo.gh.now()
+	repo.sendPull("edited", i, repo.gh.addAccount(login, "User"), object{"changes": changes})
+	return err
+}
+
+// DraftPullRequest makes it a draft, or ready for review, as the person.
+func (repo *Repo) DraftPullRequest(number int, login string, draft bool) error {
+	defer repo.lock()()
+	i := repo.issues[number]
+	if i == nil || i.pull == nil || !i.open {
+		return fmt.Errorf("draft #%d: no open pull request", number)
+	}
+	i.pull.draft, i.updated = draft, repo.gh.now()
+	action := "ready_for_review"
+	if draft {
+		action = "converted_to_draft"
+	}
+	repo.sendPull(action, i, repo.gh.addAccount(login, "User"), object{})
+	return nil
 }
 
 // ClosePullRequest closes it without merging, as the person.
@@ -220,6 +298,10 @@ func (repo *Repo) simplePull(i *issue) object {
 	side := func(r *Repo, ref, sha string) object {
 		return object{"label": r.owner.Login + ":" + ref, "ref": ref, "sha": sha, "user": repo.gh.simpleUser(r.owner), "repo": repo.gh.repositoryJSON(r)}
 	}
+	merge := p.mergeCommit
+	if p.vague > 0 || p.stale > 0 {
+		merge = p.shownMerge
+	}
 	link := func(href string) object { return object{"href": href} }
 	return object{
 		"url": url, "id": p.id, "node_id": nodeID("PullRequest", p.id), "html_url": html, "diff_url": html + ".diff", "patch_url": html + ".patch",
@@ -227,8 +309,8 @@ func (repo *Repo) simplePull(i *issue) object {
 		"review_comment_url": repo.api("/pulls/comments{/number}"), "comments_url": issueURL + "/comments", "statuses_url": statuses,
 		"number": i.number, "state": i.state(), "locked": false, "title": i.title, "user": repo.gh.simpleUser(i.author), "body": nullable(i.body),
 		"labels": []any{}, "milestone": nil, "active_lock_reason": nil, "created_at": nullableTime(i.created), "updated_at": nullableTime(i.updated),
-		"closed_at": nullableTime(i.closed), "merged_at": nullableTime(p.merged), "merge_commit_sha": nullable(p.mergeCommit),
-		"assignee": nil, "assignees": []any{}, "requested_reviewers": []any{}, "requested_teams": []any{}, "draft": false,
+		"closed_at": nullableTime(i.closed), "merged_at": nullableTime(p.merged), "merge_commit_sha": nullable(merge),
+		"assignee": nil, "assignees": []any{}, "requested_reviewers": []any{}, "requested_teams": []any{}, "draft": p.draft,
 		"head": side(p.headRepo, p.headRef, p.head), "base": side(repo, p.baseRef, p.base),
 		"_links": object{
 			"self": link(url), "html": link(html), "issue": link(issueURL), "comments": link(issueURL + "/comments"), "review_comments": link(url + "/comments"),
@@ -243,7 +325,7 @@ func (repo *Repo) pullJSON(i *issue) object {
 	o := repo.simplePull(i)
 	mergeable, state := any(p.mergeCommit != ""), "clean"
 	switch {
-	case !i.open:
+	case !i.open, p.vague > 0:
 		mergeable, state = nil, "unknown"
 	case p.mergeCommit == "":
 		state = "dirty"
@@ -276,7 +358,16 @@ func (c *call) getPull() (int, any) {
 	if i == nil {
 		return c.notFound()
 	}
-	return http.StatusOK, c.repo.pullJSON(i)
+	answer := c.repo.pullJSON(i)
+	switch p := i.pull; {
+	case p.vague > 0:
+		p.vague--
+	case p.stale > 0:
+		p.stale--
+	default:
+		p.shownMerge = p.mergeCommit
+	}
+	return http.StatusOK, answer
 }
 
 // pulls lists those that wanted says yes to, newest first.

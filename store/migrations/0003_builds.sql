@@ -35,3 +35,29 @@ CREATE TABLE annotations (
   PRIMARY KEY (run, step)
 ) STRICT;
 CREATE INDEX annotations_age ON annotations (recorded_at);
+
+-- Pull requests. What is told of a run stands at its head: of every other run that is the commit itself.
+ALTER TABLE runs ADD COLUMN head_ref TEXT NOT NULL DEFAULT '';     -- of a pull request: its head's branch, in full; it lies in fork where there is one
+ALTER TABLE runs ADD COLUMN base_ref TEXT NOT NULL DEFAULT '';     -- of a pull request: the branch that it is to be merged into, in full
+UPDATE runs SET head_sha = sha;
+DROP INDEX runs_commit;
+CREATE INDEX runs_commit ON runs (repo, head_sha, app, number);
+CREATE INDEX runs_pull ON runs (repo, app, pull, number) WHERE cause = 'pull_request';
+
+-- Commits of forks that somebody with write access wants to have built: exactly these.
+CREATE TABLE ok_to_test (
+  repo TEXT NOT NULL COLLATE NOCASE,
+  pull INTEGER NOT NULL,
+  sha  TEXT NOT NULL,                              -- the head
+  by   TEXT NOT NULL,                              -- a login
+  at   TEXT NOT NULL,
+  PRIMARY KEY (repo, pull, sha)
+) STRICT;
+
+-- Open pull requests that were told that they conflict: looked at again when their base moves, of which GitHub tells no pull request.
+CREATE TABLE conflicts (
+  repo TEXT NOT NULL COLLATE NOCASE,
+  pull INTEGER NOT NULL,
+  base TEXT NOT NULL,                              -- a branch, in full
+  PRIMARY KEY (repo, pull)
+) STRICT;
