@@ -28,6 +28,9 @@ func buildWords(s subject, l text.Lang) string {
 		if r.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
 		}
+		if r.Reason == store.ReasonDeleted {
+			return l.Say(text.RefDeleted)
+		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
@@ -67,6 +70,9 @@ func deployWords(s subject, l text.Lang) string {
 	case store.Cancelled:
 		if d.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
+		}
+		if d.Reason == store.ReasonDeleted {
+			return l.Say(text.RefDeleted)
 		}
 		return cancelledWords(s, l)
 	}

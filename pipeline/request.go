@@ -15,8 +15,9 @@ import (
 
 // buildRequest says what the builder is asked for. previous is the commit of the newest release of the same ref.
 func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, secrets map[string][]byte) (build.Request, error) {
-	branch, _ := branchOf(run.Ref)
-	vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": ""}
+	branch, _ := branchOf(run.Ref) // a tag lies on no branch, or on several, so its {branch} and GIT_BRANCH are empty
+	tag, _ := tagOf(run.Ref)
+	vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": tag}
 	tags, err := image.Tags(cfg.Build.Tags, vars)
 	if err != nil {
 		return build.Request{}, err
@@ -33,20 +34,26 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 		},
 	}
 	maps.Copy(req.Args, cfg.Build.Args)
+	maps.Copy(req.Args, run.Variables.V)
 	maps.Copy(req.Args, map[string]string{ // a commit cannot pass for another by its file
-		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": "",
+		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": tag,
 		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number),
 	})
 	switch cfg.Build.Cache {
 	case CacheInline:
 		req.InlineCache = true
 	case CacheRegistry, "":
-		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed.
-		own, err := cacheRef(cfg.Build.Image, branch)
+		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed. A tag, which is
+		// built once, writes none.
+		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
 		if err != nil {
 			return req, err
 		}
-		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
+		if branch == "" {
+			req.CacheImports = []string{reviewed}
+			break
+		}
+		own, err := cacheRef(cfg.Build.Image, branch)
 		if err != nil {
 			return req, err
 		}
