@@ -315,7 +315,6 @@ func TestServerNotYet(t *testing.T) {
 		"chat.slack.*.signing_secret": "chat: {slack: {team: {signing_secret: \"env:A\"}}}",
 		"chat.slack.*.app_token":      "chat: {slack: {team: {app_token: \"env:A\"}}}",
 		"chat.webhook":                "chat: {webhook: {audit: {url: \"https://example.com\"}}}",
-		"api_tokens":                  "api_tokens: [{name: ci}]",
 	}
 	concrete := strings.NewReplacer("[]", "[0]", "registries.*", "registries.r.example.com", "wecom.*", "wecom.desk", "slack.*", "slack.team")
 	for _, path := range serverNotYet {
@@ -334,7 +333,7 @@ func TestServerNotYet(t *testing.T) {
 	if len(tests) != len(serverNotYet) {
 		t.Errorf("%d tests for %d keys", len(tests), len(serverNotYet))
 	}
-	loadConfig(t, smallest+"metrics: \"\"\napi_tokens: []\n") // turned off asks for nothing
+	loadConfig(t, smallest+"metrics: \"\"\n") // turned off asks for nothing
 }
 
 func TestLoadConfigUnreadable(t *testing.T) {

@@ -63,8 +63,7 @@ const (
 // branchOf returns the short name of a branch's full name. A branch that is itself called refs/… has none: its short
 // name would pass for another's full one.
 func branchOf(ref string) (string, bool) {
-	short, ok := strings.CutPrefix(ref, branchPrefix)
-	return short, ok && short != "" && !strings.HasPrefix(short, "refs/")
+	return shortOf(ref, branchPrefix)
 }
 
 // Match says whether ref, a full name such as refs/heads/master, is a branch that the pattern means. Tags and other
@@ -134,8 +133,15 @@ func (p RefPattern) Match(ref, defaultBranch string) bool {
 
 // tagOf returns the short name of a tag's full name; as in branchOf, a tag that is itself called refs/… has none.
 func tagOf(ref string) (string, bool) {
-	short, ok := strings.CutPrefix(ref, tagPrefix)
-	return short, ok && short != "" && !strings.HasPrefix(short, "refs/")
+	return shortOf(ref, tagPrefix)
+}
+
+func shortOf(ref, prefix string) (string, bool) {
+	short, ok := strings.CutPrefix(ref, prefix)
+	if !ok || short == "" || strings.HasPrefix(short, "refs/") {
+		return "", false
+	}
+	return short, true
 }
 
 // MatchAnyTag says whether one of patterns matches; an empty list matches nothing.
