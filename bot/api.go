@@ -25,7 +25,7 @@ const (
 	// callsMinute is how many calls each token may make in a minute.
 	callsMinute = 60
 	// decideTimeout is how long a call waits for its decision.
-	decideTimeout = 30 * time.Second
+	decideTimeout = 20 * time.Second
 )
 
 // calls are those of the last minute, by the token's name.
