@@ -919,3 +919,10 @@ func (c *fakeCluster) Fail(verb string, errs ...error) {
 	defer c.mu.Unlock()
 	c.errs[verb] = append(c.errs[verb], errs...)
 }
+
+// declare has an app of that name in another repository.
+func (l *lab) declare(repo, app string) error {
+	return l.bot.db.Update(context.Background(), func(tx *store.Tx) error {
+		return errors.Join(tx.PutRepo(store.Repo{Name: repo, ID: 7, Installation: 7, DefaultBranch: "master"}), tx.Declare(repo, []store.Declared{{App: app, SHA: "1"}}))
+	})
+}

@@ -496,6 +496,12 @@ func TestMayUseSecret(t *testing.T) {
 			t.Errorf("%q must be refused", use)
 		}
 	}
+	tags := loadConfig(t, example(t)+"  signing: {value: env:NPM_TOKEN, repositories: [acme/web], refs: [default, '/^refs/tags/v/']}\n")
+	if err := tags.MayUseSecret("signing", "acme/web", "refs/tags/v1", "master"); err != nil {
+		t.Error(err)
+	}
+	refused(t, tags.MayUseSecret("signing", "acme/web", "refs/tags/master", "master"),
+		`builds of refs/tags/master may not use the secret signing; to allow it, add - "refs/tags/master" at shipmate.yaml:71 (secrets.signing.refs)`)
 	refused(t, c.MayUseSecret("npm_token", "acme/web", "refs/heads/feature", "master"),
 		`builds of refs/heads/feature may not use the secret npm_token; to allow it, add - "feature" at shipmate.yaml:70 (secrets.npm_token.refs)`)
 	refused(t, c.MayUseSecret("bare", "acme/web", "refs/heads/master", "master"),

@@ -49,6 +49,22 @@ func TestBuildRequest(t *testing.T) {
 		t.Errorf("the cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
 	}
 
+	run.Ref = "refs/tags/v1.0"
+	run.Variables.V = map[string]string{"MODE": "nightly", "GIT_TAG": "v9", "EXTRA": "1"}
+	cfg.Build.Tags = []string{"{branch}-{short_sha}", "{tag}"}
+	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%q %q %q %q", r.Tags, r.Args["GIT_TAG"], r.Args["GIT_BRANCH"], r.Args["MODE"]+r.Args["EXTRA"]), `["v1.0"] "v1.0" "" "nightly1"`; got != want {
+		t.Errorf("of a tag: %s, want %s", got, want)
+	}
+	if len(r.CacheExports) != 0 || len(r.CacheImports) != 1 || !strings.Contains(r.CacheImports[0], "master") {
+		t.Errorf("a tag's cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
+	}
+	if cfg.Build.Args["MODE"] != "release" {
+		t.Error("a variable has changed the file's own arguments")
+	}
+
 	cfg.Build.Cache = CacheInline
 	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil || !r.InlineCache || len(r.CacheExports)+len(r.CacheImports) > 0 {
 		t.Errorf("inline: %+v, %v", r, err)
