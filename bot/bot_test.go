@@ -128,7 +128,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
 		"robot": robotKey, "slack": slackToken, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
-		"api": apiToken, "reader": readToken, "carol": carolToken} {
+		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
 		}
@@ -168,9 +168,9 @@ secrets:
   npm_token: {value: file:npm, repositories: ["acme/web"], refs: ["/.*/"]}
   signing_key: {value: file:npm, repositories: ["acme/web"], refs: [default]}
 api_tokens:
-  - {name: ci, github: alice, token: file:api, may: [read, trigger, command]}
-  - {name: reader, github: alice, token: file:reader, may: [read]}
-  - {name: carol, github: carol, token: file:carol, may: [trigger]}
+  - {name: ci, github: alice, token: file:api-token, may: [read, trigger, command]}
+  - {name: reader, github: alice, token: file:read-token, may: [read]}
+  - {name: carol, github: carol, token: file:carol-token, may: [trigger]}
 `, gh.APIURL(), gh.AppID(), wecom.URL, wecom.URL, slack.URL)
 	if edit != nil {
 		text = edit(text)
