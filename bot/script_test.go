@@ -189,7 +189,7 @@ func TestScripts(t *testing.T) {
 				if len(all) == 0 {
 					return fmt.Errorf("there was no build")
 				}
-				args := fmt.Sprint(all[len(all)-1].Args, " ", all[len(all)-1].Tags)
+				args := fmt.Sprint(all[len(all)-1].Args)
 				_, _ = fmt.Fprintln(s.Stdout(), args)
 				if !regexp.MustCompile(s.args[0]).MatchString(args) {
 					return fmt.Errorf("the newest build had %s", args)

@@ -15,23 +15,24 @@ import (
 
 // buildRequest says what the builder is asked for. previous is the commit of the newest release of the same ref.
 func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, secrets map[string][]byte) (build.Request, error) {
-	branch, _ := branchOf(run.Ref) // a tag lies on no branch, or on several, so its {branch} and GIT_BRANCH are empty
-	tag, _ := tagOf(run.Ref)
-	vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": tag}
-	tags, err := image.Tags(cfg.Build.Tags, vars)
-	if err != nil {
+	branch, tag := refNames(run.Ref)
+	if _, err := imageTags(cfg, run); err != nil { // they are put on the image at the end; it is told before the build
 		return build.Request{}, err
 	}
 	req := build.Request{
 		Dir: dir, Context: cfg.Build.Context, Dockerfile: cfg.Build.Dockerfile, Target: cfg.Build.Target,
-		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image, Tags: tags,
+		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image,
 		SourceDateEpoch: commit.Time,
-		Args:            map[string]string{},
+		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: run.Fork != "",
+		Args: map[string]string{},
 		Labels: map[string]string{
 			"org.opencontainers.image.source":   repo.HTMLURL,
 			"org.opencontainers.image.revision": run.SHA,
 			"org.opencontainers.image.created":  commit.Time.UTC().Format(time.RFC3339),
 		},
+	}
+	if tag != "" {
+		req.Labels["org.opencontainers.image.version"] = tag
 	}
 	maps.Copy(req.Args, cfg.Build.Args)
 	maps.Copy(req.Args, run.Variables.V)
@@ -43,13 +44,12 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 	case CacheInline:
 		req.InlineCache = true
 	case CacheRegistry, "":
-		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed. A tag, which is
-		// built once, writes none.
+		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed.
 		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
 		if err != nil {
 			return req, err
 		}
-		if branch == "" {
+		if branch == "" { // what is no branch has none of its own
 			req.CacheImports = []string{reviewed}
 			break
 		}
@@ -78,7 +78,7 @@ func cacheRef(repository, branch string) (string, error) {
 // inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it
 // sounds like a registry.
 func inWords(err error, repository string) error {
-	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || isPermanent(err) {
+	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || errors.Is(err, build.ErrNoRoom) || isPermanent(err) {
 		return err
 	}
 	return image.Explain(err, repository)
