@@ -48,6 +48,7 @@ type Bot struct {
 	worker   *worker
 	bodies   sync.Pool // of *bytes.Buffer, see body
 	storing  storing
+	calls    calls // of the API
 
 	acceptTimeout time.Duration // see acceptTimeout
 	large         chan struct{} // see maxLarge
@@ -129,7 +130,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.db.Now = w.now
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return errors.Join(tx.Recover(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
-			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep))
+			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""))
 	})
 	if err != nil {
 		return nil, err
@@ -243,12 +244,15 @@ func (b *Bot) works() map[string]work {
 		store.TaskKeep:   {parallel: 1, anytime: true, do: b.keep},
 		taskRecover:      {parallel: 1, anytime: true, do: b.recoverDeliveries},
 		taskHeal:         {parallel: 1, anytime: true, do: b.heal},
+		taskDeclare:      {parallel: 4, anytime: true, do: b.readDeclared},
+		taskSchedule:     {parallel: 1, anytime: true, do: b.schedules},
 	}
 }
 
 func (b *Bot) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks/github", b.webhook)
+	mux.HandleFunc("POST /api/v1/apps/{app}/trigger", b.apiTrigger)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)
 	mux.Handle("/", b.web)

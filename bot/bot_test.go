@@ -42,6 +42,9 @@ const (
 	npmToken    = "npm-token-d41d8cd9"
 	pullSecret  = "pull-password-77"
 	dockerToken = "push-password-42"
+	apiToken    = "api-token-0123456789abcdef-0123456789"
+	readToken   = "api-reader-0123456789abcdef-0123456789"
+	carolToken  = "api-carol-0123456789abcdef-0123456789"
 )
 
 // patience is how long a test waits for something that should happen.
@@ -128,7 +131,8 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.clock.Advance(2 * time.Second)
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
-		"robot": robotKey, "slack": slackToken, "npm": npmToken, "pull": pullSecret, "push": dockerToken} {
+		"robot": robotKey, "slack": slackToken, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
+		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
 		}
@@ -167,6 +171,10 @@ chat:
 secrets:
   npm_token: {value: file:npm, repositories: ["acme/web"], refs: ["/.*/"]}
   signing_key: {value: file:npm, repositories: ["acme/web"], refs: [default]}
+api_tokens:
+  - {name: ci, github: alice, token: file:api-token, may: [read, trigger, command]}
+  - {name: reader, github: alice, token: file:read-token, may: [read]}
+  - {name: carol, github: carol, token: file:carol-token, may: [trigger]}
 `, gh.APIURL(), gh.AppID(), wecom.URL, wecom.URL, slack.URL)
 	if edit != nil {
 		text = edit(text)
@@ -310,7 +318,7 @@ func (l *lab) leaks() error {
 		seen["data/"+name] = content
 	}
 	for _, where := range slices.Sorted(keys(seen)) {
-		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, npmToken, pullSecret, dockerToken} {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
 			if i := strings.Index(seen[where], secret); i >= 0 {
 				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
 			}
@@ -465,6 +473,31 @@ func (l *lab) Status(sha, name, state, description string) (string, error) {
 		return nil
 	})
 	return got.Description, err
+}
+
+// Trigger calls the API for a run; key is the Idempotency-Key, empty for none.
+func (l *lab) Trigger(token, app, key, body string) (status int, answer string, err error) {
+	r, err := http.NewRequest(http.MethodPost, l.url+"/api/v1/apps/"+app+"/trigger", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	text, err := io.ReadAll(resp.Body)
+	kind := map[bool]string{true: "application/json", false: "application/problem+json"}[resp.StatusCode/100 == 2]
+	if err == nil && resp.Header.Get("Content-Type") != kind {
+		err = fmt.Errorf("%s comes as %s", resp.Status, resp.Header.Get("Content-Type"))
+	}
+	return resp.StatusCode, string(text), err
 }
 
 // Page reads the page of a run or a deployment.
@@ -985,4 +1018,11 @@ func (c *fakeCluster) Fail(verb string, errs ...error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.errs[verb] = append(c.errs[verb], errs...)
+}
+
+// declare has an app of that name in another repository.
+func (l *lab) declare(repo, app string) error {
+	return l.bot.db.Update(context.Background(), func(tx *store.Tx) error {
+		return errors.Join(tx.PutRepo(store.Repo{Name: repo, ID: 7, Installation: 7, DefaultBranch: "master"}), tx.Declare(repo, []store.Declared{{App: app, SHA: "1"}}))
+	})
 }

@@ -39,6 +39,7 @@ type Config struct {
 	Chat         ChatConfig                 `yaml:"chat"`
 	People       []Person                   `yaml:"people"`
 	BuildSecrets map[string]*BuildSecret    `yaml:"secrets"`
+	APITokens    []APIToken                 `yaml:"api_tokens"`
 
 	doc *strictyaml.Document // where things stand, for refusals
 }
@@ -160,9 +161,9 @@ type Person struct {
 
 // BuildSecret is a secret that builds of some repositories may use.
 type BuildSecret struct {
-	Value        Secret             `yaml:"value"`
-	Repositories []string           `yaml:"repositories"`
-	Refs         []pipeline.Pattern `yaml:"refs"` // as in an environment's branches; none: no ref
+	Value        Secret                `yaml:"value"`
+	Repositories []string              `yaml:"repositories"`
+	Refs         []pipeline.RefPattern `yaml:"refs"` // none: no ref
 }
 
 // serverNotYet are the keys of the file format that this version refuses, as pipeline does with those of the repository
@@ -178,7 +179,6 @@ var serverNotYet = []string{
 	"chat.slack.*.signing_secret",
 	"chat.slack.*.app_token",
 	"chat.webhook",
-	"api_tokens",
 }
 
 // LoadConfig reads the server's file. The error is strictyaml.Errors, with every mistake in it, missing secrets too,
@@ -292,6 +292,9 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 	for _, name := range slices.Sorted(maps.Keys(c.BuildSecrets)) {
 		f("secrets."+name+".value", &c.BuildSecrets[name].Value)
 	}
+	for i := range c.APITokens {
+		f(fmt.Sprintf("api_tokens[%d].token", i), &c.APITokens[i].Token)
+	}
 }
 
 // database is where the database is.
@@ -314,6 +317,9 @@ func (c *Config) resolve(dir string, wanted func(secret string) bool) {
 			if err == nil && len(s.Value()) < 32 {
 				err = errors.New("is shorter than 32 characters; write a longer random one")
 			}
+		}
+		if err == nil && strings.HasPrefix(path, "api_tokens[") && len(s.Value()) < minToken {
+			err = fmt.Errorf("is shorter than %d characters; write a longer random one", minToken)
 		}
 		if err != nil {
 			c.doc.Errorf(path, "%s", err)
@@ -402,6 +408,9 @@ func (c *Config) check() {
 			c.doc.Errorf(at+".value", "is missing; write env:NAME or file:PATH")
 		}
 		c.checkRepositories(at+".repositories", c.BuildSecrets[name].Repositories)
+	}
+	for i := range c.APITokens {
+		c.checkToken(i)
 	}
 }
 

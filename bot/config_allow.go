@@ -100,7 +100,7 @@ func (c *Config) MayUseSecret(name, repo, ref, defaultBranch string) error {
 	if err := c.mayUseSecretSomewhere(name, repo); err != nil {
 		return err
 	}
-	if pipeline.MatchAny(c.BuildSecrets[name].Refs, ref, defaultBranch) {
+	if slices.ContainsFunc(c.BuildSecrets[name].Refs, func(p pipeline.RefPattern) bool { return p.Match(ref, defaultBranch) }) {
 		return nil
 	}
 	branch := strings.TrimPrefix(ref, "refs/heads/")

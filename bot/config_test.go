@@ -310,7 +310,6 @@ func TestServerNotYet(t *testing.T) {
 		"chat.slack.*.signing_secret": "chat: {slack: {team: {signing_secret: \"env:A\"}}}",
 		"chat.slack.*.app_token":      "chat: {slack: {team: {app_token: \"env:A\"}}}",
 		"chat.webhook":                "chat: {webhook: {audit: {url: \"https://example.com\"}}}",
-		"api_tokens":                  "api_tokens: [{name: ci}]",
 	}
 	concrete := strings.NewReplacer("[]", "[0]", "registries.*", "registries.r.example.com", "wecom.*", "wecom.desk", "slack.*", "slack.team")
 	for _, path := range serverNotYet {
@@ -329,7 +328,7 @@ func TestServerNotYet(t *testing.T) {
 	if len(tests) != len(serverNotYet) {
 		t.Errorf("%d tests for %d keys", len(tests), len(serverNotYet))
 	}
-	loadConfig(t, smallest+"metrics: \"\"\napi_tokens: []\n") // turned off asks for nothing
+	loadConfig(t, smallest+"metrics: \"\"\n") // turned off asks for nothing
 }
 
 func TestLoadConfigUnreadable(t *testing.T) {
@@ -492,6 +491,12 @@ func TestMayUseSecret(t *testing.T) {
 			t.Errorf("%q must be refused", use)
 		}
 	}
+	tags := loadConfig(t, example(t)+"  signing: {value: env:NPM_TOKEN, repositories: [acme/web], refs: [default, '/^refs/tags/v/']}\n")
+	if err := tags.MayUseSecret("signing", "acme/web", "refs/tags/v1", "master"); err != nil {
+		t.Error(err)
+	}
+	refused(t, tags.MayUseSecret("signing", "acme/web", "refs/tags/master", "master"),
+		`builds of refs/tags/master may not use the secret signing; to allow it, add - "refs/tags/master" at shipmate.yaml:71 (secrets.signing.refs)`)
 	refused(t, c.MayUseSecret("npm_token", "acme/web", "refs/heads/feature", "master"),
 		`builds of refs/heads/feature may not use the secret npm_token; to allow it, add - "feature" at shipmate.yaml:70 (secrets.npm_token.refs)`)
 	refused(t, c.MayUseSecret("bare", "acme/web", "refs/heads/master", "master"),

@@ -88,6 +88,10 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 		return b.gap(ctx, e, d)
 	case kindReplay:
 		return b.replay(ctx, e, d)
+	case kindSchedule:
+		return b.schedule(ctx, e, d)
+	case kindTrigger:
+		return b.trigger(ctx, e, d)
 	default:
 		d.note("nothing is done on a %s", e.Kind)
 		return nil
@@ -136,98 +140,54 @@ func (b *Bot) withRepo(e store.Event, d *decision, inst *github.Installation, r 
 				return err
 			}
 		}
+		if known == nil {
+			if err := tx.Wake(taskDeclare, repo.Name); err != nil {
+				return err
+			}
+		}
 		return tx.PutRepo(repo)
 	})
 	return fn(repo)
 }
 
-func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo store.Repo, d *decision) error {
-	trigger := pipeline.Trigger{Kind: pipeline.TriggerPush, Ref: p.GetRef(), SHA: p.GetAfter(), DefaultBranch: repo.DefaultBranch,
-		HeadMessage: p.GetHeadCommit().GetMessage(), Deleted: p.GetDeleted()}
-	d.note("%s is now %.7s, pushed by %s", trigger.Ref, trigger.SHA, p.GetSender().GetLogin())
-	if !strings.HasPrefix(trigger.Ref, "refs/heads/") || trigger.Deleted {
-		d.note("only a branch that exists is built")
+// asNow is withRepo for an event that does not come from GitHub, which is asked what the repository is now.
+func (b *Bot) asNow(ctx context.Context, e store.Event, d *decision, fn func(*github.Client, store.Repo) error) error {
+	var known store.Repo
+	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { known, err = tx.Repo(*e.Repo); return err }); err != nil {
+		return err
+	}
+	c := b.hub.client(known.Installation)
+	owner, name := split(known.Name)
+	r, _, err := c.Repositories.Get(ctx, owner, name)
+	if declined(err) {
+		d.note("the repository cannot be read any more, so nothing is done: %v", err)
 		return nil
 	}
-	c := b.hub.client(repo.Installation)
-	reviewed := repo.DefaultBranch
-	if trigger.Ref == "refs/heads/"+repo.DefaultBranch {
-		reviewed = trigger.SHA // where the branch is; what was overtaken is not built, see below
-	}
-	apps, err := b.apps(ctx, c, repo, reviewed, trigger.SHA, d)
 	if err != nil {
 		return err
 	}
-	var runs []func(tx *store.Tx, overtaken string) error
-	for _, app := range apps {
-		run := store.Run{Repo: repo.Name, App: app.name, Ref: trigger.Ref, SHA: trigger.SHA, Subject: firstLine(trigger.HeadMessage),
-			Author: authorOf(p.GetHeadCommit()), Sender: p.GetSender().GetLogin(), Cause: store.CausePush, Event: e.ID}
-		start := func(fn func(*store.Tx) error) {
-			runs = append(runs, func(tx *store.Tx, overtaken string) error {
-				if known, err := knownRun(tx, e, run); err != nil || known != nil {
-					if known != nil {
-						d.note("run %d of %s is of this commit, so there is no other", known.Number, run.App)
-					}
-					return err
-				}
-				if overtaken != "" {
-					return overtakenRun(tx, run, overtaken)
-				}
-				return fn(tx)
-			})
-		}
-		if app.reviewed == nil { // the file that says what triggers a build cannot be read
-			if trigger.Ref == "refs/heads/"+repo.DefaultBranch {
-				start(func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
-			}
-			continue
-		}
-		plan := app.reviewed.Plan(trigger)
-		d.trace = append(d.trace, plan.Trace...)
-		if !plan.Build {
-			continue
-		}
-		if app.config == nil {
-			start(func(tx *store.Tx) error { return brokenRun(tx, run, app.err) })
-			continue
-		}
-		var requests []store.Request
-		for _, name := range plan.Deploys {
-			env, _ := app.config.Environment(name) // Plan names those of the file
-			q, err := request(app.config, env, store.CauseAutomatic, run.Sender, e.ID)
-			if err != nil {
-				return err
-			}
-			requests = append(requests, q)
-		}
-		start(func(tx *store.Tx) error { return newRun(tx, run, app.config, requests) })
-	}
-	if len(runs) == 0 {
-		return nil
-	}
-	// Deliveries come in any order, late, and are decided side by side, but only the newest commit of a branch is built and
-	// may stop the run of an older one. Asked last, so that nothing else takes time between the answer and the transaction.
-	head, err := headOf(ctx, c, repo.Name, trigger.Ref)
+	return b.withRepo(e, d, &github.Installation{ID: &known.Installation}, r, func(repo store.Repo) error { return fn(c, repo) })
+}
+
+// begin queues the run of a plan that no push stands behind. skip, which may be nil, says in the transaction why there is
+// none after all.
+func (d *decision) begin(e store.Event, cfg *pipeline.Config, plan pipeline.Plan, run store.Run, skip func(*store.Tx) (string, error)) error {
+	requests, err := automatic(cfg, plan, run)
 	if err != nil {
 		return err
-	}
-	overtaken := ""
-	switch head {
-	case trigger.SHA:
-	case "":
-		overtaken = b.lang.Say(text.BranchGone)
-		d.note("the branch is gone, so nothing is built of %.7s", trigger.SHA)
-	default:
-		overtaken = b.lang.Say(text.OvertakenBy, head[:7])
-		d.note("the branch has moved on to %.7s since, so nothing is built of %.7s", head, trigger.SHA)
 	}
 	d.do(func(tx *store.Tx) error {
-		for _, run := range runs {
-			if err := run(tx, overtaken); err != nil {
+		known, err := knownRun(tx, e, run)
+		if err != nil || known != nil {
+			return err
+		}
+		if skip != nil {
+			if why, err := skip(tx); err != nil || why != "" {
+				d.note("%s", why)
 				return err
 			}
 		}
-		return nil
+		return newRun(tx, run, cfg, requests)
 	})
 	return nil
 }

@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -188,7 +189,31 @@ func repoFiles(ctx context.Context, c *github.Client, repo, ref string) ([]repoF
 func headOf(ctx context.Context, c *github.Client, repo, ref string) (sha string, err error) {
 	owner, name := split(repo)
 	r, _, err := c.Git.GetRef(ctx, owner, name, ref)
+	if statusCode(err) == http.StatusConflict { // the repository is empty
+		return "", nil
+	}
 	return r.GetObject().GetSHA(), ignoreNotFound(err)
+}
+
+// commitAt is the commit that a branch or a tag is at, given by its full name; nil where there is no such ref, or it is of no
+// commit.
+func commitAt(ctx context.Context, c *github.Client, repo, ref string) (*github.RepositoryCommit, error) {
+	owner, name := split(repo)
+	at := strings.Split(strings.TrimPrefix(ref, "refs/"), "/") // GitHub wants heads/… or tags/…
+	for i := range at {
+		at[i] = url.PathEscape(at[i])
+	}
+	commit, _, err := c.Repositories.GetCommit(ctx, owner, name, strings.Join(at, "/"), nil)
+	switch statusCode(err) {
+	case http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
+		return nil, nil
+	}
+	return commit, err
+}
+
+// writerOf is the login of a commit's author, or the name that the commit gives where GitHub knows none.
+func writerOf(c *github.RepositoryCommit) string {
+	return cmp.Or(c.GetAuthor().GetLogin(), c.GetCommit().GetAuthor().GetName())
 }
 
 func isNotFound(err error) bool {

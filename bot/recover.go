@@ -384,21 +384,8 @@ func (b *Bot) gap(ctx context.Context, e store.Event, d *decision) error {
 		d.note("nothing is done on a %s", e.Kind)
 		return nil
 	}
-	var known store.Repo
-	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { known, err = tx.Repo(*e.Repo); return err }); err != nil {
-		return err
-	}
-	c := b.hub.client(known.Installation)
-	owner, name := split(known.Name)
-	r, _, err := c.Repositories.Get(ctx, owner, name)
-	if declined(err) {
-		d.note("the repository cannot be read any more, so nothing is done: %v", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return b.withRepo(e, d, &github.Installation{ID: &known.Installation}, r, func(repo store.Repo) error {
+	return b.asNow(ctx, e, d, func(c *github.Client, repo store.Repo) error {
+		owner, name := split(repo.Name)
 		ref := "refs/heads/" + repo.DefaultBranch
 		head, err := headOf(ctx, c, repo.Name, ref)
 		if err != nil {

@@ -38,18 +38,21 @@ type replayOrder struct {
 	At       time.Time `json:"at"`
 }
 
-func readOrder(body []byte) (o replayOrder, err error) {
+func readOrder(body []byte) (o replayOrder, err error) { return o, readOwn(body, kindReplay, &o) }
+
+// readOwn reads the body of an event of a kind of our own, which is an object with the kind as its one key.
+func readOwn(body []byte, kind string, into any) error {
 	var top map[string]json.RawMessage
 	if err := json.Unmarshal(body, &top); err != nil {
-		return o, err
+		return err
 	}
-	raw, ok := top[kindReplay]
+	raw, ok := top[kind]
 	if !ok || len(top) != 1 {
-		return o, fmt.Errorf("it must hold %q and nothing else", kindReplay)
+		return fmt.Errorf("it must hold %q and nothing else", kind)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	return o, d.Decode(&o)
+	return d.Decode(into)
 }
 
 // replay decides a stored event again, as if it had come just now: its effects are new ones.

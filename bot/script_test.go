@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/shipmate-dev/shipmate/internal/sim"
 )
 
 // TestScripts plays testdata/script: what people do, and what they see. Each script has a bot of its own with the
@@ -44,8 +46,17 @@ import (
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file and restarts the bot
 //	tick DURATION                      lets time pass
+//	clock HH:MM                        lets time pass until it is that time, UTC
 //	back LOGIN BRANCH COMMIT           force-pushes a branch back to a commit
 //	gone LOGIN BRANCH                  deletes a branch
+//	tag LOGIN TAG COMMIT [MESSAGE]     pushes a tag, with a message an annotated one
+//	untag LOGIN TAG                    deletes a tag
+//	many LOGIN BRANCH DIR N            pushes the files under DIR and N more commits at once; $DIR is then the newest
+//	cut N                              has GitHub list at most N commits of a push
+//	asked METHOD REGEXP N              checks how often the bot asked GitHub since the last asked
+//	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
+//	                                   read; $KEY is the Idempotency-Key
+//	args REGEXP                        looks for build arguments of the newest build
 //	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
 func TestScripts(t *testing.T) {
@@ -67,7 +78,10 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			env.Values["lab"] = l
+			env.Setenv("TOKEN", apiToken)
+			env.Setenv("READER", readToken)
+			env.Setenv("CAROL", carolToken)
+			env.Values["lab"], env.Values["asked"] = l, new(int)
 			env.Defer(func() {
 				for _, err := range l.Close() {
 					env.T().Log(err)
@@ -104,6 +118,86 @@ func TestScripts(t *testing.T) {
 				return err
 			}),
 			"gone": script(2, 2, func(s *scene) error { return s.repo.DeleteBranch(s.args[1], s.args[0]) }),
+			"tag": script(3, 4, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				if len(s.args) == 4 {
+					return s.repo.TagAnnotated(s.args[1], s.args[2], s.args[0], s.args[3])
+				}
+				return s.repo.Tag(s.args[1], s.args[2], s.args[0])
+			}),
+			"untag": script(2, 2, func(s *scene) error { return s.repo.DeleteTag(s.args[1], s.args[0]) }),
+			"many": script(4, 4, func(s *scene) error {
+				files, err := readFiles(s.MkAbs(s.args[2]))
+				s.Check(err)
+				n, err := strconv.Atoi(s.args[3])
+				s.Check(err)
+				changes := []sim.Change{{Author: s.args[0], Message: "Change " + s.args[2], Files: files}}
+				for i := range n {
+					changes = append(changes, sim.Change{Author: s.args[0], Message: "One more", Files: map[string]string{fmt.Sprintf("more/%d.txt", i): s.args[2]}})
+				}
+				s.clock.Advance(2 * time.Second)
+				sha, err := s.repo.Push(s.args[1], s.args[0], changes...)
+				s.Setenv(s.args[2], sha)
+				return err
+			}),
+			"cut": script(1, 1, func(s *scene) error {
+				n, err := strconv.Atoi(s.args[0])
+				s.gh.SetPushCommits(n)
+				return err
+			}),
+			"clock": script(1, 1, func(s *scene) error {
+				at, err := time.Parse("15:04", s.args[0])
+				s.Check(err)
+				now := s.clock.Now().UTC()
+				next := time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), 0, 0, time.UTC)
+				if !next.After(now) {
+					next = next.Add(24 * time.Hour)
+				}
+				return s.Tick(next.Sub(now))
+			}),
+			"asked": script(3, 3, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				pattern, err := regexp.Compile(s.args[1])
+				s.Check(err)
+				all := s.gh.Requests()
+				from, _ := s.Value("asked").(*int)
+				n := 0
+				for _, r := range all[*from:] {
+					if r.Method == s.args[0] && pattern.MatchString(r.Path) {
+						n++
+					}
+				}
+				*from = len(all)
+				if strconv.Itoa(n) != s.args[2] {
+					return fmt.Errorf("it asked %d times", n)
+				}
+				return nil
+			}),
+			"trigger": script(4, 4, func(s *scene) error {
+				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
+				_, _ = fmt.Fprintln(s.Stdout(), answer)
+				if err == nil && strconv.Itoa(status) != s.args[3] {
+					err = fmt.Errorf("the answer is %d: %s", status, answer)
+				}
+				return err
+			}),
+			"args": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				all := s.builder.Requests()
+				if len(all) == 0 {
+					return fmt.Errorf("there was no build")
+				}
+				args := fmt.Sprint(all[len(all)-1].Args)
+				_, _ = fmt.Fprintln(s.Stdout(), args)
+				if !regexp.MustCompile(s.args[0]).MatchString(args) {
+					return fmt.Errorf("the newest build had %s", args)
+				}
+				return nil
+			}),
 			"fork": script(1, 1, func(s *scene) error { _, err := s.repo.Fork(s.args[0]); return err }),
 			"pr": script(2, 3, func(s *scene) error {
 				n, err := s.repo.OpenPullRequest(s.args[1], append(s.args, "master")[2], s.args[0], "A change")

@@ -405,7 +405,9 @@ func aboutOf(e store.Event) about {
 			Login string `json:"login"`
 			Type  string `json:"type"`
 		} `json:"sender"`
-		Replay replayOrder `json:"shipmate_replay"`
+		Replay  replayOrder  `json:"shipmate_replay"`
+		Due     dueOrder     `json:"shipmate_schedule"`
+		Trigger triggerOrder `json:"shipmate_trigger"`
 	}
 	_ = json.Unmarshal(e.Body, &p) // what cannot be read says nothing
 	ref, _ := p.Ref.(string)
@@ -424,6 +426,12 @@ func aboutOf(e store.Event) about {
 	}
 	if p.Sender.Login != "" {
 		a.words += " by " + p.Sender.Login
+	}
+	if p.Due.App != "" {
+		a.words += " of " + p.Due.App
+	}
+	if p.Trigger.App != "" {
+		a.words += fmt.Sprintf(" of %s at %s by %s", p.Trigger.App, p.Trigger.Ref, p.Trigger.Login)
 	}
 	if p.Replay.Delivery != "" {
 		a.words += " of " + p.Replay.Delivery

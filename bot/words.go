@@ -44,6 +44,9 @@ func buildWords(s subject, l text.Lang) string {
 		case store.ReasonUntested:
 			return l.Say(text.Untested, "/ok-to-test "+r.Head())
 		}
+		if r.Reason == store.ReasonDeleted {
+			return l.Say(text.RefDeleted)
+		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
@@ -95,6 +98,9 @@ func deployWords(s subject, l text.Lang) string {
 	case store.Cancelled:
 		if d.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
+		}
+		if d.Reason == store.ReasonDeleted {
+			return l.Say(text.RefDeleted)
 		}
 		return cancelledWords(s, l)
 	}

@@ -63,8 +63,7 @@ const (
 // branchOf returns the short name of a branch's full name. A branch that is itself called refs/… has none: its short
 // name would pass for another's full one.
 func branchOf(ref string) (string, bool) {
-	short, ok := strings.CutPrefix(ref, branchPrefix)
-	return short, ok && short != "" && !strings.HasPrefix(short, "refs/")
+	return shortOf(ref, branchPrefix)
 }
 
 // Match says whether ref, a full name such as refs/heads/master, is a branch that the pattern means. Tags and other
@@ -106,10 +105,43 @@ func (p TagPattern) Match(ref string) bool {
 	return p.text == short || p.text == ref
 }
 
+// RefPattern is a rule about branches and tags where one must not pass for the other, since who may push a tag may not push
+// every branch. It means branches, as a Pattern does, unless it says that it means tags: by a full name, refs/tags/v1, or by a
+// /regular expression/ that begins with ^refs/tags/ (each / also as \/).
+type RefPattern struct {
+	branch Pattern
+	tag    TagPattern
+}
+
+// UnmarshalText reads a pattern as it stands in a file.
+func (p *RefPattern) UnmarshalText(text []byte) error {
+	*p = RefPattern{}
+	start := strings.ReplaceAll(string(text), `\/`, "/")
+	if strings.HasPrefix(start, tagPrefix) || strings.HasPrefix(start, "/^"+tagPrefix) {
+		return p.tag.UnmarshalText(text)
+	}
+	return p.branch.UnmarshalText(text)
+}
+
+// MarshalText returns the pattern as UnmarshalText reads it.
+func (p RefPattern) MarshalText() ([]byte, error) { return []byte(p.branch.text + p.tag.text), nil }
+
+// Match says whether ref, a full name, is a branch or a tag that the pattern means.
+func (p RefPattern) Match(ref, defaultBranch string) bool {
+	return p.branch.Match(ref, defaultBranch) || p.tag.Match(ref)
+}
+
 // tagOf returns the short name of a tag's full name; as in branchOf, a tag that is itself called refs/… has none.
 func tagOf(ref string) (string, bool) {
-	short, ok := strings.CutPrefix(ref, tagPrefix)
-	return short, ok && short != "" && !strings.HasPrefix(short, "refs/")
+	return shortOf(ref, tagPrefix)
+}
+
+func shortOf(ref, prefix string) (string, bool) {
+	short, ok := strings.CutPrefix(ref, prefix)
+	if !ok || short == "" || strings.HasPrefix(short, "refs/") {
+		return "", false
+	}
+	return short, true
 }
 
 // MatchAnyTag says whether one of patterns matches; an empty list matches nothing.

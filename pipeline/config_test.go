@@ -318,3 +318,43 @@ func TestWants(t *testing.T) {
 		}
 	}
 }
+
+func TestRefPattern(t *testing.T) {
+	tests := []struct {
+		pattern string
+		match   []string
+		not     []string
+	}{
+		{"default", []string{"refs/heads/trunk"}, []string{"refs/tags/trunk", "refs/tags/default"}},
+		{"master", []string{"refs/heads/master"}, []string{"refs/tags/master"}},
+		{"/.*/", []string{"refs/heads/x"}, []string{"refs/tags/x", "refs/pull/1/merge", ""}},
+		{`/refs\/tags/`, nil, []string{"refs/tags/x"}},
+		{"refs/tags/v1", []string{"refs/tags/v1"}, []string{"refs/heads/v1", "refs/tags/v12", "refs/tags/refs/tags/v1", "refs/heads/refs/tags/v1"}},
+		{`/^refs\/tags\/v\d/`, []string{"refs/tags/v1"}, []string{"refs/heads/v1", "refs/tags/x", "refs/heads/refs/tags/v1"}},
+		{`/^refs/tags/v/`, []string{"refs/tags/v1"}, []string{"refs/heads/v1"}},
+	}
+	for _, test := range tests {
+		var p RefPattern
+		if err := p.UnmarshalText([]byte(test.pattern)); err != nil {
+			t.Fatalf("%s: %v", test.pattern, err)
+		}
+		if text, err := p.MarshalText(); err != nil || string(text) != test.pattern {
+			t.Errorf("%s is written as %s, %v", test.pattern, text, err)
+		}
+		for _, ref := range test.match {
+			if !p.Match(ref, "trunk") {
+				t.Errorf("%s must match %q", test.pattern, ref)
+			}
+		}
+		for _, ref := range test.not {
+			if p.Match(ref, "trunk") {
+				t.Errorf("%s must not match %q", test.pattern, ref)
+			}
+		}
+	}
+	for _, pattern := range []string{"", "refs/tags/v*", `/^refs\/tags\/(/`, "refs/pull/1/head"} {
+		if err := new(RefPattern).UnmarshalText([]byte(pattern)); err == nil {
+			t.Errorf("%q must be refused", pattern)
+		}
+	}
+}

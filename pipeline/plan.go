@@ -200,6 +200,13 @@ func (c *Config) askAuthors(t Trigger, p *Plan) bool {
 	return p.say(false, "author: all commits are by %s, and trigger.authors_ignore is %s", strings.Join(authors, " and "), c.Trigger.AuthorsIgnore)
 }
 
+// AsksChanges says whether Plan looks at what a push of ref changed and who wrote it: Files, FilesKnown, Base and Authors.
+// Without them it takes every rule about them for passed.
+func (c *Config) AsksChanges(ref string) bool {
+	rules := len(c.Trigger.Paths) + len(c.Trigger.PathsIgnore) + len(c.Trigger.AuthorsIgnore)
+	return rules > 0 && strings.HasPrefix(ref, branchPrefix)
+}
+
 // askPaths asks for one changed file that counts. A tag is no change, so it is not asked about.
 func (c *Config) askPaths(t Trigger, p *Plan) bool {
 	rules := fmt.Sprintf("trigger.paths %q without trigger.paths_ignore %q", c.Trigger.Paths, c.Trigger.PathsIgnore)

@@ -43,6 +43,7 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 		req.Labels["org.opencontainers.image.version"] = tag
 	}
 	maps.Copy(req.Args, cfg.Build.Args)
+	maps.Copy(req.Args, run.Variables.V)
 	maps.Copy(req.Args, map[string]string{ // a commit cannot pass for another by its file
 		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": tag,
 		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number), "CI_PULL_REQUEST": pull,

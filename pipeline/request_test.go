@@ -51,6 +51,7 @@ func TestBuildRequest(t *testing.T) {
 	}
 
 	run = store.Run{SHA: sha, Ref: "refs/tags/v1.2", Number: 12}
+	run.Variables.V = map[string]string{"MODE": "nightly", "GIT_TAG": "v9", "EXTRA": "1"}
 	cfg.Build.Tags = []string{"{branch}-{short_sha}", "build-{run}", "{tag}"}
 	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", grants, nil); err != nil {
 		t.Fatal(err)
@@ -60,6 +61,9 @@ func TestBuildRequest(t *testing.T) {
 	}
 	if r.Labels["org.opencontainers.image.version"] != "v1.2" || r.Args["GIT_TAG"] != "v1.2" || r.Args["GIT_BRANCH"] != "" {
 		t.Errorf("a tag's build has the labels %v and arguments %v", r.Labels, r.Args)
+	}
+	if got := r.Args["MODE"] + " " + r.Args["EXTRA"]; got != "nightly 1" || cfg.Build.Args["MODE"] != "release" {
+		t.Errorf("variables: %s, and the file's own became %v", got, cfg.Build.Args)
 	}
 
 	cfg.Build.Tags = []string{"{nonsense}"}

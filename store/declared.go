@@ -33,6 +33,11 @@ func (tx *Tx) DeclaredOf(repo string) ([]Declared, error) {
 	return list[Declared](tx, "SELECT * FROM declared WHERE repo = ? ORDER BY app", repo)
 }
 
+// DeclaredApps lists the apps, of all repositories, that are called so.
+func (tx *Tx) DeclaredApps(app string) ([]Declared, error) {
+	return list[Declared](tx, "SELECT * FROM declared WHERE app = ? ORDER BY repo", app)
+}
+
 // DeclaredSchedules lists the apps, of all repositories, that have a schedule.
 func (tx *Tx) DeclaredSchedules() ([]Declared, error) {
 	return list[Declared](tx, "SELECT * FROM declared WHERE schedule <> '[]' ORDER BY repo, app")

@@ -77,6 +77,9 @@ func TestMigrate(t *testing.T) {
 				if b.Rows == 0 {
 					t.Errorf("testdata/v%d.sql has nothing in %s", version, b.Table)
 				}
+				if b.Table == "tasks" && version < 3 {
+					b.Rows += count(before, "repos") // whose files are read once
+				}
 				if !slices.Contains(after, b) {
 					t.Errorf("%d rows of %s became %v", b.Rows, b.Table, after)
 				}
@@ -89,6 +92,10 @@ func TestMigrate(t *testing.T) {
 			everythingReads(t, db)
 		})
 	}
+}
+
+func count(tables []Count, name string) int64 {
+	return tables[slices.IndexFunc(tables, func(c Count) bool { return c.Table == name })].Rows
 }
 
 func tables(t *testing.T, file string) []Count {

@@ -115,6 +115,11 @@ type Run struct {
 // Head is the commit that people see the run at: a pull request's head, not what it would be merged.
 func (r Run) Head() string { return cmp.Or(r.HeadSHA, r.SHA) }
 
+// Asked tells whether a person asked for a deployment of what the run makes.
+func (r Run) Asked() bool {
+	return slices.ContainsFunc(r.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic })
+}
+
 // Task is the kind of the task that advances the run; its key is the run's id.
 func (r Run) Task() string {
 	switch {
@@ -195,7 +200,7 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 			return err
 		}
 		for _, o := range older {
-			if slices.ContainsFunc(o.Deploys.V, func(q Request) bool { return q.Cause != CauseAutomatic }) {
+			if o.Asked() {
 				continue // somebody waits for it
 			}
 			if err := tx.EndRun(o.ID, RunSuperseded, fmt.Sprintf("by run %d of %.7s", n, r.HeadSHA), nil); err != nil {
@@ -236,6 +241,9 @@ func (tx *Tx) RunAt(repo, app, head string) (Run, error) {
 	return get[Run](tx, fmt.Sprintf("run at %.7s", head), `SELECT * FROM runs WHERE repo = ? AND app = ? AND head_sha = ?
 		ORDER BY state = 'superseded' AND created_at = finished_at, fork <> '', number DESC LIMIT 1`, repo, app, head)
 }
+
+// ReasonDeleted stands with what was cancelled because its branch or tag was deleted.
+const ReasonDeleted = "its branch or tag was deleted"
 
 // StartRun moves a queued run to running.
 func (tx *Tx) StartRun(id string) error {

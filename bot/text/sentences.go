@@ -23,6 +23,7 @@ const (
 	HeldAfterRollback             // login, time
 	HeldAfterRestore              // time
 	CancelledByRestore            //
+	RefDeleted                    //
 	AnotherDeployment             // deployment number
 	NotThereYet                   // release, environment before
 	Soaking                       // environment before, time
@@ -108,6 +109,7 @@ const (
 
 	OvertakenBy // commit
 	BranchGone  //
+	TagGone     //
 	CommandLate // how long after it was written, command
 
 	// Lines of the answer to /status.
@@ -174,6 +176,7 @@ var sentences = [keyCount]words{
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
 	HeldAfterRestore:   {"held since a backup of the bot was restored at %v: /unlock lets it go on", "%v 恢复备份后暂停自动部署：/unlock 后继续"},
+	RefDeleted:         {"cancelled: its branch or tag was deleted", "已取消：分支或标签已被删除"},
 	CancelledByRestore: {"cancelled: a backup of the bot was restored, and what became of it since is not known", "已取消：机器人已从备份恢复，其后情况未知"},
 	HeldAfterRollback:  {"held after a rollback by %v since %v", "%v 回滚后暂停自动部署，自 %v 起"},
 	AnotherDeployment:  {"deployment %v is in progress", "部署 %v 正在进行"},
@@ -252,6 +255,7 @@ var sentences = [keyCount]words{
 
 	// The first two follow the word for superseded.
 	OvertakenBy: {"by %v before it was built", "（构建前分支已更新到 %v）"},
+	TagGone:     {"before it was built: the tag is gone", "（构建前标签已删除）"},
 	BranchGone:  {"before it was built: the branch is gone", "（构建前分支已删除）"},
 	CommandLate: {"This came %[1]v after you wrote it, so %[2]v was not done. To confirm it, say it again in a new comment.", "此命令在你发送 %[1]v 后才到达，因此未执行 %[2]v。如需确认，请在新评论中重新发送。"},
 

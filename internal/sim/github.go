@@ -34,6 +34,7 @@ type GitHubConfig struct {
 	HookURL        string            // where webhooks go; none are sent while it is empty
 	Secret         string            // signs webhooks; unsigned while it is empty
 	HookForm       bool              // webhooks are form-encoded instead of JSON
+	PushCommits    int               // how many commits a push event lists at most, the newest; default 2048, as GitHub's
 	HookTimeout    time.Duration     // after which a delivery is given up; default 10 s, as GitHub's
 	RateLimit      int               // requests in an hour for each token; default 5000
 	SecondaryLimit bool              // at most 80 content-creating requests a minute and 500 an hour
@@ -153,6 +154,7 @@ func NewGitHub(cfg GitHubConfig) (*GitHub, error) {
 	}
 	cfg.AppID = cmp.Or(cfg.AppID, 12345)
 	cfg.Slug = cmp.Or(cfg.Slug, "shipmate")
+	cfg.PushCommits = cmp.Or(cfg.PushCommits, 2048)
 	cfg.HookTimeout = cmp.Or(cfg.HookTimeout, 10*time.Second)
 	cfg.RateLimit = cmp.Or(cfg.RateLimit, 5000)
 	if cfg.Permissions == nil {
@@ -228,6 +230,13 @@ func (gh *GitHub) SetHook(url, secret string) {
 	gh.mu.Lock()
 	defer gh.mu.Unlock()
 	gh.cfg.HookURL, gh.cfg.Secret = url, secret
+}
+
+// SetPushCommits changes how many commits a push event lists at most.
+func (gh *GitHub) SetPushCommits(n int) {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	gh.cfg.PushCommits = n
 }
 
 // id returns the next id; ids of everything come from one row. mu is held.

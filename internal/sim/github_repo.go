@@ -225,6 +225,31 @@ func (repo *Repo) Tag(tag, commit, login string) error {
 	return repo.refsChanged(repo.gh.addAccount(login, "User"), "")
 }
 
+// TagAnnotated pushes a tag with a message, which is an object of its own, as the person. One that exists is moved.
+func (repo *Repo) TagAnnotated(tag, commit, login, message string) error {
+	defer repo.lock()()
+	sha, err := repo.dir.commit(commit)
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", tag, err)
+	}
+	if _, err := repo.dir.run("tag", "--force", "--annotate", "--message", message, "--", tag, sha); err != nil {
+		return fmt.Errorf("tag %s: %w", tag, err)
+	}
+	return repo.refsChanged(repo.gh.addAccount(login, "User"), "")
+}
+
+// DeleteTag deletes the tag, as the person.
+func (repo *Repo) DeleteTag(tag, login string) error {
+	defer repo.lock()()
+	if repo.refs["refs/tags/"+tag] == "" {
+		return fmt.Errorf("delete tag %s: it does not exist", tag)
+	}
+	if err := repo.dir.deleteRef("refs/tags/" + tag); err != nil {
+		return err
+	}
+	return repo.refsChanged(repo.gh.addAccount(login, "User"), "")
+}
+
 // Head is the SHA of a branch, "" where there is none.
 func (repo *Repo) Head(branch string) string {
 	defer repo.lock()()
@@ -350,7 +375,7 @@ func (repo *Repo) pushPayload(actor *account, ref, before, after string, forced 
 		}
 		return payload, nil
 	}
-	args := []string{"-2048", after, "^" + before}
+	args := []string{fmt.Sprintf("-%d", repo.gh.cfg.PushCommits), after, "^" + before}
 	if created {
 		payload["compare"] = html + "/compare/" + strings.TrimPrefix(ref, "refs/heads/")
 		args = args[:2]

@@ -16,6 +16,10 @@ CREATE TABLE declared (
 ) STRICT;
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
+CREATE INDEX declared_app ON declared (app, repo);
+
+-- The files of the repositories that are known already are read once.
+INSERT INTO tasks (kind, key, due_at) SELECT 'declare', name, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM repos;
 
 -- Repositories take turns at the builders: which claim of a run, counted over all of them, was theirs last.
 ALTER TABLE repos ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
