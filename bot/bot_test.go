@@ -27,6 +27,7 @@ import (
 	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -605,7 +606,9 @@ func (b *buffer) String() string {
 // fakeRegistry knows what was pushed.
 type fakeRegistry struct {
 	mu     sync.Mutex
-	pushed map[string]bool
+	pushed map[string]bool   // by digest
+	tags   map[string]string // what others pushed
+	errs   []error           // of the next calls of Find
 }
 
 func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
@@ -616,6 +619,44 @@ func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
 	}
 	_, digest, _ := strings.Cut(ref, "@")
 	return digest, nil
+}
+
+// Find is Resolve, of tags too, of which Push tells it.
+func (r *fakeRegistry) Find(_ context.Context, ref string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.errs) > 0 {
+		err := r.errs[0]
+		r.errs = r.errs[1:]
+		return "", err
+	}
+	if _, digest, ok := strings.Cut(ref, "@"); ok && r.pushed[ref] {
+		return digest, nil
+	}
+	if digest := r.tags[ref]; digest != "" {
+		return digest, nil
+	}
+	return "", fmt.Errorf("find %s: %w", ref, image.ErrNotFound)
+}
+
+// Push has somebody else push an image of that content, and returns its digest.
+func (r *fakeRegistry) Push(ref, content string) (digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	digest = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
+	if r.tags == nil {
+		r.tags = map[string]string{}
+	}
+	r.tags[ref] = digest
+	r.pushed[ref[:strings.LastIndex(ref, ":")]+"@"+digest] = true
+	return digest
+}
+
+// Fail makes the next calls of Find fail.
+func (r *fakeRegistry) Fail(errs ...error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.errs = append(r.errs, errs...)
 }
 
 // fakeBuilder does what the Dockerfile says: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the

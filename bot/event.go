@@ -86,6 +86,10 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 		return b.gap(ctx, e, d)
 	case kindReplay:
 		return b.replay(ctx, e, d)
+	case kindRegistry:
+		return b.registryPush(ctx, e, d)
+	case "registry_package", "package":
+		return b.packagePushed(ctx, e, d)
 	default:
 		d.note("nothing is done on a %s", e.Kind)
 		return nil

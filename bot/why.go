@@ -406,6 +406,7 @@ func aboutOf(e store.Event) about {
 			Type  string `json:"type"`
 		} `json:"sender"`
 		Replay replayOrder `json:"shipmate_replay"`
+		Image  imagePush   `json:"registry"`
 	}
 	_ = json.Unmarshal(e.Body, &p) // what cannot be read says nothing
 	ref, _ := p.Ref.(string)
@@ -424,6 +425,9 @@ func aboutOf(e store.Event) about {
 	}
 	if p.Sender.Login != "" {
 		a.words += " by " + p.Sender.Login
+	}
+	if p.Image.Tag != "" {
+		a.words += fmt.Sprintf(" push of %s by %s", p.Image, p.Image.sender())
 	}
 	if p.Replay.Delivery != "" {
 		a.words += " of " + p.Replay.Delivery

@@ -67,6 +67,8 @@ type Builder interface {
 // Images reads registries.
 type Images interface {
 	Resolve(ctx context.Context, ref string) (digest string, err error)
+	// Find is Resolve for what somebody else pushed: its errors are image.ErrNotFound and image.ErrNoImage.
+	Find(ctx context.Context, ref string) (digest string, err error)
 }
 
 // Cluster is one Kubernetes cluster.

@@ -188,6 +188,10 @@ func (f *fakeImages) Resolve(ctx context.Context, ref string) (string, error) {
 	return digest, err
 }
 
+func (f *fakeImages) Find(ctx context.Context, ref string) (string, error) {
+	return f.Resolve(ctx, ref)
+}
+
 type fakeCluster bench
 
 func imageOf(objs []*unstructured.Unstructured) string {

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"errors"
 	"maps"
 	"strconv"
 	"strings"
@@ -66,13 +65,4 @@ func cacheRef(repository, branch string) (string, error) {
 		return "", err
 	}
 	return repository + ":" + strings.TrimRight(tag[0], "-."), nil
-}
-
-// inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it
-// sounds like a registry.
-func inWords(err error, repository string) error {
-	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || isPermanent(err) {
-		return err
-	}
-	return image.Explain(err, repository)
 }

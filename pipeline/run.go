@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -38,7 +39,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		r, err := tx.Run(id)
 		return store.Final(r.State), err
 	}, func(ctx context.Context) error {
-		image, err := e.makeImage(ctx, run, repo, &step)
+		made, err := e.makeImage(ctx, run, repo, &step)
 		if err != nil {
 			return err
 		}
@@ -46,7 +47,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 			if run, err = tx.Run(id); err != nil { // what is deployed may have been added to
 				return err
 			}
-			if rel, err = tx.SucceedRun(run, []store.Image{image}); err != nil {
+			if rel, err = tx.SucceedRun(run, []store.Image{made}); err != nil {
 				return err
 			}
 			for _, q := range run.Deploys.V {
@@ -63,7 +64,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		return nil // when stopped, whoever stopped it wrote the state
 	case ctx.Err() != nil:
 		return err
-	case errors.As(err, &failed) || isPermanent(err) || attempts+1 >= maxAttempts:
+	case errors.As(err, &failed) && !image.IsTemporary(err) || isPermanent(err) || attempts+1 >= maxAttempts:
 		f := failure(step, err)
 		if errors.Is(err, build.ErrUnavailable) {
 			f.Hint = "is buildkitd running at that address, and may the bot connect to it? Push again, or comment /deploy, once it is"
@@ -82,6 +83,9 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 
 // makeImage fetches, builds and pushes, and reads the digest back.
 func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, step *string) (store.Image, error) {
+	if run.Image.V != nil {
+		return e.pushedImage(ctx, run, step)
+	}
 	var cfg Config
 	if err := json.Unmarshal(run.Config.V, &cfg); err != nil {
 		return store.Image{}, permanent{err}

@@ -196,10 +196,10 @@ func (tx *Tx) Run(id string) (Run, error) {
 	return get[Run](tx, "run "+id, "SELECT * FROM runs WHERE id = ?", id)
 }
 
-// RunOf finds the newest run of a commit, for one app. One that was overtaken from the start (see NewOvertakenRun) has
-// nothing to say where there is another.
+// RunOf finds the newest run that builds a commit, for one app. One that was overtaken from the start (see
+// NewOvertakenRun) has nothing to say where there is another.
 func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
-	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ?
+	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? AND image = 'null'
 		ORDER BY state = 'superseded' AND created_at = finished_at, number DESC LIMIT 1`, repo, app, sha)
 }
 

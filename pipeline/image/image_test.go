@@ -405,7 +405,7 @@ func TestExplainRefusals(t *testing.T) {
 		{"no image", 404, "MANIFEST_UNKNOWN", "manifest unknown", "retention"},
 		{"immutable tag under another code", 403, "DENIED", "tag v1 is immutable", "does not let tags change"},
 		{"quota", 412, "DENIED", "adding 1 MiB would exceed the project quota", "quota is used up"},
-		{"something else", 418, "TEAPOT", "short and stout", ""},
+		{"something else", 418, "TEAPOT", "short and stout", "refuses this"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, func(h http.Handler) http.Handler {

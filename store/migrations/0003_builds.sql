@@ -16,3 +16,6 @@ CREATE TABLE declared (
 ) STRICT;
 CREATE INDEX declared_registry ON declared (registry, repo, app) WHERE registry <> '';
 CREATE INDEX declared_schedule ON declared (repo, app) WHERE schedule <> '[]';
+
+-- Which release has an image already, of an app: asked when a registry tells that it was pushed.
+CREATE INDEX runs_digest ON runs (digest, repo, app, number) WHERE digest <> '';

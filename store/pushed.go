@@ -1,0 +1,22 @@
+package store
+
+import "time"
+
+// ReleaseWith finds the newest release of an app that has the image with this digest.
+func (tx *Tx) ReleaseWith(repo, app, digest string) (Release, error) {
+	n, err := get[int](tx, "release of "+digest, "SELECT release FROM runs WHERE digest = ? AND digest <> '' AND repo = ? AND app = ? ORDER BY number DESC LIMIT 1", digest, repo, app)
+	if err != nil {
+		return Release{}, err
+	}
+	return tx.Release(repo, app, n)
+}
+
+// Unreleased lists the runs of an app that have not ended, and those that ended after since without a release.
+func (tx *Tx) Unreleased(repo, app string, since time.Time) ([]Run, error) {
+	open, err := list[Run](tx, "SELECT * FROM runs INDEXED BY runs_open WHERE repo = ? AND app = ? AND state IN ('queued','running') ORDER BY number", repo, app)
+	if err != nil {
+		return nil, err
+	}
+	ended, err := list[Run](tx, "SELECT * FROM runs INDEXED BY runs_ended WHERE finished_at > ? AND repo = ? AND app = ? AND release = 0 ORDER BY number", stamp(since), repo, app)
+	return append(open, ended...), err
+}
