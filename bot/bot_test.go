@@ -361,9 +361,10 @@ func (l *lab) Settle() error {
 	}
 	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 	return until("the bot comes to rest", func() error {
-		// What failed is tried again soon, unless a far end asked for more time.
+		// What failed is tried again soon, unless a far end asked for more time. What one task has just made for another is
+		// due a moment later than this question was put.
 		open, err := l.lookup(`SELECT group_concat(kind || ' ' || key || ' ' || reason, '; ') FROM tasks WHERE buried_at IS NULL
-			AND (lease_until IS NOT NULL OR due_at <= ? OR attempts > 0 AND due_at <= ?) HAVING count(*) > 0`, stamp(l.clock.Now()), stamp(l.clock.Now().Add(5*time.Second)))
+			AND (lease_until IS NOT NULL OR due_at <= ? OR attempts > 0 AND due_at <= ?) HAVING count(*) > 0`, stamp(l.clock.Now().Add(time.Second)), stamp(l.clock.Now().Add(5*time.Second)))
 		if err == nil && open != "" {
 			err = errors.New(open)
 		}
