@@ -57,6 +57,7 @@ type lab struct {
 
 	builder  *fakeBuilder
 	registry *fakeRegistry
+	images   pipeline.Images // the registry, unless a test has another
 	test     *fakeCluster
 	prod     *fakeCluster
 	clock    *clock
@@ -89,7 +90,7 @@ func newLab(t testing.TB, edit func(string) string) *lab {
 func openLab(dir string, edit func(string) string) (*lab, error) {
 	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}},
 		builder: &fakeBuilder{}, test: newFakeCluster("test"), prod: newFakeCluster("prod")}
-	l.builder.registry = l.registry
+	l.builder.registry, l.images = l.registry, l.registry
 	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now, OnWrite: func(w sim.Write) { l.wrote.call(w.Kind + " " + w.Name + " " + w.State) }})
 	if err != nil {
 		return nil, err
@@ -206,7 +207,7 @@ func (l *lab) Start() error {
 	if err != nil {
 		return err
 	}
-	w := world{builder: l.builder, images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
+	w := world{builder: l.builder, images: l.images, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
 	ctx, kill := context.WithCancel(context.Background())
 	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
 		kill()
