@@ -25,7 +25,12 @@ type explained struct {
 	err        error
 }
 
-func (e *explained) Error() string { return fmt.Sprintf("%s: %s (%s)", e.ref, e.words, e.err) }
+// Error leaves out the queries of addresses: that of an upload, or of a redirect to a storage, is a credential.
+func (e *explained) Error() string {
+	return fmt.Sprintf("%s: %s (%s)", e.ref, e.words, query.ReplaceAllString(e.err.Error(), "$1"))
+}
+
+var query = regexp.MustCompile(`(https?://[^\s"?]+)\?[^\s"]*[^\s":]`)
 
 func (e *explained) Unwrap() error { return e.err }
 

@@ -521,12 +521,19 @@ func TestExplainBuildKit(t *testing.T) {
 		if !strings.Contains(got.Error(), tt.want) || !errors.Is(got, err) {
 			t.Errorf("%s\nwant %q\ngot  %s", tt.said, tt.want, got)
 		}
+		if strings.Contains(got.Error(), "?") {
+			t.Errorf("an address has its query: %s", got)
+		}
 		if IsPermanent(got) != tt.permanent || IsTemporary(got) == tt.permanent {
 			t.Errorf("%s\npermanent %v, temporary %v", tt.said, IsPermanent(got), IsTemporary(got))
 		}
 		if again := Explain(got, "other.example.com/x"); again != got {
 			t.Errorf("explained twice: %v", again)
 		}
+	}
+	const cut = `failed to push r.example.com/team/web: failed to do request: Put "https://r.example.com/v2/team/web/blobs/uploads/5f3a?_state=topsecret&digest=sha256%3A00": read: connection reset by peer`
+	if got := Explain(errors.New(cut), "r.example.com/team/web").Error(); strings.Contains(got, "topsecret") || !strings.Contains(got, `uploads/5f3a": read: connection`) {
+		t.Error(got)
 	}
 	const limit = `failed to resolve source metadata for docker.io/library/golang:1.26: unexpected status from HEAD request to https://registry-1.docker.io/v2/library/golang/manifests/1.26: 429 Too Many Requests
 toomanyrequests: You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit`
