@@ -288,3 +288,105 @@ func TestPushedImageNot(t *testing.T) {
 		})
 	}
 }
+
+// TestPackagePushed: GitHub tells of its own registry by the App's one hook, and whom it names is a login.
+func TestPackagePushed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(text string) string {
+		return strings.Replace(text, "registries:\n", "registries:\n  ghcr.io:\n    allow: [{repositories: [\"acme/web\"], paths: [\"acme/base\"]}]\n", 1)
+	})
+	l.takes(t, strings.ReplaceAll(takesBase, "registry.example.com/team/base", "ghcr.io/acme/base"))
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.Declare("acme/web", []store.Declared{{App: "web", Registry: "ghcr.io/acme/base"}})
+	}))
+	digest := l.registry.Push("ghcr.io/acme/base:v2", "one")
+	for i, tt := range []struct{ kind, action, tag, runs string }{
+		{"registry_package", "deleted", "v2", "0"},
+		{"registry_package", "published", "", "0"},
+		{"registry_package", "published", "v2", "1"},
+		{"package", "published", "v2", "1"}, // the same push, told by a repository's hook too
+	} {
+		body := fmt.Sprintf(`{"action":%q,%q:{"package_type":"CONTAINER","package_version":{"version":%q,"container_metadata":{"tag":{"name":%q,"digest":%q}},"package_url":"ghcr.io/acme/base:%s"}},
+			"repository":{"full_name":"acme/base"},"sender":{"login":"erin"},"installation":{"id":1}}`, tt.action, tt.kind, digest, tt.tag, digest, tt.tag)
+		if status, answer := l.send(delivery(fmt.Sprint("package-", i), tt.kind, "application/json", signature(hookSecret, body), body)); status != 202 {
+			t.Fatalf("%d %s", status, answer)
+		}
+		must(t, l.Settle())
+		if n := got(l.lookup("SELECT count(*) FROM runs WHERE cause = 'registry'"))(t); n != tt.runs {
+			t.Errorf("%+v: %s runs, want %s\n%s", tt, n, tt.runs, l.whyPushed(t))
+		}
+	}
+	if rel := got(l.lookup("SELECT sender || ' ' || subject FROM releases WHERE run IN (SELECT id FROM runs WHERE cause = 'registry')"))(t); rel != "erin image ghcr.io/acme/base:v2 pushed by erin" {
+		t.Errorf("the release is of %s", rel)
+	}
+	// A body that is signed, but of another kind than it claims.
+	body := `{"registry":{"repository":"ghcr.io/acme/base","tag":"v2"},"repository":{"full_name":"acme/web"}}`
+	l.send(delivery("forged", kindRegistry, "application/json", signature(hookSecret, body), body))
+	must(t, l.Settle())
+	if why := l.whyPushed(t); !strings.Contains(why, `it must hold "registry" and nothing else`) {
+		t.Errorf("forged:\n%s", why)
+	}
+}
+
+// TestPushedImageAndBuild: a pushed image says nothing of the commit that is built meanwhile, nor the other way round; its
+// pusher is nobody who may not approve, and nobody's login.
+func TestPushedImageAndBuild(t *testing.T) {
+	t.Parallel()
+	events := withEvents(t, "{kind: harbor, secret: SECRET}")
+	l := newLab(t, func(text string) string { return events(allowBase(text)) })
+	l.takes(t, takesBase)
+	built := got(l.Push("alice", "master", "Build", map[string]string{"Dockerfile": "FROM scratch\nRUN block\n"}))(t)
+	must(t, until("the commit is built", func() error {
+		if l.builder.Blocked() == 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	}))
+	digest := l.registry.Push("registry.example.com/team/base:v3", "three")
+	body := strings.Replace(strings.Replace(tcrBody("team/base", "v3", digest, 1), "pushImage", "PUSH_ARTIFACT", 1), "332133xxxx", "bob", 1)
+	if status, answer := l.send(registryRequest("/webhooks/registry/registry.example.com", "Authorization", eventSecret, body)); status != 202 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	got(l.Status(built, "shipmate/deploy/staging", "success", ""))(t)
+	l.builder.Release()
+	got(l.Status(built, "shipmate/build", "success", "built"))(t)
+	must(t, l.Settle())
+	release := got(l.lookup("SELECT release FROM runs WHERE cause = 'registry'"))(t)
+	issue := l.repo.OpenIssue("alice", "Something")
+	if done, answer, err := l.Say(issue, "alice", "/deploy production "+release); err != nil || !done {
+		t.Fatalf("%s %v", answer, err)
+	}
+	// It is root's and alice's commits that it is rendered with; a pusher who is called bob is not the one on GitHub.
+	if done, answer, err := l.Say(issue, "bob", "/approve"); err != nil || !done {
+		t.Errorf("%s %v", answer, err)
+	}
+	n, err := l.lookup("SELECT max(number) FROM runs")
+	must(t, err)
+	if n != "3" {
+		t.Errorf("there are %s runs", n)
+	}
+}
+
+// TestPushedImageAndRegistry: a registry that is away is asked again; one that refuses makes a run that says so.
+func TestPushedImageAndRegistry(t *testing.T) {
+	t.Parallel()
+	events := withEvents(t, "{kind: tcr, secret: SECRET}")
+	l := newLab(t, func(text string) string { return events(allowBase(text)) })
+	l.takes(t, onlyBase)
+	digest := l.registry.Push("registry.example.com/team/base:v1", "one")
+	l.registry.Fail(errors.New("find registry.example.com/team/base:v1: dial tcp: connection refused"))
+	l.pushed(t, "v1", digest, 1)
+	if rel := got(l.Release(1))(t); rel.Images.V[0].Digest != digest {
+		t.Errorf("the release is %+v", rel)
+	}
+	denied := errors.New("find registry.example.com/team/base:v2: GET https://registry.example.com/v2/: UNAUTHORIZED: authentication required")
+	l.registry.Fail(denied, denied)
+	l.pushed(t, "v2", l.registry.Push("registry.example.com/team/base:v2", "two"), 2)
+	failure := got(l.lookup("SELECT state || ' ' || failure FROM runs WHERE number = 2"))(t)
+	if !strings.Contains(failure, "failed ") || !strings.Contains(failure, `"step":"resolve"`) || !strings.Contains(failure, "check username and password") {
+		t.Errorf("the run is %s\n%s", failure, l.whyPushed(t))
+	}
+	// And once it is mended, the same image may be told again.
+	l.pushed(t, "v2", l.registry.Push("registry.example.com/team/base:v2", "two"), 3)
+	got(l.Release(2))(t)
+}
