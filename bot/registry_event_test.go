@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -389,4 +390,49 @@ func TestPushedImageAndRegistry(t *testing.T) {
 	// And once it is mended, the same image may be told again.
 	l.pushed(t, "v2", l.registry.Push("registry.example.com/team/base:v2", "two"), 3)
 	got(l.Release(2))(t)
+}
+
+func TestEventsConfig(t *testing.T) {
+	t.Setenv("EVENT_SECRET", eventSecret)
+	for events, want := range map[string]string{
+		"{kind: tcr, secret: env:EVENT_SECRET}":                                       "",
+		"{kind: harbor, header: X-Token, secret: env:EVENT_SECRET}":                   "",
+		"{kind: dockerhub, secret: env:EVENT_SECRET}":                                 "",
+		"{secret: env:EVENT_SECRET}":                                                  "events.kind: is missing; write tcr, harbor, distribution or dockerhub",
+		"{kind: quay, secret: env:EVENT_SECRET}":                                      `events.kind: "quay" is not known here; write tcr,`,
+		"{kind: ghcr, secret: env:EVENT_SECRET}":                                      `events.kind: "ghcr" is not known here`,
+		"{kind: tcr}":                                                                 "events.secret: is missing; write where the secret is",
+		"{kind: tcr, secret: event-secret-5f3a}":                                      "events.secret: a secret does not stand in this file",
+		"{kind: tcr, secret: env:NO_SUCH_VARIABLE}":                                   "events.secret: the environment variable NO_SUCH_VARIABLE is not set",
+		`{kind: tcr, header: "X Token:", secret: env:EVENT_SECRET}`:                   `events.header: "X Token:" is no name of a header; write for example`,
+		"{kind: dockerhub, header: X-Token, secret: env:EVENT_SECRET}":                "events.header: is nothing that Docker Hub can set; remove it, and have Docker Hub call /webhooks/registry/docker.io/ followed",
+		"{kind: distribution, headers: {Authorization: x}, secret: env:EVENT_SECRET}": "events.headers: unknown key; did you mean header?",
+	} {
+		c, err := LoadConfig(writeConfig(t, smallest+"registries: {docker.io: {events: "+events+"}}\n"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %s", events, err, want)
+		}
+		if err == nil && (!slices.Contains(c.Secrets(), eventSecret) || strings.Contains(fmt.Sprintf("%+v", c.Registries["docker.io"].Events), eventSecret)) {
+			t.Errorf("%s: the secret is not masked", events)
+		}
+	}
+}
+
+// TestCheckPushedImages: a file without a build passes where it takes what others push, and what it takes must be allowed.
+func TestCheckPushedImages(t *testing.T) {
+	server := writeConfig(t, strings.Replace(smallest, "app_id: 1,", "app_id: 1, allow: [acme/web],", 1)+"registries: {registry.example.com: {allow: [{repositories: [acme/web], paths: [team/base]}]}}\nclusters: {test: {kubeconfig: ./kubeconfig, allow: [{repositories: [acme/web], namespaces: [staging]}]}}\n"+
+		"chat: {wecom: {ops: {robot_keys: [\"env:WECOM_KEY\"], allow: [acme/web]}}}\n")
+	for file, want := range map[string]string{
+		onlyBase: "",
+		strings.Replace(onlyBase, "team/base", "team/other", 1): "trigger.registry.repository: acme/web may not use registry.example.com/team/other; to allow it, add",
+		"build: {}\n" + onlyBase:                                "build.image: is missing",
+		strings.Replace(onlyBase, "registry: {repository", "tags: [v1] # registry: {repository", 1): "build.image: is missing",
+	} {
+		name := filepath.Join(t.TempDir(), ".shipmate.yaml")
+		must(t, os.WriteFile(name, []byte(file), 0o600))
+		errs := errors.Join(Check(server, "acme/web", []string{name})...)
+		if want == "" && errs != nil || want != "" && (errs == nil || !strings.Contains(errs.Error(), want)) {
+			t.Errorf("%s\n%v, want %s", file, errs, want)
+		}
+	}
 }
