@@ -37,6 +37,7 @@ type Bot struct {
 	hub      *hub
 	access   *access
 	engine   *pipeline.Engine
+	builders *builders
 	chats    map[string]chat.Service // wecom/name, slack/name
 	lang     text.Lang
 	web      http.Handler
@@ -65,7 +66,7 @@ func New(ctx context.Context, cfg *Config, version string, log *slog.Logger) (*B
 
 // A world is what a bot changes besides GitHub and chats, and the clock by which it does.
 type world struct {
-	builder  pipeline.Builder
+	builders *builders
 	images   pipeline.Images
 	clusters map[string]pipeline.Cluster
 	now      func() time.Time
@@ -80,15 +81,15 @@ func connect(cfg *Config) (world, error) {
 	}
 	w.images = image.New(registries)
 	var err error
-	if w.builder, err = newBuilders(cfg); err != nil {
-		return w, err
-	}
+	clusters := map[string]*kube.Cluster{}
 	for name, c := range cfg.Clusters {
-		if w.clusters[name], err = kube.Open(kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), Token: c.Token.Value()}); err != nil {
+		if clusters[name], err = kube.Open(kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), Token: c.Token.Value()}); err != nil {
 			return w, fmt.Errorf("clusters.%s: %w", name, err)
 		}
+		w.clusters[name] = clusters[name]
 	}
-	return w, nil
+	w.builders, err = newBuilders(cfg, clusters)
+	return w, err
 }
 
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
@@ -147,13 +148,17 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 			return nil, fmt.Errorf("chat.slack.%s: %w", name, err)
 		}
 	}
-	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builder, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
-		Source: hubSource{b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
+	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
+		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
 	b.web = web.Handler(web.Config{DB: b.db, Version: version, Log: func(run string) (io.ReadSeekCloser, error) {
 		return os.Open(pipeline.LogFile(cfg.DataDir, run))
+	}, Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
+		return pipeline.OpenArtifact(cfg.DataDir, run, check, path)
 	}})
 	b.name = sync.OnceValue(b.askName)
-	b.worker = &worker{db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace}
+	b.builders = w.builders
+	b.builders.log = log
+	b.worker = &worker{db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace, grown: w.builders.grown}
 	return b, nil
 }
 
@@ -192,6 +197,7 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 		defer b.live.set(false)
 		return b.worker.Run(ctx)
 	})
+	g.Go(func() error { b.builders.watch(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -221,9 +227,11 @@ func (b *Bot) works() map[string]work {
 		}
 	}
 	return map[string]work{
-		store.TaskEvent:   {parallel: 16, settle: b.settle},
-		store.TaskRun:     {parallel: 16, anytime: true, do: once(b.engine.AdvanceRun)},
-		store.TaskPrepare: {parallel: 8, anytime: true, do: once(b.engine.Prepare)},
+		store.TaskEvent:    {parallel: 16, settle: b.settle},
+		store.TaskRun:      {room: func() int { return b.builders.room(false) }, anytime: true, do: once(b.engine.AdvanceRun)},
+		store.TaskForkRun:  {room: func() int { return b.builders.room(true) }, anytime: true, do: once(b.engine.AdvanceRun)},
+		store.TaskImageRun: {parallel: 16, anytime: true, do: once(b.engine.AdvanceRun)},
+		store.TaskPrepare:  {parallel: 8, anytime: true, do: once(b.engine.Prepare)},
 		store.TaskEnv: {parallel: 32, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
 			return judged(b.engine.AdvanceEnv(ctx, key, attempts))
 		}},

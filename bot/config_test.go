@@ -86,7 +86,7 @@ func TestLoadExample(t *testing.T) {
 		"data_dir":         {c.DataDir, filepath.Join(dir, "data")},
 		"private_key":      {c.GitHub.PrivateKey.Value(), "s3cret-key\nof two lines"},
 		"webhook_secrets":  {c.GitHub.WebhookSecrets[0].Value(), "s3cret-webhook"},
-		"buildkit":         {fmt.Sprint(c.Builder.BuildKit), "[{unix:///run/buildkit/buildkitd.sock} {tcp://builder-2:1234}]"},
+		"buildkit":         {fmt.Sprint(c.Builder.BuildKit), "[unix:///run/buildkit/buildkitd.sock tcp://builder-2:1234]"},
 		"password":         {registry.Password.Value(), "s3cret-password"},
 		"pull.host":        {c.PullHost("registry.example.com"), "registry-vpc.example.com"},
 		"pull.host, other": {c.PullHost("other.example.com"), "other.example.com"},
@@ -124,7 +124,7 @@ func TestServerDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(c.Listen, c.PublicURL, c.GitHub.APIURL, c.GitHub.BareCommands, c.GitHub.RecoverEvery, c.Builder.Concurrency, c.Builder.BuildKit, c.Chat.WeCom["a"].BaseURL, c.Chat.WeCom["a"].Language, c.Chat.Slack["b"].BaseURL)
-	want := fmt.Sprint("127.0.0.1:8080", "http://127.0.0.1:8080", "https://api.github.com/", true, time.Minute, 4, []BuildKitAddress{{"unix:///run/b.sock"}}, "https://qyapi.weixin.qq.com/", "zh", "https://slack.com/api/")
+	want := fmt.Sprint("127.0.0.1:8080", "http://127.0.0.1:8080", "https://api.github.com/", true, time.Minute, 4, []BuildKitAddress{{Addr: "unix:///run/b.sock"}}, "https://qyapi.weixin.qq.com/", "zh", "https://slack.com/api/")
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -251,7 +251,7 @@ func TestServerMistakes(t *testing.T) {
 		"allow, half a name":   {`allow: ["acme/*"] #`, `allow: ["acme/web-*"] #`, `github.allow[0]: "acme/web-*" names no repositories`},
 		"recover_every":        {"recover_every: 1m", "recover_every: 10ms", `github.recover_every: must be between 1s and 24h, or 0 to turn it off; write for example 1m`},
 		"concurrency":          {"concurrency: 4", "concurrency: 0", `builder.concurrency: must be between 1 and 100`},
-		"builder":              {"tcp://builder-2:1234", "kube-pod://b", `builder.buildkit[1]: "kube-pod://b" is not supported; write unix:///path/of/buildkitd.sock or tcp://host:port`},
+		"builder":              {"tcp://builder-2:1234", "ssh://b", `builder.buildkit[1]: "ssh://b" is not supported; write unix:///path/of/buildkitd.sock, tcp://host:port or kube-pod://NAME?namespace=NAMESPACE`},
 		"registry":             {"  registry.example.com:", "  https://registry.example.com:", `"https://registry.example.com" is no registry; write its host`},
 		"registry, with path":  {"  registry.example.com:", "  registry.example.com/team:", `"registry.example.com/team" is no registry; write its host`},
 		"registry, no user":    {"    username: env:REGISTRY_USER\n", "", `registries.registry.example.com.username: is missing beside password`},
@@ -301,11 +301,6 @@ func TestServerMistakes(t *testing.T) {
 func TestServerNotYet(t *testing.T) {
 	tests := map[string]string{
 		"metrics":                     "metrics: 127.0.0.1:9090",
-		"builder.buildkit[].ca":       "builder: {buildkit: [{addr: \"tcp://b:1\", ca: \"file:ca.pem\"}]}",
-		"builder.buildkit[].cert":     "builder: {buildkit: [{addr: \"tcp://b:1\", cert: \"file:cert.pem\"}]}",
-		"builder.buildkit[].key":      "builder: {buildkit: [{addr: \"tcp://b:1\", key: \"file:key.pem\"}]}",
-		"builder.buildkit[].cluster":  "builder: {buildkit: [{addr: \"kube-pod://b\", cluster: test}]}",
-		"builder.buildkit[].forks":    "builder: {buildkit: [{addr: \"tcp://b:1\", forks: true}]}",
 		"chat.wecom.*.corp_id":        "chat: {wecom: {desk: {corp_id: ww1}}}",
 		"chat.wecom.*.agent_id":       "chat: {wecom: {desk: {agent_id: 1}}}",
 		"chat.wecom.*.secret":         "chat: {wecom: {desk: {secret: \"env:A\"}}}",

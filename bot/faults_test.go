@@ -109,7 +109,7 @@ func TestFaultsBot(t *testing.T) {
 	w, err := connect(cfg)
 	must(t, err)
 	parts := remoteParts(os.Getenv(faultsParts))
-	w.builder = remoteBuilder{parts}
+	w.builders = oneBuilder(cfg, remoteBuilder{parts})
 	w.clusters = map[string]pipeline.Cluster{"test": remoteCluster{parts}, "prod": remoteCluster{parts}}
 	b, err := open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	must(t, err)
@@ -302,6 +302,8 @@ func (p remoteParts) ask(ctx context.Context, method, path string, body, answer 
 }
 
 type remoteBuilder struct{ parts remoteParts }
+
+func (b remoteBuilder) Ping(context.Context) error { return nil }
 
 func (b remoteBuilder) Build(ctx context.Context, req build.Request, _ func(build.Line)) (res build.Result, err error) {
 	dockerfile, err := os.ReadFile(filepath.Join(req.Dir, req.Dockerfile))

@@ -589,7 +589,7 @@ func (l *lab) killSweep(t *testing.T, n int) (killed bool) {
 	defer kill()
 	var armed atomic.Bool
 	var points atomic.Int32
-	w := world{builder: l.builder, images: l.registry, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}, now: func() time.Time {
+	w := world{builders: oneBuilder(cfg, l.builder), images: l.registry, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}, now: func() time.Time {
 		if armed.Load() && points.Add(1) == int32(n) {
 			kill()
 		}

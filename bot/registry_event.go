@@ -387,7 +387,7 @@ func (b *Bot) lookUp(ctx context.Context, p imagePush, d *decision) (*store.Push
 // takeImage queues a run that makes a release of an image, unless there is one, or one is on its way.
 func takeImage(tx *store.Tx, run store.Run, cfg *pipeline.Config, trigger pipeline.Trigger, d *decision) error {
 	pushed := run.Image.V
-	rel, err := store.Optional(tx.ReleaseWith(run.Repo, run.App, pushed.Digest))
+	rel, err := store.Optional(tx.ReleaseWith(run.Repo, run.App, store.Image{Repository: pushed.Repository, Digest: pushed.Digest}))
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ type subject struct {
 	lives   int                // the release that is live there, 0 for none
 	newest  bool               // it speaks for its commit (and environment), and nothing newer does
 	notify  []pipeline.Notify
+	steps   []store.Step // of a run
 }
 
 // load reads a subject.
@@ -119,7 +120,8 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 		}
 		s.newest = newest != nil && newest.ID == s.run.ID // a run that builds nothing has nothing to say of a commit
 		s.notify = cfg.Notify
-		return nil
+		s.steps, err = tx.Steps(s.run.ID)
+		return err
 	})
 	return s, err
 }
@@ -133,6 +135,10 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 	}
 	surfaces := []string{surfaceStatus}
 	living := key
+	for _, check := range s.checks() {
+		name, _ := pipeline.CheckOf(check.Kind)
+		surfaces = append(surfaces, surfaceCheck+name)
+	}
 	if s.d != nil {
 		surfaces = append(surfaces, surfaceDeployment)
 		if s.d.Cause == store.CauseAutomatic {
@@ -171,6 +177,8 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 		err = b.sayStatus(ctx, s)
 	case surface == surfaceDeployment:
 		err = b.sayDeployment(ctx, s)
+	case strings.HasPrefix(surface, surfaceCheck):
+		err = b.sayCheck(ctx, s, part[2])
 	case part[0] == "wecom" && len(part) == 2:
 		err = b.sayMoment(ctx, s, part[1])
 	case part[0] == "slack" && len(part) == 3:
@@ -273,11 +281,16 @@ func told(state string) string {
 // A commitStatus is what a commit status says.
 type commitStatus struct{ State, Context, Description, URL string }
 
-func (b *Bot) statusOf(s subject) commitStatus {
-	prefix := "shipmate/"
+// statusPrefix is what the names of a subject's statuses begin with.
+func (s subject) statusPrefix() string {
 	if s.several {
-		prefix += s.run.App + "/"
+		return "shipmate/" + s.run.App + "/"
 	}
+	return "shipmate/"
+}
+
+func (b *Bot) statusOf(s subject) commitStatus {
+	prefix := s.statusPrefix()
 	if s.d != nil {
 		return commitStatus{told(s.d.State), prefix + "deploy/" + s.d.Environment, text.Fit(deployWords(s, b.lang), text.MaxStatus), b.page("deployments", s.d.ID)}
 	}

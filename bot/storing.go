@@ -3,7 +3,7 @@ package bot
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -48,5 +48,7 @@ func (b *Bot) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the database cannot be written; "+store.Remedy(err), http.StatusServiceUnavailable)
 		return
 	}
-	_, _ = io.WriteString(w, "ok\n")
+	// For people: deliveries are taken and decided without a builder too. Which it is stands in the log; this page is public.
+	n, all := b.builders.answering()
+	_, _ = fmt.Fprintf(w, "ok\nbuilders that answer: %d of %d\n", n, all)
 }

@@ -243,7 +243,7 @@ func (w why) run(r store.Run) ([]string, error) {
 			lines = append(lines, fmt.Sprintf("when it succeeds, its release goes to %s (%s by %s)", q.Environment, q.Cause, q.Requester))
 		}
 	}
-	trouble, err := w.trouble(store.TaskRun, r.ID)
+	trouble, err := w.trouble(r.Task(), r.ID)
 	return append(lines, trouble...), err
 }
 
@@ -341,7 +341,7 @@ func taskWords(tx *store.Tx, t store.Task) (string, error) {
 	switch t.Kind {
 	case store.TaskEvent, store.TaskReply:
 		kind, id = "event", key
-	case store.TaskRun:
+	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
 		kind, id = "run", key
 	case store.TaskPrepare:
 		kind, id = "deployment", key

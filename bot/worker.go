@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shipmate-dev/shipmate/pipeline/build"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -38,8 +39,9 @@ const (
 // A work is what is done for one kind of task. It is re-entrant. again is when to call it again by the clock (the zero
 // time: only when woken). What becomes of an error: see [worker.finish].
 type work struct {
-	parallel int  // how many of this kind at once
-	anytime  bool // any moment is a safe point: at shutdown it is stopped at once, and done again at the next start
+	parallel int        // how many of this kind at once
+	room     func() int // the same where it changes, instead of parallel
+	anytime  bool       // any moment is a safe point: at shutdown it is stopped at once, and done again at the next start
 	do       func(ctx context.Context, key string, attempts int) (again time.Time, err error)
 	// settle is there instead of do where what comes of the work is written in the transaction that ends the task.
 	settle func(ctx context.Context, key string) (write func(*store.Tx) error, err error)
@@ -53,6 +55,8 @@ type worker struct {
 	mask  func(string) string // takes secrets out of what is logged or stored
 	lease time.Duration       // see lease
 	grace time.Duration       // see grace
+
+	grown <-chan struct{} // told when a room has grown; may be nil
 
 	mu      sync.Mutex
 	running map[string]int
@@ -108,6 +112,7 @@ func (w *worker) Run(ctx context.Context) error {
 		case <-changed:
 		case <-fresh:
 		case <-w.freed:
+		case <-w.grown:
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -176,7 +181,11 @@ func (w *worker) room(taken []store.Task, standing bool) []string {
 	}
 	var kinds []string
 	for kind, work := range w.works {
-		if begun[kind] < work.parallel && !(standing && kind == store.TaskEvent) {
+		limit := work.parallel
+		if work.room != nil {
+			limit = work.room()
+		}
+		if begun[kind] < limit && !(standing && kind == store.TaskEvent) {
 			kinds = append(kinds, kind)
 		}
 	}
@@ -232,6 +241,8 @@ func (w *worker) finish(tx *store.Tx, t store.Task, again time.Time, err error) 
 		return tx.Done(t)
 	case err == nil:
 		return tx.Sleep(t, again)
+	case errors.Is(err, build.ErrNoRoom):
+		return tx.Unclaim(t) // and taken again when its room has some
 	case errors.As(err, &wait): // it was not even tried
 		return tx.Sleep(t, wait.until)
 	}

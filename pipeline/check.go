@@ -72,6 +72,7 @@ func (c *Config) check(doc *strictyaml.Document) {
 	if doc.Has("build") || !doc.Has("trigger.registry") { // what others build is released without one
 		c.Build.check(doc)
 	}
+	c.checkChecks(doc)
 	for i := range c.Environments {
 		c.checkEnvironment(doc, i)
 	}

@@ -6,15 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
 // pushedImage makes sure that the image that something else pushed is there, and returns it by its digest.
-func (e *Engine) pushedImage(ctx context.Context, run store.Run, step *string) (store.Image, error) {
-	*step = StepResolve
+func (e *Engine) pushedImage(ctx context.Context, run store.Run) (store.Image, error) {
 	made := store.Image{Repository: run.Image.V.Repository, Digest: run.Image.V.Digest}
 	// Asked again here, where the right is used: the server's file may have changed since the run was queued.
 	if err := e.Server.MayUseRegistry(made.Repository, run.Repo); err != nil {
@@ -24,7 +22,7 @@ func (e *Engine) pushedImage(ctx context.Context, run store.Run, step *string) (
 	if made.Digest != "" {
 		ref = made.Repository + "@" + made.Digest
 	}
-	return made, e.step(ctx, "run", run.ID, *step, func() (string, error) {
+	err := e.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
 		got, err := e.Images.Find(ctx, ref)
 		switch {
 		case errors.Is(err, image.ErrNotFound), errors.Is(err, image.ErrNoImage):
@@ -32,9 +30,16 @@ func (e *Engine) pushedImage(ctx context.Context, run store.Run, step *string) (
 		case err == nil && made.Digest != "" && got != made.Digest:
 			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, made.Digest)}
 		}
-		made.Digest = got
+		if err == nil {
+			made.Digest = got
+			made.Parts, err = e.Images.Parts(ctx, made.Repository+"@"+got)
+		}
 		return got, inWords(err, ref)
 	})
+	if err != nil {
+		err = stepError{StepResolve, err}
+	}
+	return made, err
 }
 
 // PushesTag tells whether a run builds an image and gives it that tag: what its registry tells of it is no news.
@@ -43,8 +48,6 @@ func PushesTag(run store.Run, repository, tag string) (bool, error) {
 	if err := json.Unmarshal(run.Config.V, &cfg); err != nil || run.Image.V != nil || cfg.Build.Image != repository {
 		return false, err
 	}
-	branch, _ := branchOf(run.Ref)
-	named, _ := tagOf(run.Ref)
-	tags, err := image.Tags(cfg.Build.Tags, map[string]string{"branch": branch, "tag": named, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number)})
+	tags, err := imageTags(cfg, run)
 	return slices.Contains(tags, tag), err
 }

@@ -11,7 +11,7 @@ import (
 // inWords adds to a registry's error what it means, and marks one that trying again does not mend. What a Dockerfile's
 // own commands say is left as it is, however much it sounds like a registry, but for what FROM names.
 func inWords(err error, ref string) error {
-	if errors.Is(err, build.ErrUnavailable) || isPermanent(err) {
+	if errors.Is(err, build.ErrUnavailable) || errors.Is(err, build.ErrNoRoom) || isPermanent(err) {
 		return err
 	}
 	var failed *build.Failure

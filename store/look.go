@@ -104,7 +104,7 @@ func (tx *Tx) Queue(fn func(QueuedTask) error) error {
 const TaskSay = "say"
 
 // Troubled lists the tasks about a run, a deployment or an event that failed and are tried again, or were buried. kind is
-// the task that works on it: TaskRun, TaskPrepare or TaskEvent. That of its environment counts for a deployment that is
+// the task that works on it: Run.Task, TaskPrepare or TaskEvent. That of its environment counts for a deployment that is
 // being made.
 func (tx *Tx) Troubled(kind, id string) ([]QueuedTask, error) {
 	subject, env := "run/"+id, ""

@@ -2,13 +2,11 @@ package store
 
 import "time"
 
-// ReleaseWith finds the newest release of an app that has the image with this digest.
-func (tx *Tx) ReleaseWith(repo, app, digest string) (Release, error) {
-	n, err := get[int](tx, "release of "+digest, "SELECT release FROM runs WHERE digest = ? AND digest <> '' AND repo = ? AND app = ? ORDER BY number DESC LIMIT 1", digest, repo, app)
-	if err != nil {
-		return Release{}, err
-	}
-	return tx.Release(repo, app, n)
+// ReleaseWith finds the newest release of an app that has this image.
+func (tx *Tx) ReleaseWith(repo, app string, image Image) (Release, error) {
+	return get[Release](tx, "release of "+image.Digest, `SELECT * FROM releases WHERE repo = ? AND app = ?
+		AND json_extract(images, '$[0].digest') = ? AND json_extract(images, '$[0].repository') = ? ORDER BY number DESC LIMIT 1`,
+		repo, app, image.Digest, image.Repository)
 }
 
 // Unreleased lists the runs of an app that have not ended, and those that ended after since without a release.

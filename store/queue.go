@@ -47,7 +47,9 @@ func (tx *Tx) WakeAt(kind, key string, at time.Time) error {
 
 // In the queries below, +kind keeps SQLite from going through all tasks of a kind for the few that are leased.
 
-// Claim takes the task of these kinds that has been due longest, and leases it. ok is false when none is due.
+// Claim takes the task of these kinds that has been due longest, and leases it. ok is false when none is due. At what waits
+// for a builder the repositories take turns: the one whose turn was longest ago is next, with what it has that has been due
+// longest. A run that has ended takes no turn, and none is waited for.
 func (tx *Tx) Claim(kinds []string, lease time.Duration) (t Task, ok bool, err error) {
 	list, err := json.Marshal(kinds)
 	if err != nil {
@@ -57,6 +59,13 @@ func (tx *Tx) Claim(kinds []string, lease time.Duration) (t Task, ok bool, err e
 		WHERE id = (SELECT id FROM (
 			SELECT t.id, t.due_at FROM json_each(?3) AS k JOIN tasks AS t ON t.id = (SELECT id FROM tasks
 				WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL AND due_at <= ?2 ORDER BY due_at, id LIMIT 1)
+				WHERE k.value NOT IN ('run', 'run fork')
+			UNION ALL
+			SELECT t.id, t.due_at FROM json_each(?3) AS k JOIN tasks AS t ON t.id = (SELECT t.id FROM tasks AS t
+				LEFT JOIN runs AS r ON r.id = t.key LEFT JOIN repos AS p ON p.name = r.repo
+				WHERE t.kind = k.value AND t.buried_at IS NULL AND t.lease_until IS NULL AND t.due_at <= ?2
+				ORDER BY r.state IN ('queued', 'running'), p.turn, t.due_at, t.id LIMIT 1)
+				WHERE k.value IN ('run', 'run fork')
 			UNION ALL
 			SELECT id, due_at FROM tasks WHERE lease_until <= ?2 AND due_at <= ?2 AND +kind IN (SELECT value FROM json_each(?3)))
 			ORDER BY due_at, id LIMIT 1)
@@ -64,6 +73,10 @@ func (tx *Tx) Claim(kinds []string, lease time.Duration) (t Task, ok bool, err e
 		stamp(tx.now.Add(lease)), stamp(tx.now), string(list))
 	if errors.Is(err, sql.ErrNoRows) {
 		return t, false, nil
+	}
+	if err == nil && (t.Kind == TaskRun || t.Kind == TaskForkRun) {
+		_, err = tx.exec(`UPDATE repos SET turn = 1 + (SELECT max(turn) FROM repos)
+			WHERE name = (SELECT repo FROM runs WHERE id = ? AND state IN ('queued', 'running'))`, t.Key)
 	}
 	return t, err == nil, err
 }
@@ -115,7 +128,7 @@ func (tx *Tx) Fault(t Task, at time.Time, reason string) error {
 	return tx.finish(t, "UPDATE tasks SET lease_until = NULL, attempts = attempts + 1, faults = faults + 1, due_at = ?, reason = ?", stamp(at), reason)
 }
 
-// Unclaim gives the task back untouched: the program is shutting down.
+// Unclaim gives the task back untouched: the program is shutting down, or what the work needs is in use.
 func (tx *Tx) Unclaim(t Task) error {
 	return tx.finish(t, "UPDATE tasks SET lease_until = NULL")
 }

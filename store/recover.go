@@ -59,7 +59,7 @@ func (tx *Tx) Drop(kind, key string) error {
 
 // Repos lists the repositories that we know, in the order of their names.
 func (tx *Tx) Repos() ([]Repo, error) {
-	return list[Repo](tx, "SELECT * FROM repos ORDER BY name")
+	return list[Repo](tx, "SELECT "+repoColumns+" FROM repos ORDER BY name")
 }
 
 // HeardSince tells whether a repository's own delivery arrived after a time: what is found in the log of that time is older

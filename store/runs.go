@@ -20,10 +20,16 @@ const (
 
 // Kinds of tasks about a run or a deployment; the key is its id, for TaskEnv it is EnvKey.
 const (
-	TaskRun     = "run"     // advance a run
+	TaskRun     = "run"     // advance a run; see Run.Task
 	TaskPrepare = "prepare" // render a deployment
 	TaskEnv     = "env"     // advance the deployments of one environment, one at a time
 	TaskReport  = "report"  // say what the state of run/<id> or deployment/<id> is
+)
+
+// Kinds of tasks that advance a run and that do not wait for the same as TaskRun, a builder.
+const (
+	TaskForkRun  = "run fork"  // a builder for forks
+	TaskImageRun = "run image" // nothing: there is no build
 )
 
 // A Repo is a repository that an installation gave us access to.
@@ -47,8 +53,10 @@ func (tx *Tx) PutRepo(r Repo) error {
 
 // Repo reads a repository by its full name.
 func (tx *Tx) Repo(name string) (Repo, error) {
-	return get[Repo](tx, "repository "+name, "SELECT * FROM repos WHERE name = ?", name)
+	return get[Repo](tx, "repository "+name, "SELECT "+repoColumns+" FROM repos WHERE name = ?", name)
 }
+
+const repoColumns = "name, id, installation, default_branch, private, html_url"
 
 // A Failure is why a run or a deployment failed, in words for people.
 type Failure struct {
@@ -95,7 +103,8 @@ type Run struct {
 	Failure    JSON[*Failure]          `db:"failure"`
 	Digest     string                  `db:"digest"`
 	Release    int                     `db:"release"`
-	SameAs     int                     `db:"same_as"` // an earlier release that has the same image, 0 for none
+	SameAs     int                     `db:"same_as"`   // an earlier release that has the same image, 0 for none
+	TagsKept   JSON[[]string]          `db:"tags_kept"` // its image did not get them: they stand for another, and the registry lets no tag change
 	CreatedAt  Time                    `db:"created_at"`
 	StartedAt  Time                    `db:"started_at"`
 	FinishedAt Time                    `db:"finished_at"`
@@ -103,6 +112,17 @@ type Run struct {
 
 // Head is the commit that people see the run at: a pull request's head, not what it would be merged.
 func (r Run) Head() string { return cmp.Or(r.HeadSHA, r.SHA) }
+
+// Task is the kind of the task that advances the run; its key is the run's id.
+func (r Run) Task() string {
+	switch {
+	case r.Image.V != nil:
+		return TaskImageRun
+	case r.Fork != "":
+		return TaskForkRun
+	}
+	return TaskRun
+}
 
 // A PushedImage is one that something else than a run pushed to a registry.
 type PushedImage struct {
@@ -114,19 +134,22 @@ type PushedImage struct {
 
 // A Step is one piece of work of a run or a deployment.
 type Step struct {
-	Owner      string `db:"owner"`
-	Seq        int    `db:"seq"`
-	Kind       string `db:"kind"`
-	State      string `db:"state"`
-	Detail     string `db:"detail"`
-	StartedAt  Time   `db:"started_at"`
-	FinishedAt Time   `db:"finished_at"`
+	Owner      string            `db:"owner"`
+	Seq        int               `db:"seq"`
+	Kind       string            `db:"kind"`
+	State      string            `db:"state"`
+	Detail     string            `db:"detail"`
+	Result     JSON[*StepResult] `db:"result"`
+	StartedAt  Time              `db:"started_at"`
+	FinishedAt Time              `db:"finished_at"`
 }
 
 // An Image is what a release consists of.
 type Image struct {
 	Repository string `json:"repository"`
 	Digest     string `json:"digest"`
+	// Parts are other digests by which a container runtime may call it: see image.Client.Parts.
+	Parts []string `json:"parts,omitempty"`
 }
 
 // A Release is immutable.
@@ -188,7 +211,7 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	if overtaken != "" {
 		return tx.EndRun(r.ID, RunSuperseded, overtaken, nil)
 	}
-	return errors.Join(tx.Wake(TaskRun, r.ID), tx.Wake(TaskReport, "run/"+r.ID))
+	return errors.Join(tx.Wake(r.Task(), r.ID), tx.Wake(TaskReport, "run/"+r.ID))
 }
 
 // Run reads a run.
@@ -229,13 +252,25 @@ func (tx *Tx) EndRun(id, state, reason string, f *Failure) error {
 	return errors.Join(tx.endSteps(id, state), tx.Wake(TaskReport, "run/"+id))
 }
 
-// SucceedRun moves a run to succeeded and makes its release.
+// KeepTags records the tags that a run's image did not get. The caller wakes the report.
+func (tx *Tx) KeepTags(id string, tags []string) error {
+	_, err := tx.exec("UPDATE runs SET tags_kept = ? WHERE id = ?", JSON[[]string]{tags}, id)
+	return err
+}
+
+// SucceedRun moves a run to succeeded and makes its release, and notes the first release that has the same image.
 func (tx *Tx) SucceedRun(r Run, images []Image) (Release, error) {
 	n, err := get[int](tx, "release number", nextNumber+"releases WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
 		return Release{}, err
 	}
-	err = tx.move("runs", RunSucceeded, "digest = ?, release = ?, finished_at = ?", []any{images[0].Digest, n, stamp(tx.now)}, "id = ?", r.ID)
+	sameAs, err := get[int](tx, "release of an image", `SELECT coalesce((SELECT number FROM releases WHERE repo = ? AND app = ?
+		AND json_extract(images, '$[0].digest') = ? AND json_extract(images, '$[0].repository') = ? ORDER BY number LIMIT 1), 0)`,
+		r.Repo, r.App, images[0].Digest, images[0].Repository)
+	if err != nil {
+		return Release{}, err
+	}
+	err = tx.move("runs", RunSucceeded, "digest = ?, release = ?, same_as = ?, finished_at = ?", []any{images[0].Digest, n, sameAs, stamp(tx.now)}, "id = ?", r.ID)
 	if err != nil {
 		return Release{}, err
 	}

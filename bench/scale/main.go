@@ -208,7 +208,7 @@ var operations = []operation{
 	})},
 }
 
-var kinds = []string{store.TaskEvent, store.TaskRun, store.TaskPrepare, store.TaskEnv, store.TaskReport, store.TaskReply, store.TaskKeep}
+var kinds = []string{store.TaskEvent, store.TaskRun, store.TaskForkRun, store.TaskImageRun, store.TaskPrepare, store.TaskEnv, store.TaskReport, store.TaskReply, store.TaskKeep}
 
 // repo0 is the repository that has half of everything.
 const repo0 = "acme/app-0"

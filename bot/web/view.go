@@ -28,6 +28,7 @@ type runView struct {
 	Commit      commit
 	PullURL     string
 	Steps       []store.Step
+	Checks      []checkView
 	Images      []store.Image // of the release
 	Deployments []store.Deployment
 	Log         *logTail
@@ -65,13 +66,14 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if v.Deployments, err = tx.DeploymentsOf(id); err != nil {
 		return nil, err
 	}
-	if v.Trouble, err = tx.Troubled(store.TaskRun, id); err != nil {
+	if v.Trouble, err = tx.Troubled(v.Run.Task(), id); err != nil {
 		return nil, err
 	}
 	v.Public, err = public(tx, v.Run.Repo)
 	if v.Public {
 		withhold(v.Run.Failure.V)
 	}
+	v.Checks = checksOf(v.Steps, v.Public)
 	return v, err
 }
 

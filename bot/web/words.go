@@ -21,6 +21,7 @@ var funcs = template.FuncMap{
 	"short":     func(sha string) string { return fmt.Sprintf("%.7s", sha) },
 	"refName":   refName,
 	"join":      strings.Join,
+	"lines":     func(s string) []string { return strings.Split(s, "\n") },
 	"printable": printable,
 	"styled":    styled,
 	"diffLines": diffLines,
@@ -58,13 +59,16 @@ func stepName(kind string) string {
 	case "verify":
 		return "Verify what runs"
 	}
+	if check, ok := strings.CutPrefix(kind, stepCheck); ok {
+		return "Check " + check
+	}
 	return kind
 }
 
 // taskName says what a task was to do.
 func taskName(t store.QueuedTask) string {
 	switch t.Kind {
-	case store.TaskRun:
+	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
 		return "The run"
 	case store.TaskPrepare:
 		return "Rendering the manifests"

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -22,40 +21,17 @@ import (
 // ErrUnavailable says that the builder could not be reached, or went away during the build. The build may be repeated.
 var ErrUnavailable = errors.New("builder unavailable")
 
+// ErrNoRoom says that every builder that may build this is at as many builds as it may be. Nothing was done, and nothing is
+// wrong: the build's turn comes when one has ended.
+var ErrNoRoom = errors.New("no builder has room")
+
 // cancelGrace is how long a cancelled build may take to end in good order before its connection is cut.
 const cancelGrace = time.Second
 
 // Builder is one BuildKit daemon. It may be used concurrently.
-type Builder struct{ addr string }
-
-// Open returns the builder at addr: unix:///path/to/socket or tcp://host:port. It does not connect; each Ping and each
-// Build has its own connection, so there is nothing to close.
-func Open(addr string) (*Builder, error) {
-	u, err := url.Parse(addr)
-	switch {
-	case err == nil && u.Scheme == "unix" && u.Host == "" && u.Path != "":
-	case err == nil && u.Scheme == "tcp" && u.Hostname() != "" && u.Port() != "" && u.Path == "" && u.User == nil:
-	default:
-		return nil, fmt.Errorf("builder %q: write unix:///path/to/buildkitd.sock or tcp://host:port", addr)
-	}
-	return &Builder{addr: addr}, nil
-}
-
-// Ping reports whether the builder answers and has a worker. Its error is ErrUnavailable when it does not.
-func (b *Builder) Ping(ctx context.Context) error {
-	c, err := client.New(ctx, b.addr)
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, b.addr, err)
-	}
-	defer c.Close()
-	workers, err := c.ListWorkers(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %s: is buildkitd running there, and may the bot connect? %w", ErrUnavailable, b.addr, err)
-	}
-	if len(workers) == 0 {
-		return fmt.Errorf("%w: %s has no worker", ErrUnavailable, b.addr)
-	}
-	return nil
+type Builder struct {
+	url     string
+	options []client.ClientOpt
 }
 
 // Request says what to build and where to push it.
@@ -66,15 +42,19 @@ type Request struct {
 	Target     string // stage; "" means the last
 
 	Args      map[string]string
-	Labels    map[string]string
+	Labels    map[string]string // of the image's configuration; annotations of its manifest and index too
 	Platforms []string          // such as linux/amd64; none means the builder's own
 	Secrets   map[string][]byte // by id, for RUN --mount=type=secret; at most 500 KiB each
 
-	Image string   // repository to push to, without tag
-	Tags  []string // none pushes by digest only
-	// NoPush builds and keeps the result in the builder. Image, Tags, CacheExports and InlineCache are not used then:
+	Image string // repository to push to, by digest, without tag
+	// NoPush builds and keeps the result in the builder. Image, CacheExports and InlineCache are not used then:
 	// nothing is written to a registry.
 	NoPush bool
+
+	// Command, when set, runs in place of the Dockerfile; NoPush is implied.
+	Command *Command
+	// Outputs are read back from where the build's last command ran, also when that failed. Only with NoPush.
+	Outputs []Output
 
 	CacheImports []string // references whose layers may be reused; one that is not there is skipped
 	CacheExports []string // references that all layers are written to; one that can't be written does not fail the build
@@ -82,6 +62,11 @@ type Request struct {
 	// CacheScope separates builds that must not share what RUN --mount=type=cache keeps in the builder. Builds with the
 	// same scope share it. "" means Image, and without that Dir: shared with no other build.
 	CacheScope string
+
+	// What a choice among several builders goes by; Build itself looks at none of it.
+	Run  string // the run's id: what is built for one run has one place on a builder; "" is a run of its own
+	App  string // the repository and its app: what is built for one app goes to the same builder, which has its cache
+	Fork bool   // whether it is a fork's, whose code nobody vouches for
 
 	// Auth returns the credential for a registry, by host[:port] (Docker Hub is docker.io); "" and "" for none. It is
 	// asked for the registries of FROM lines too. Nil means none at all.
@@ -100,6 +85,8 @@ type Request struct {
 type Result struct {
 	Digest string // "sha256:…" of the pushed manifest, or index for several platforms; "" with NoPush
 	Steps  []Step // in the order in which they began
+	Files  []File // what was read back, by outputs
+	Left   []Left // what of the outputs was not
 }
 
 // Step is one operation of a build.
@@ -114,16 +101,16 @@ type Step struct {
 // Build builds and pushes. Progress is given to out (which may be nil) line by line, by one goroutine, until Build
 // returns. The error is a *Failure when the Dockerfile, or a command in it, is at fault, ErrUnavailable when the builder
 // is, and the context's when that is done; Build then returns within two seconds. Anything else is mostly the registry's
-// refusal, in its own words.
+// refusal, in its own words. With an error the result has what is known nevertheless: Steps, Files and Left.
 func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result, error) {
 	s, err := newSolve(r)
 	if err != nil {
 		return Result{}, err
 	}
 	defer s.close()
-	c, err := client.New(ctx, b.addr)
+	c, err := b.connect(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("%w: %s: %w", ErrUnavailable, b.addr, err)
+		return Result{}, err
 	}
 	defer c.Close()
 
@@ -152,23 +139,32 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		}
 		p.flush()
 	}()
-	response, err := c.Solve(ctx, nil, s.options, statuses)
+	var response *client.SolveResponse
+	var result Result
+	if r.Command != nil || len(r.Outputs) > 0 {
+		result.Files, result.Left, err = s.solveAndRead(ctx, c, r, statuses)
+	} else {
+		response, err = c.Solve(ctx, nil, s.options, statuses)
+	}
 	<-drained
+	result.Steps = p.steps()
 
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return Result{Steps: p.steps()}, fmt.Errorf("build: %w", context.Cause(ctx))
-	case grpcerrors.Code(err) == codes.Unavailable:
-		return Result{Steps: p.steps()}, fmt.Errorf("%w: %s: %w", ErrUnavailable, b.addr, p.mask.error(err))
+		return result, fmt.Errorf("build: %w", context.Cause(ctx))
+	// Cancelled, and not by us: the daemon is shutting down.
+	case grpcerrors.Code(err) == codes.Unavailable, grpcerrors.Code(err) == codes.Canceled:
+		return result, b.unavailable(p.mask.error(err))
+	case r.Command != nil:
+		return result, p.explainCommand(err, *r.Command)
 	default:
-		return Result{Steps: p.steps()}, p.explain(err, cmp.Or(r.Dockerfile, "Dockerfile"))
+		return result, p.explain(err, cmp.Or(r.Dockerfile, "Dockerfile"))
 	}
-	result := Result{Steps: p.steps()}
-	if !r.NoPush {
+	if !r.NoPush && r.Command == nil {
 		result.Digest = response.ExporterResponse[exptypes.ExporterImageDigestKey]
 		if result.Digest == "" {
-			return result, fmt.Errorf("build: builder %s reported no digest", b.addr)
+			return result, fmt.Errorf("build: builder %s reported no digest", b.url)
 		}
 	}
 	return result, nil

@@ -48,11 +48,12 @@ type Config struct {
 
 // Cluster is a client of one Kubernetes cluster. It is safe for concurrent use.
 type Cluster struct {
-	server *url.URL
-	http   *http.Client // authenticated, follows no redirect
-	client dynamic.Interface
-	watch  dynamic.Interface // without a request timeout
-	mapper *restmapper.DeferredDiscoveryRESTMapper
+	server  *url.URL
+	http    *http.Client // authenticated, follows no redirect
+	client  dynamic.Interface
+	watch   dynamic.Interface // without a request timeout
+	endless *rest.Config      // of the same
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
 }
 
 // Open makes a client from cfg. It reads the kubeconfig but does not reach the
@@ -94,11 +95,12 @@ func Open(cfg Config) (*Cluster, error) {
 	plain := *hc
 	plain.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Cluster{
-		server: server,
-		http:   &plain,
-		client: client,
-		watch:  watch,
-		mapper: restmapper.NewDeferredDiscoveryRESTMapperWithContext(memory.NewMemCacheClientWithContext(disco)),
+		server:  server,
+		http:    &plain,
+		client:  client,
+		watch:   watch,
+		endless: endless,
+		mapper:  restmapper.NewDeferredDiscoveryRESTMapperWithContext(memory.NewMemCacheClientWithContext(disco)),
 	}, nil
 }
 
