@@ -61,6 +61,7 @@ type lab struct {
 
 	builder  *fakeBuilder
 	registry *fakeRegistry
+	images   pipeline.Images // the registry, unless a test has another
 	test     *fakeCluster
 	prod     *fakeCluster
 	share    func(*Config) (*builders, pipeline.Images) // instead of builder and registry, where it is set
@@ -94,7 +95,7 @@ func newLab(t testing.TB, edit func(string) string) *lab {
 func openLab(dir string, edit func(string) string) (*lab, error) {
 	l := &lab{dir: dir, clock: &clock{}, log: &buffer{}, registry: &fakeRegistry{pushed: map[string]bool{}, tags: map[string]string{}},
 		builder: &fakeBuilder{}, test: newFakeCluster("test"), prod: newFakeCluster("prod")}
-	l.builder.registry = l.registry
+	l.builder.registry, l.images = l.registry, l.registry
 	gh, err := sim.NewGitHub(sim.GitHubConfig{Dir: filepath.Join(dir, "github"), Secret: hookSecret, Now: l.clock.Now, OnWrite: func(w sim.Write) { l.wrote.call(w.Kind + " " + w.Name + " " + w.State) }})
 	if err != nil {
 		return nil, err
@@ -217,7 +218,7 @@ func (l *lab) Start() error {
 	if err != nil {
 		return err
 	}
-	w := world{builders: oneBuilder(cfg, l.builder), images: l.registry, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
+	w := world{builders: oneBuilder(cfg, l.builder), images: l.images, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
 	if l.share != nil {
 		w.builders, w.images = l.share(cfg)
 	}
@@ -375,9 +376,10 @@ func (l *lab) Settle() error {
 	}
 	stamp := func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 	return until("the bot comes to rest", func() error {
-		// What failed is tried again soon, unless a far end asked for more time.
+		// What failed is tried again soon, unless a far end asked for more time. What one task has just made for another is
+		// due a moment later than this question was put.
 		open, err := l.lookup(`SELECT group_concat(kind || ' ' || key || ' ' || reason, '; ') FROM tasks WHERE buried_at IS NULL
-			AND (lease_until IS NOT NULL OR due_at <= ? OR attempts > 0 AND due_at <= ?) HAVING count(*) > 0`, stamp(l.clock.Now()), stamp(l.clock.Now().Add(5*time.Second)))
+			AND (lease_until IS NOT NULL OR due_at <= ? OR attempts > 0 AND due_at <= ?) HAVING count(*) > 0`, stamp(l.clock.Now().Add(time.Second)), stamp(l.clock.Now().Add(5*time.Second)))
 		if err == nil && open != "" {
 			err = errors.New(open)
 		}
@@ -647,6 +649,8 @@ type fakeRegistry struct {
 	mu     sync.Mutex
 	pushed map[string]bool
 	tags   map[string]string // tag → what it stands for
+	others map[string]string // what others pushed, by the whole name with its tag
+	errs   []error           // of the next calls of Find
 }
 
 func (r *fakeRegistry) Tag(_ context.Context, repoAtDigest, tag string) error {
@@ -682,6 +686,44 @@ func (r *fakeRegistry) Resolve(_ context.Context, ref string) (string, error) {
 	}
 	_, digest, _ := strings.Cut(ref, "@")
 	return digest, nil
+}
+
+// Find is Resolve, of tags too, of which Push tells it.
+func (r *fakeRegistry) Find(_ context.Context, ref string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.errs) > 0 {
+		err := r.errs[0]
+		r.errs = r.errs[1:]
+		return "", err
+	}
+	if _, digest, ok := strings.Cut(ref, "@"); ok && r.pushed[ref] {
+		return digest, nil
+	}
+	if digest := r.others[ref]; digest != "" {
+		return digest, nil
+	}
+	return "", fmt.Errorf("find %s: %w", ref, image.ErrNotFound)
+}
+
+// Push has somebody else push an image of that content, and returns its digest.
+func (r *fakeRegistry) Push(ref, content string) (digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	digest = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
+	if r.others == nil {
+		r.others = map[string]string{}
+	}
+	r.others[ref] = digest
+	r.pushed[ref[:strings.LastIndex(ref, ":")]+"@"+digest] = true
+	return digest
+}
+
+// Fail makes the next calls of Find fail.
+func (r *fakeRegistry) Fail(errs ...error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.errs = append(r.errs, errs...)
 }
 
 // fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the

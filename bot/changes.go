@@ -39,7 +39,7 @@ type comparison struct {
 func (c *comparison) fill(ctx context.Context, app string, t pipeline.Trigger) (pipeline.Trigger, error) {
 	var previous *store.Release
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
-		previous, err = store.Optional(tx.ReleaseOn(c.repo.Name, app, t.Ref))
+		previous, err = store.Optional(tx.BuiltOn(c.repo.Name, app, t.Ref))
 		return err
 	})
 	if err != nil {

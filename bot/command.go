@@ -356,6 +356,9 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return "", err
 		}
+		if apps[i].config.Build.Image == "" {
+			return c.newestPushed(tx, apps[i].config, env, sha, ref, len(args) == 0, q)
+		}
 		building, err := tx.RunOf(c.repo.Name, a.name, sha)
 		if err == nil && building.Ref == ref && !store.Final(building.State) {
 			c.d.note("run %d of this commit is under way: deploy when it succeeds", building.Number)

@@ -21,6 +21,7 @@ import (
 	"github.com/shipmate-dev/shipmate/chat"
 	"github.com/shipmate-dev/shipmate/internal/strictyaml"
 	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 )
 
 // Config is the server's file, shipmate.yaml, as LoadConfig returns it: checked, with defaults filled in, paths made
@@ -71,12 +72,13 @@ type BuilderConfig struct {
 	BuildKit    []BuildKitAddress `yaml:"buildkit"`    // default: the environment variable BUILDKIT_HOST, where it is set
 }
 
-// RegistryConfig is one registry, and who may push what there.
+// RegistryConfig is one registry, and who may push what there, and make releases of what others push.
 type RegistryConfig struct {
 	Username  Secret          `yaml:"username"`
 	Password  Secret          `yaml:"password"`
 	PlainHTTP bool            `yaml:"plain_http"`
 	Pull      PullConfig      `yaml:"pull"`
+	Events    *EventsConfig   `yaml:"events"` // nil: none are taken
 	Allow     []RegistryAllow `yaml:"allow"`
 }
 
@@ -87,7 +89,7 @@ type PullConfig struct {
 	Password Secret `yaml:"password"`
 }
 
-// RegistryAllow lets repositories push to paths and what is below them.
+// RegistryAllow lets repositories use paths and what is below them: push there, and make releases of what others push.
 type RegistryAllow struct {
 	Repositories []string `yaml:"repositories"`
 	Paths        []string `yaml:"paths"`
@@ -170,7 +172,6 @@ type BuildSecret struct {
 // file. Whoever implements one adds its field and removes its line.
 var serverNotYet = []string{
 	"metrics",
-	"registries.*.events",
 	"chat.wecom.*.corp_id",
 	"chat.wecom.*.agent_id",
 	"chat.wecom.*.secret",
@@ -238,6 +239,11 @@ func (c *Config) fillIn(dir string) {
 			cluster.Kubeconfig = inDir(dir, cluster.Kubeconfig)
 		}
 	}
+	for _, r := range c.Registries {
+		if r.Events != nil && r.Events.Kind != image.EventsDockerHub {
+			r.Events.Header = or(r.Events.Header, "Authorization")
+		}
+	}
 	for _, w := range c.Chat.WeCom {
 		w.BaseURL = or(w.BaseURL, "https://qyapi.weixin.qq.com/")
 		w.Language = or(w.Language, c.Language)
@@ -275,6 +281,9 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 		f(at+".password", &registry.Password)
 		f(at+".pull.username", &registry.Pull.Username)
 		f(at+".pull.password", &registry.Pull.Password)
+		if registry.Events != nil {
+			f(at+".events.secret", &registry.Events.Secret)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Clusters)) {
 		f("clusters."+name+".ca", &c.Clusters[name].CA)
@@ -456,6 +465,9 @@ func (c *Config) checkRegistry(at, host string, r *RegistryConfig) {
 		if !isRegistryHost(r.Pull.Host) {
 			c.doc.Errorf(at+".pull.host", "%q is no registry's host; write it without a path, such as registry-vpc.example.com", r.Pull.Host)
 		}
+	}
+	if r.Events != nil {
+		r.Events.check(c.doc, at+".events", host)
 	}
 	for i, allow := range r.Allow {
 		here := fmt.Sprintf("%s.allow[%d]", at, i)

@@ -50,8 +50,8 @@ func (c *Config) MayUseCluster(cluster, repo, namespace string) error {
 		fmt.Sprintf("{repositories: [%s], namespaces: [%s]}", quoted(repo), namespace))
 }
 
-// MayUseRegistry says whether the repository may push to that image repository (host/path): registries.HOST.allow. A
-// path that is allowed stands for itself and for all below it.
+// MayUseRegistry says whether the repository may push to that image repository (host/path), and make releases of what
+// others push there: registries.HOST.allow. A path that is allowed stands for itself and for all below it.
 func (c *Config) MayUseRegistry(imageRepository, repo string) error {
 	host, path, err := pipeline.ParseRepository(imageRepository)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *Config) MayUseRegistry(imageRepository, repo string) error {
 			return nil
 		}
 	}
-	return c.refuse(fmt.Sprintf("%s may not push to %s", repo, imageRepository), "registries."+host+".allow",
+	return c.refuse(fmt.Sprintf("%s may not use %s", repo, imageRepository), "registries."+host+".allow",
 		fmt.Sprintf("{repositories: [%s], paths: [%s]}", quoted(repo), quoted(path)))
 }
 

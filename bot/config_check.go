@@ -55,7 +55,12 @@ func (c *Config) checkUse(file *pipeline.Config, doc *strictyaml.Document, repo 
 		}
 	}
 	tell("", c.MayUseServer(repo))
-	tell("build.image", c.MayUseRegistry(file.Build.Image, repo))
+	if file.Build.Image != "" {
+		tell("build.image", c.MayUseRegistry(file.Build.Image, repo))
+	}
+	if file.Trigger.Registry.Repository != "" {
+		tell("trigger.registry.repository", c.MayUseRegistry(file.Trigger.Registry.Repository, repo))
+	}
 	for i, name := range file.Build.Secrets {
 		tell(fmt.Sprintf("build.secrets[%d]", i), c.mayUseSecretSomewhere(name, repo)) // which refs is known only at a build
 	}

@@ -301,7 +301,6 @@ func TestServerMistakes(t *testing.T) {
 func TestServerNotYet(t *testing.T) {
 	tests := map[string]string{
 		"metrics":                     "metrics: 127.0.0.1:9090",
-		"registries.*.events":         "registries: {r.example.com: {events: {kind: tcr}}}",
 		"chat.wecom.*.corp_id":        "chat: {wecom: {desk: {corp_id: ww1}}}",
 		"chat.wecom.*.agent_id":       "chat: {wecom: {desk: {agent_id: 1}}}",
 		"chat.wecom.*.secret":         "chat: {wecom: {desk: {secret: \"env:A\"}}}",
@@ -455,7 +454,7 @@ func TestMayUseRegistry(t *testing.T) {
 		}
 	}
 	refused(t, c.MayUseRegistry("registry.example.com/team/web", "acme/api"),
-		`acme/api may not push to registry.example.com/team/web; to allow it, add - {repositories: ["acme/api"], paths: ["team/web"]} at shipmate.yaml:36 (registries.registry.example.com.allow)`)
+		`acme/api may not use registry.example.com/team/web; to allow it, add - {repositories: ["acme/api"], paths: ["team/web"]} at shipmate.yaml:36 (registries.registry.example.com.allow)`)
 	refused(t, c.MayUseRegistry("registry.exmple.com/team/web", "acme/web"), `there is no registry registry.exmple.com in the server's file; did you mean registry.example.com?`)
 }
 
@@ -571,7 +570,7 @@ environments:
 notify: [{wecom: opps}, {slack: team, channel: C1}]
 `
 	got := lines(Check(server, "acme/api", []string{repoFile(bad), filepath.Join(filepath.Dir(server), "none.yaml")}))
-	want := `.shipmate.yaml:1: build.image: acme/api may not push to registry.example.com/team/other; to allow it, add - {repositories: ["acme/api"], paths: ["team/other"]} at shipmate.yaml:36 (registries.registry.example.com.allow)
+	want := `.shipmate.yaml:1: build.image: acme/api may not use registry.example.com/team/other; to allow it, add - {repositories: ["acme/api"], paths: ["team/other"]} at shipmate.yaml:36 (registries.registry.example.com.allow)
 .shipmate.yaml:1: build.secrets[0]: there is no secret npm_tokn in the server's file; did you mean npm_token?
 .shipmate.yaml:3: environments[0].cluster: acme/api may not deploy to the namespace kube-system of cluster test; to allow it, add - {repositories: ["acme/api"], namespaces: [kube-system]} at shipmate.yaml:43 (clusters.test.allow)
 .shipmate.yaml:4: environments[1].manifests: "/deploy" must be relative to the repository's root, with / between its parts

@@ -92,6 +92,10 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 		return b.schedule(ctx, e, d)
 	case kindTrigger:
 		return b.trigger(ctx, e, d)
+	case kindRegistry:
+		return b.registryPush(ctx, e, d)
+	case "registry_package", "package":
+		return b.packagePushed(ctx, e, d)
 	default:
 		d.note("nothing is done on a %s", e.Kind)
 		return nil

@@ -43,7 +43,7 @@ type subject struct {
 	live    bool               // the deployment is what is live
 	current bool               // no other deployment began in its environment since
 	lives   int                // the release that is live there, 0 for none
-	newest  bool               // nothing newer speaks for the same commit (and environment)
+	newest  bool               // it speaks for its commit (and environment), and nothing newer does
 	notify  []pipeline.Notify
 	steps   []store.Step // of a run
 }
@@ -95,6 +95,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			return err
 		}
 		s.image = cfg.Build.Image
+		if s.run.Image.V != nil {
+			s.image = s.run.Image.V.Repository
+		}
 		if s.repo, err = tx.Repo(s.run.Repo); err != nil {
 			return err
 		}
@@ -111,12 +114,12 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			return err
 		}
 		s.deploys = slices.DeleteFunc(all, func(d store.Deployment) bool { return d.Cause != store.CauseAutomatic })
-		newest, err := tx.RunAt(s.run.Repo, s.run.App, s.run.Head())
+		newest, err := store.Optional(tx.RunAt(s.run.Repo, s.run.App, s.run.Head()))
 		if err != nil {
 			return err
 		}
-		s.newest = newest.ID == s.run.ID
-		if s.run.Cause != store.CausePull { // whose author looks at GitHub
+		s.newest = newest != nil && newest.ID == s.run.ID // a run that builds nothing has nothing to say of a commit
+		if s.run.Cause != store.CausePull {               // whose author looks at GitHub
 			s.notify = cfg.Notify
 		}
 		s.steps, err = tx.Steps(s.run.ID)

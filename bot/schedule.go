@@ -119,7 +119,7 @@ func (b *Bot) schedule(ctx context.Context, e store.Event, d *decision) error {
 		cfg := apps[i].config
 		trigger.Due, _ = cfg.Due(o.Since, o.Until)
 		err = b.db.View(ctx, func(tx *store.Tx) error {
-			previous, err := store.Optional(tx.ReleaseOn(repo.Name, o.App, trigger.Ref))
+			previous, err := store.Optional(tx.BuiltOn(repo.Name, o.App, trigger.Ref))
 			if previous != nil {
 				trigger.Previous = previous.SHA
 			}

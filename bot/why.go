@@ -408,6 +408,7 @@ func aboutOf(e store.Event) about {
 		Replay  replayOrder  `json:"shipmate_replay"`
 		Due     dueOrder     `json:"shipmate_schedule"`
 		Trigger triggerOrder `json:"shipmate_trigger"`
+		Image   imagePush    `json:"registry"`
 	}
 	_ = json.Unmarshal(e.Body, &p) // what cannot be read says nothing
 	ref, _ := p.Ref.(string)
@@ -432,6 +433,9 @@ func aboutOf(e store.Event) about {
 	}
 	if p.Trigger.App != "" {
 		a.words += fmt.Sprintf(" of %s at %s by %s", p.Trigger.App, p.Trigger.Ref, p.Trigger.Login)
+	}
+	if p.Image.Tag != "" {
+		a.words += fmt.Sprintf(" push of %s by %s", p.Image, p.Image.sender())
 	}
 	if p.Replay.Delivery != "" {
 		a.words += " of " + p.Replay.Delivery

@@ -24,6 +24,9 @@ func buildWords(s subject, l text.Lang) string {
 		if r.Release == 0 {
 			return l.Say(text.BuildPassed, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
 		}
+		if r.Image.V != nil {
+			return l.Say(text.ImageTaken, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
+		}
 		said := []string{l.Say(text.BuildSucceeded, releaseWords(r, l), l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))}
 		if len(r.TagsKept.V) > 0 {
 			said = append(said, tagsKeptWords(r, l))
@@ -198,9 +201,15 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 	branch := chat.Field{Name: l.Field(text.Branch), Value: strings.TrimPrefix(r.Ref, "refs/heads/")}
 	project := chat.Field{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}
 	m := chat.Message{Text: r.Subject, Mentions: mention}
+	if i := r.Image.V; i != nil { // the subject that is stored is of one language
+		m.Text = l.Say(text.ImagePushed, i.Repository+":"+i.Tag, r.Sender)
+	}
 	var failure *store.Failure
 	if s.d == nil {
 		m.Title, m.State, m.Status = l.Say(text.BuildTitle, r.App, r.Number), look(r.State), l.State(r.State)
+		if r.Image.V != nil {
+			m.Title = l.Say(text.ImageTitle, r.App, r.Number)
+		}
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}
 		m.Fields = []chat.Field{project, branch, commit, {Name: l.Field(text.TriggeredBy), Value: r.Sender}}
 		if r.Release > 0 {

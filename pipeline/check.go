@@ -69,7 +69,9 @@ func (c *Config) check(doc *strictyaml.Document) {
 		checkLabel(doc, "app", c.App)
 	}
 	c.Trigger.check(doc)
-	c.Build.check(doc)
+	if doc.Has("build") || !doc.Has("trigger.registry") { // what others build is released without one
+		c.Build.check(doc)
+	}
 	c.checkChecks(doc)
 	for i := range c.Environments {
 		c.checkEnvironment(doc, i)

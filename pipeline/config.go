@@ -35,7 +35,7 @@ const (
 type Config struct {
 	App          string        `yaml:"app"` // a DNS label; WithDefaults takes it from the repository's name
 	Trigger      TriggerRules  `yaml:"trigger"`
-	Build        Build         `yaml:"build"`
+	Build        Build         `yaml:"build"`        // its Image is empty where the file has none, and what others push is released (Trigger.Registry)
 	Checks       []CheckSpec   `yaml:"checks"`       // beside the build; taken from the commit that is built
 	Environments []Environment `yaml:"environments"` // the promotion chain, in order
 	Notify       []Notify      `yaml:"notify"`
@@ -56,7 +56,7 @@ type TriggerRules struct {
 // RegistryTrigger names the images that make a release without a build when something else pushes them.
 type RegistryTrigger struct {
 	Repository string `yaml:"repository"` // with its host, without tag or digest; empty: none
-	Tag        string `yaml:"tag"`        // a regular expression (RE2) for the whole tag; empty: any tag
+	Tag        string `yaml:"tag"`        // a regular expression (RE2) for the whole tag; empty: any tag but latest
 }
 
 // Build says how a commit becomes an image. Context, Dockerfile, Target, Args and Platforms are taken from the commit

@@ -70,6 +70,8 @@ type Builder interface {
 // Images is the registries.
 type Images interface {
 	Resolve(ctx context.Context, ref string) (digest string, err error)
+	// Find is Resolve for what somebody else pushed: its errors are image.ErrNotFound and image.ErrNoImage.
+	Find(ctx context.Context, ref string) (digest string, err error)
 	// Tag makes a tag stand for an image; image.ErrImmutable where that can't be.
 	Tag(ctx context.Context, repoAtDigest, tag string) error
 	// Parts lists the digests by which a container runtime may call the image.

@@ -203,6 +203,10 @@ func (f *fakeImages) Resolve(ctx context.Context, ref string) (string, error) {
 	return digest, err
 }
 
+func (f *fakeImages) Find(ctx context.Context, ref string) (string, error) {
+	return f.Resolve(ctx, ref)
+}
+
 func (f *fakeImages) Tag(ctx context.Context, ref, tag string) error {
 	return (*bench)(f).call(ctx, "tag "+tag, func() { f.tags[tag] = ref })
 }

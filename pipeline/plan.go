@@ -133,6 +133,9 @@ func (c *Config) starts(t Trigger, p *Plan) bool {
 		p.Cancel = t.Kind == TriggerPush
 		return p.say(false, "deleted: %s was deleted, there is nothing to build", t.Ref)
 	}
+	if c.Build.Image == "" && t.Kind != TriggerRegistry {
+		return p.say(false, "build: the file has no build, so only images that others push become releases")
+	}
 	switch t.Kind {
 	case TriggerPush:
 		return c.askRef(t, p) && askMessage(t, p) && c.askAuthors(t, p) && c.askPaths(t, p)
@@ -308,6 +311,8 @@ func (c *Config) askImage(t Trigger, p *Plan) bool {
 		return p.say(false, "registry: %s is not trigger.registry.repository %s", pushed.Repository, r.Repository)
 	case pushed.Tag == "":
 		return p.say(false, "registry: it was pushed without a tag")
+	case r.Tag == "" && pushed.Tag == "latest":
+		return p.say(false, "registry: trigger.registry.tag is not set, and then every tag counts but latest")
 	case !tag.MatchString(pushed.Tag):
 		return p.say(false, "registry: the tag %s does not match trigger.registry.tag %s", pushed.Tag, r.Tag)
 	case pushed.Released > 0:

@@ -223,8 +223,11 @@ func TestPlan(t *testing.T) {
 		}},
 		{`registry: {repository: r.example.com/base}`, []line{
 			{image("r.example.com/base", "anything"), "release registry"},
+			{image("r.example.com/base", "latest"), "no registry"},
+			{image("r.example.com/base", "latest-1"), "release registry"},
 			{image("r.example.com/base", ""), "no registry"},
 		}},
+		{`registry: {repository: r.example.com/base, tag: latest}`, []line{{image("r.example.com/base", "latest"), "release registry"}}},
 		{`branches: []`, []line{ // who asks for it gets it
 			{api("refs/heads/feature"), "build api"},
 			{api("refs/tags/v1", "LEVEL=3", "_x="), "build api"},
@@ -354,6 +357,23 @@ released: release 41 has this image already`},
 		if got := strings.Join(parse(t, test.rules).Plan(test.trigger).Trace, "\n"); got != test.want {
 			t.Errorf("got\n%s\nwant\n%s", got, test.want)
 		}
+	}
+}
+
+// TestPlanWithoutBuild: with no build nothing but a pushed image makes a release.
+func TestPlanWithoutBuild(t *testing.T) {
+	c := parse(t, "trigger: {pull_requests: true, tags: [v1], registry: {repository: r.example.com/base}}")
+	for _, kind := range []string{TriggerPush, TriggerPull, TriggerSchedule, TriggerAPI, TriggerCommand} {
+		p := c.Plan(Trigger{Kind: kind, Ref: "refs/heads/master", SHA: thisCommit, DefaultBranch: "master", Pull: Pull{Merge: MergeClean}, Due: []Schedule{{Cron: "0 3 * * *", Zone: "UTC"}}})
+		if p.Build || p.Release || !strings.HasPrefix(p.Reason, "build: ") {
+			t.Errorf("%s: %+v", kind, p)
+		}
+	}
+	if p := c.Plan(Trigger{Kind: TriggerPush, Ref: "refs/heads/master", DefaultBranch: "master", Deleted: true}); !p.Cancel {
+		t.Errorf("a branch that is gone: %+v", p)
+	}
+	if p := c.Plan(Trigger{Kind: TriggerRegistry, Ref: "refs/heads/master", DefaultBranch: "master", Image: Image{Repository: "r.example.com/base", Tag: "v1"}}); p.Build || !p.Release {
+		t.Errorf("a pushed image: %+v", p)
 	}
 }
 

@@ -1,14 +1,12 @@
 package pipeline
 
 import (
-	"errors"
 	"maps"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
-	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -63,13 +61,4 @@ func branchName(run store.Run) string {
 		return owner + ":" + branch
 	}
 	return branch
-}
-
-// inWords adds to a registry's error what it means. What a Dockerfile's own commands say is left as it is, however much it
-// sounds like a registry.
-func inWords(err error, repository string) error {
-	if errors.As(err, new(*build.Failure)) || errors.Is(err, build.ErrUnavailable) || errors.Is(err, build.ErrNoRoom) || isPermanent(err) {
-		return err
-	}
-	return image.Explain(err, repository)
 }

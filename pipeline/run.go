@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
@@ -40,7 +41,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 		r, err := tx.Run(id)
 		return store.Final(r.State), err
 	}, func(ctx context.Context) error {
-		image, err := e.makeImage(ctx, run, repo)
+		made, err := e.makeImage(ctx, run, repo)
 		if err != nil {
 			return err
 		}
@@ -51,7 +52,7 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 			if run, err = tx.Run(id); err != nil { // what is deployed may have been added to
 				return err
 			}
-			if rel, err = tx.SucceedRun(run, []store.Image{image}); err != nil {
+			if rel, err = tx.SucceedRun(run, []store.Image{made}); err != nil {
 				return err
 			}
 			for _, q := range run.Deploys.V {
@@ -89,7 +90,7 @@ func (f stepFailed) Error() string { return f.Reason }
 
 // lasting tells whether trying again does not mend an error.
 func lasting(err error) bool {
-	return errors.As(err, new(*build.Failure)) || errors.As(err, new(stepFailed)) || isPermanent(err)
+	return errors.As(err, new(*build.Failure)) && !image.IsTemporary(err) || errors.As(err, new(stepFailed)) || isPermanent(err)
 }
 
 // runFailure is what is told of an error of a run.
@@ -130,6 +131,9 @@ type making struct {
 // makeImage fetches, builds and pushes, with the checks beside that, then reads the digest back and puts the tags on it. What ended in an earlier
 // attempt is not done again.
 func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) (store.Image, error) {
+	if run.Image.V != nil {
+		return e.pushedImage(ctx, run)
+	}
 	m := &making{Engine: e, run: run, repo: repo}
 	if err := json.Unmarshal(run.Config.V, &m.cfg); err != nil {
 		return store.Image{}, permanent{err}
@@ -270,7 +274,7 @@ func (m *making) prepare(ctx context.Context) (remove func(), err error) {
 	}
 	var previous *store.Release // nil for the first of its branch
 	err = m.DB.View(ctx, func(tx *store.Tx) (err error) {
-		previous, err = store.Optional(tx.ReleaseOn(m.run.Repo, m.run.App, m.run.Ref))
+		previous, err = store.Optional(tx.BuiltOn(m.run.Repo, m.run.App, m.run.Ref))
 		return err
 	})
 	if err != nil {

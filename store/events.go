@@ -31,16 +31,25 @@ type Event struct {
 	Trace       JSON[[]string] `db:"trace"`
 }
 
-// Accept stores a delivery and queues its decision. It returns after the commit is on disk; fresh is false when the
-// delivery is known already, and then nothing was changed.
-func (db *DB) Accept(ctx context.Context, e Event) (fresh bool, err error) {
-	err = db.do(&call{ctx: ctx, plain: true, turn: make(chan bool, 1), fn: func(tx *Tx) (err error) {
-		if fresh, err = tx.PutEvent(e); err != nil || !fresh {
-			return err
+// Accept stores what came in one delivery, in one transaction, and queues its decision. It returns after the commit is on
+// disk; fresh is false when all of it is known already, and then nothing was changed.
+func (db *DB) Accept(ctx context.Context, events ...Event) (fresh bool, err error) {
+	err = db.do(&call{ctx: ctx, plain: true, turn: make(chan bool, 1), fn: func(tx *Tx) error {
+		fresh = false
+		for _, e := range events {
+			added, err := tx.PutEvent(e)
+			if err != nil {
+				return err
+			}
+			if !added {
+				continue
+			}
+			if err := tx.Add(TaskEvent, e.ID); err != nil {
+				return err
+			}
+			fresh, tx.wakes, tx.arrives = true, false, true
 		}
-		err = tx.Add(TaskEvent, e.ID)
-		tx.wakes, tx.arrives = false, true
-		return err
+		return nil
 	}})
 	return fresh && err == nil, err
 }

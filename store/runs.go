@@ -227,18 +227,18 @@ func (tx *Tx) Run(id string) (Run, error) {
 	return get[Run](tx, "run "+id, "SELECT * FROM runs WHERE id = ?", id)
 }
 
-// RunOf finds the newest run of a commit that is to make a release, for one app: no pull request's. One that was overtaken
+// RunOf finds the newest run of a commit that is to make a release, for one app: no pull request's, and none that builds nothing. One that was overtaken
 // from the start (see NewOvertakenRun) counts only where there is no other.
 func (tx *Tx) RunOf(repo, app, sha string) (Run, error) {
-	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? AND cause <> 'pull_request'
+	return get[Run](tx, fmt.Sprintf("run of %.7s", sha), `SELECT * FROM runs WHERE repo = ? AND app = ? AND sha = ? AND cause <> 'pull_request' AND image = 'null'
 		ORDER BY state = 'superseded' AND created_at = finished_at, number DESC LIMIT 1`, repo, app, sha)
 }
 
-// RunAt finds the run that speaks for a commit where people look at it, for one app: the newest whose Head it is. One that
+// RunAt finds the run that speaks for a commit where people look at it, for one app: the newest whose Head it is and that builds it. One that
 // was overtaken from the start (see NewOvertakenRun) has nothing to say where there is another, nor has a fork's where there is
 // one of our own: anybody can open a pull request whose head is a commit of ours.
 func (tx *Tx) RunAt(repo, app, head string) (Run, error) {
-	return get[Run](tx, fmt.Sprintf("run at %.7s", head), `SELECT * FROM runs WHERE repo = ? AND app = ? AND head_sha = ?
+	return get[Run](tx, fmt.Sprintf("run at %.7s", head), `SELECT * FROM runs WHERE repo = ? AND app = ? AND head_sha = ? AND image = 'null'
 		ORDER BY state = 'superseded' AND created_at = finished_at, fork <> '', number DESC LIMIT 1`, repo, app, head)
 }
 
@@ -314,6 +314,12 @@ func (tx *Tx) ReleaseOf(repo, app, sha string) (Release, error) {
 // ReleaseOn finds the newest release of a ref.
 func (tx *Tx) ReleaseOn(repo, app, ref string) (Release, error) {
 	return get[Release](tx, "release of "+ref, "SELECT * FROM releases WHERE repo = ? AND app = ? AND ref = ? ORDER BY number DESC LIMIT 1", repo, app, ref)
+}
+
+// BuiltOn finds the newest release of a ref that was built: one whose image something else pushed says nothing of its commit.
+func (tx *Tx) BuiltOn(repo, app, ref string) (Release, error) {
+	return get[Release](tx, "built release of "+ref, `SELECT * FROM releases WHERE repo = ? AND app = ? AND ref = ?
+		AND (SELECT image FROM runs WHERE id = run) = 'null' ORDER BY number DESC LIMIT 1`, repo, app, ref)
 }
 
 // Apps lists the apps of a repository that have had a run.

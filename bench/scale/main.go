@@ -166,7 +166,7 @@ var operations = []operation{
 	{"/deploy: the release of a commit, of a branch", view(func(tx *store.Tx, _ *side) error {
 		_, err := store.Optional(tx.ReleaseOf(repo0, "web", "none"))
 		_, err2 := store.Optional(tx.RunOf(repo0, "web", "none"))
-		_, err3 := store.Optional(tx.ReleaseOn(repo0, "web", "refs/heads/none"))
+		_, err3 := store.Optional(tx.BuiltOn(repo0, "web", "refs/heads/none"))
 		return errors.Join(err, err2, err3)
 	})},
 	{"/approve: what waits in a repository", view(func(tx *store.Tx, _ *side) error {

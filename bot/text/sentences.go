@@ -144,6 +144,12 @@ const (
 	CancelledMidway     // login, release
 	CancelledMidwayBack // login, release, command that goes back, release before
 
+	// An image that something else pushed, and that becomes a release without a build.
+
+	ImagePushed  // image with its tag, who pushed it
+	ImageTitle   // app, run number
+	ImageTaken   // release, duration
+	NothingBuilt // commit, registry's repository
 	// Checks. Tests are counted by what a check's report says.
 
 	CheckNamed       // name
@@ -300,4 +306,9 @@ var sentences = [keyCount]words{
 	TestsFailedOnly:     {"%v of %v failed", "%[2]v 项中 %[1]v 项失败"},
 	ReportUnreadable:    {"no report: %v", "没有报告：%v"},
 	CancelledMidwayBack: {"cancelled half-way by %v; release %v may be partly live, %v goes back to release %v", "中途被 %v 取消；版本 %v 可能已部分上线，%v 可回到版本 %v"},
+
+	ImagePushed:  {"image %v pushed by %v", "%[2]v 推送了镜像 %[1]v"},
+	ImageTitle:   {"Image pushed for %[1]v, run %[2]v", "%[1]v 收到新推送的镜像，运行 %[2]v"},
+	ImageTaken:   {"release %v made of the pushed image in %v", "已用推送的镜像生成版本 %v，用时 %v"},
+	NothingBuilt: {"There is no release of %v, and nothing is built here, since .shipmate.yaml has no build: an image pushed to %v becomes a release.", "%v 还没有版本；.shipmate.yaml 没有 build，因此这里不构建：推送到 %v 的镜像会成为版本。"},
 }

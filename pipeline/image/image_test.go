@@ -477,7 +477,7 @@ func TestExplainRefusals(t *testing.T) {
 		{"no image", 404, "MANIFEST_UNKNOWN", "manifest unknown", "retention"},
 		{"immutable tag under another code", 403, "DENIED", "tag v1 is immutable", "does not let tags change"},
 		{"quota", 412, "DENIED", "adding 1 MiB would exceed the project quota", "quota is used up"},
-		{"something else", 418, "TEAPOT", "short and stout", ""},
+		{"something else", 418, "TEAPOT", "short and stout", "refuses this"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, func(h http.Handler) http.Handler {
@@ -531,22 +531,89 @@ func TestExplainConnections(t *testing.T) {
 	}
 }
 
+// TestExplainBuildKit has what BuildKit says, with containerd's client in it: errcode.go, pusher.go, resolver.go and
+// authorizer.go of its core/remotes/docker. A registry's code comes in lower case on a line of its own, and an unknown one as "unknown".
 func TestExplainBuildKit(t *testing.T) {
-	for said, want := range map[string]string{
-		`failed to push r.example.com/team/web:v1: failed to do request: Head "https://r.example.com/v2/team/web/blobs/sha256:00": dial tcp 192.0.2.1:443: i/o timeout`:                        "access control",
-		`failed to push r.example.com/team/web:v1: failed to do request: Head "https://r.example.com/v2/team/web/blobs/sha256:00": http: server gave HTTP response to HTTPS client`:            "plain_http: true",
-		`failed to push r.example.com/team/web:v1: unexpected status from POST request to https://r.example.com/v2/team/web/blobs/uploads/: 401 Unauthorized`:                                  "username and password",
-		`failed to push r.example.com/team/web:v1: server message: insufficient_scope: authorization failed`:                                                                                   "does not allow",
-		`failed to push r.example.com/team/web:v1: failed to authorize: failed to fetch oauth token: unexpected status from GET request to https://r.example.com/token: 403 Forbidden: denied`: "does not allow",
-		`failed to push r.example.com/team/web:v1: unexpected status from PUT request to https://r.example.com/v2/team/web/manifests/v1: 412 Precondition Failed: configured as immutable`:     "does not let tags change",
-		`failed to do request: Head "https://r.example.com/v2/team/web/manifests/v1": dial tcp: lookup r.example.com on 10.0.0.2:53: no such host`:                                             "there is no host r.example.com",
+	const (
+		push    = "failed to push r.example.com/team/web:v1: "
+		post    = push + "unexpected status from POST request to https://r.example.com/v2/team/web/blobs/uploads/: "
+		put     = push + "unexpected status from PUT request to https://r.example.com/v2/team/web/manifests/v1: "
+		blob    = push + "unexpected status from PUT request to https://r.example.com/v2/team/web/blobs/uploads/5f3a?digest=sha256%3A00: "
+		request = push + `failed to do request: Head "https://r.example.com/v2/team/web/blobs/sha256:00": `
+	)
+	for _, tt := range []struct {
+		said, want string
+		permanent  bool
+	}{
+		// Network.
+		{request + "dial tcp 192.0.2.1:443: i/o timeout", "access control", false},
+		{request + "dial tcp 192.0.2.1:443: connect: connection refused", "TCR instance refuses every address", false},
+		{request + "net/http: TLS handshake timeout", "does not answer", false},
+		{request + "dial tcp: lookup r.example.com on 10.0.0.2:53: no such host", "there is no host r.example.com", false},
+		{request + "EOF", "was cut", false},
+		{push + `failed to copy: failed to do request: Put "https://r.example.com/v2/team/web/blobs/uploads/5f3a?digest=sha256%3A00": write tcp 10.0.0.1:4711->192.0.2.1:443: write: connection reset by peer`, "was cut", false},
+		{push + `failed to copy: failed to do request: Put "https://r.example.com/v2/team/web/blobs/uploads/5f3a": write: broken pipe`, "was cut", false},
+		// TLS.
+		{request + "http: server gave HTTP response to HTTPS client", "plain_http: true", true},
+		{request + "tls: failed to verify certificate: x509: certificate signed by unknown authority", "is not trusted", true},
+		{request + "tls: first record does not look like a TLS handshake", "plain_http: true", true},
+		{push + "unexpected status from HEAD request to http://r.example.com/v2/team/web/blobs/sha256:00: 400 Bad Request\nClient sent an HTTP request to an HTTPS server.", "remove plain_http", true},
+		// Credentials.
+		{post + "401 Unauthorized", "username and password", true},
+		{post + "401 Unauthorized\nunauthorized: authentication required", "such as TCR gives for an hour", true},
+		{push + "failed to authorize: failed to fetch oauth token: unexpected status from POST request to https://r.example.com/service/token: 401 Unauthorized", "username and password", true},
+		{push + "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to https://r.example.com/token?scope=x: 401 Unauthorized", "username and password", true},
+		{push + "push access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials", "username and password", true},
+		{push + "server message: insufficient_scope: authorization failed", "does not allow", true},
+		{push + "push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed", "a push makes none in TCR", true},
+		{push + "failed to authorize: failed to fetch oauth token: unexpected status from GET request to https://r.example.com/token: 403 Forbidden: denied", "does not allow", true},
+		{post + "403 Forbidden\ndenied: requested access to the resource is denied", "does not allow", true},
+		{post + "403 Forbidden", "does not allow", true},
+		// Names.
+		{post + "404 Not Found\nname unknown: repository name not known to registry", "make its namespace first", true},
+		{post + "404 Not Found\nunknown: project not found, name: team", "make its namespace first", true},
+		{post + "404 Not Found", "no such image or repository", true},
+		// Tags, space and limits.
+		{put + "412 Precondition Failed\nunknown: Failed to process request due to 'web:v1' configured as immutable.", "the tag v1 exists and the registry does not let tags change", true},
+		{blob + "403 Forbidden\ndenied: Quota exceeded when processing the request of adding 5.8 MiB of storage resource", "quota is used up", true},
+		{blob + "412 Precondition Failed\nunknown: adding 5.8 MiB of storage resource, which when updated to current usage of 0 Byte will exceed the configured upper limit of 1.0 MiB.", "quota is used up", true},
+		{push + "unexpected status from HEAD request to https://r.example.com/v2/team/web/manifests/v1: 429 Too Many Requests\ntoomanyrequests: rate exceeded", "limits how often", false},
+		{blob + "413 Request Entity Too Large", "client_max_body_size", true},
+		{blob + "404 Not Found\nblob upload unknown: blob upload unknown to registry", "begins again", false},
+		{blob + "400 Bad Request\nblob upload invalid: blob upload invalid", "begins again", false},
+		// The registry's own trouble.
+		{post + "500 Internal Server Error\nunknown: unknown error", "in trouble itself", false},
+		{blob + "500 Internal Server Error\nunknown: write /var/lib/registry/x: no space left on device", "storage of r.example.com is full", false},
+		{blob + "507 Insufficient Storage", "is full", false},
+		{put + "503 Service Unavailable", "in trouble itself", false},
+		{put + "405 Method Not Allowed", "refuses this", true},
 	} {
-		if got := Explain(errors.New(said), "r.example.com/team/web:v1").Error(); !strings.Contains(got, want) {
-			t.Errorf("%s\nwant %q", got, want)
+		err := errors.New(tt.said)
+		got := Explain(err, "r.example.com/team/web")
+		if !strings.Contains(got.Error(), tt.want) || !errors.Is(got, err) {
+			t.Errorf("%s\nwant %q\ngot  %s", tt.said, tt.want, got)
+		}
+		if strings.Contains(got.Error(), "?") {
+			t.Errorf("an address has its query: %s", got)
+		}
+		if IsPermanent(got) != tt.permanent || IsTemporary(got) == tt.permanent {
+			t.Errorf("%s\npermanent %v, temporary %v", tt.said, IsPermanent(got), IsTemporary(got))
+		}
+		if again := Explain(got, "other.example.com/x"); again != got {
+			t.Errorf("explained twice: %v", again)
 		}
 	}
+	const cut = `failed to push r.example.com/team/web: failed to do request: Put "https://r.example.com/v2/team/web/blobs/uploads/5f3a?_state=topsecret&digest=sha256%3A00": read: connection reset by peer`
+	if got := Explain(errors.New(cut), "r.example.com/team/web").Error(); strings.Contains(got, "topsecret") || !strings.Contains(got, `uploads/5f3a": read: connection`) {
+		t.Error(got)
+	}
+	const limit = `failed to resolve source metadata for docker.io/library/golang:1.26: unexpected status from HEAD request to https://registry-1.docker.io/v2/library/golang/manifests/1.26: 429 Too Many Requests
+toomanyrequests: You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit`
+	if got := Explain(errors.New(limit), "golang:1.26"); !strings.Contains(got.Error(), "give docker.io a username and a password") || !IsTemporary(got) {
+		t.Error(got)
+	}
 	err := errors.New("push r.example.com/acme/quota-immutable: something odd")
-	if got := Explain(err, "r.example.com/acme/quota-immutable"); got != err {
+	if got := Explain(err, "r.example.com/acme/quota-immutable"); got != err || IsPermanent(got) || IsTemporary(got) {
 		t.Errorf("a repository's name was taken for a reason: %v", got)
 	}
 }
