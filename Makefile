@@ -52,7 +52,7 @@ e2e: setup build ## the story and three failures on real parts
 
 .PHONY: e2e-all
 e2e-all: e2e ## and everything else that needs real parts
-	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/...
+	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
 	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod
 	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot
 	(cd e2e/cluster && $(GO) test -tags providerless,e2e -count=1 -timeout 10m ./...)

@@ -149,9 +149,11 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 		}
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
-		Source: hubSource{b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
+		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
 	b.web = web.Handler(web.Config{DB: b.db, Version: version, Log: func(run string) (io.ReadSeekCloser, error) {
 		return os.Open(pipeline.LogFile(cfg.DataDir, run))
+	}, Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
+		return pipeline.OpenArtifact(cfg.DataDir, run, check, path)
 	}})
 	b.name = sync.OnceValue(b.askName)
 	b.builders = w.builders

@@ -232,7 +232,7 @@ func newRun(tx *store.Tx, run store.Run, cfg *pipeline.Config, requests []store.
 		return err
 	}
 	run.Config.V, run.Deploys.V = text, requests
-	return tx.NewRun(&run, pipeline.StepFetch, pipeline.StepBuild, pipeline.StepResolve)
+	return tx.NewRun(&run, cfg.RunSteps()...)
 }
 
 // brokenRun records a run that fails at once, because its file has mistakes: whoever pushed sees them where they look.

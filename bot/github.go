@@ -124,20 +124,6 @@ func (h *hub) forget(repo store.Repo) {
 	delete(h.git, gitKey(repo))
 }
 
-// hubSource is the engine's view of git.
-type hubSource struct {
-	hub     *hub
-	fetcher *source.Fetcher
-}
-
-func (s hubSource) Checkout(ctx context.Context, repo store.Repo, sha, dest string) (source.Commit, error) {
-	c, err := s.fetcher.Checkout(ctx, repo.Name, s.hub.remote(repo), sha, dest)
-	if err != nil {
-		s.hub.forget(repo) // it may be the credential that GitHub knows no more
-	}
-	return c, err
-}
-
 // owner and name of a repository.
 func split(repo string) (owner, name string) {
 	owner, name, _ = strings.Cut(repo, "/")

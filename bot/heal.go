@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-github/v60/github"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -152,15 +154,22 @@ func (s *sweep) statuses(ctx context.Context, repo store.Repo, sha string, subje
 		if !one.newest {
 			continue
 		}
-		want := s.statusOf(one)
-		spoken[want.Context] = true
-		if slices.ContainsFunc(shown, func(st *github.RepoStatus) bool {
-			return st.GetContext() == want.Context && st.GetState() == want.State
-		}) {
-			continue
+		wanted := map[string]commitStatus{surfaceStatus: s.statusOf(one)}
+		for _, check := range one.checks() {
+			name, _ := pipeline.CheckOf(check.Kind)
+			wanted[surfaceCheck+name] = s.checkStatus(one, check)
 		}
-		if err := s.again(ctx, one.key, surfaceStatus, want); err != nil {
-			return err
+		for _, surface := range slices.Sorted(maps.Keys(wanted)) {
+			want := wanted[surface]
+			spoken[want.Context] = true
+			if slices.ContainsFunc(shown, func(st *github.RepoStatus) bool {
+				return st.GetContext() == want.Context && st.GetState() == want.State
+			}) {
+				continue
+			}
+			if err := s.again(ctx, one.key, surface, want); err != nil {
+				return err
+			}
 		}
 	}
 	// What is pending and leads to a page of ours, but stands for nothing that we know, would stay so for ever. What has an

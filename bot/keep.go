@@ -37,6 +37,9 @@ func (b *Bot) keep(ctx context.Context, _ string, _ int) (again time.Time, err e
 	if err := b.keepLogs(ctx, now.Add(-b.cfg.Keep.Logs)); err != nil {
 		return again, err
 	}
+	if err := b.keepArtifacts(ctx, now.Add(-b.cfg.Keep.Logs)); err != nil {
+		return again, err
+	}
 	return now.Add(keepEvery), b.db.Shrink(ctx)
 }
 
@@ -65,6 +68,31 @@ func (b *Bot) keepLogs(ctx context.Context, before time.Time) error {
 		}
 		if ended {
 			if err := os.Remove(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepArtifacts removes what the checks of runs kept that ended before the given time, and that of no run that is known.
+func (b *Bot) keepArtifacts(ctx context.Context, before time.Time) error {
+	dir := filepath.Dir(pipeline.ArtifactDir(b.cfg.DataDir, "run"))
+	runs, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		var ended bool
+		err := b.db.View(ctx, func(tx *store.Tx) (err error) { ended, err = tx.EndedBefore(run.Name(), before); return err })
+		if err != nil {
+			return err
+		}
+		if ended {
+			if err := os.RemoveAll(filepath.Join(dir, run.Name())); err != nil {
 				return err
 			}
 		}

@@ -45,6 +45,7 @@ type subject struct {
 	lives   int                // the release that is live there, 0 for none
 	newest  bool               // nothing newer speaks for the same commit (and environment)
 	notify  []pipeline.Notify
+	steps   []store.Step // of a run
 }
 
 // load reads a subject.
@@ -116,7 +117,8 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 		}
 		s.newest = newest.ID == s.run.ID
 		s.notify = cfg.Notify
-		return nil
+		s.steps, err = tx.Steps(s.run.ID)
+		return err
 	})
 	return s, err
 }
@@ -130,6 +132,10 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 	}
 	surfaces := []string{surfaceStatus}
 	living := key
+	for _, check := range s.checks() {
+		name, _ := pipeline.CheckOf(check.Kind)
+		surfaces = append(surfaces, surfaceCheck+name)
+	}
 	if s.d != nil {
 		surfaces = append(surfaces, surfaceDeployment)
 		if s.d.Cause == store.CauseAutomatic {
@@ -168,6 +174,8 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 		err = b.sayStatus(ctx, s)
 	case surface == surfaceDeployment:
 		err = b.sayDeployment(ctx, s)
+	case strings.HasPrefix(surface, surfaceCheck):
+		err = b.sayCheck(ctx, s, part[2])
 	case part[0] == "wecom" && len(part) == 2:
 		err = b.sayMoment(ctx, s, part[1])
 	case part[0] == "slack" && len(part) == 3:
@@ -270,11 +278,16 @@ func told(state string) string {
 // A commitStatus is what a commit status says.
 type commitStatus struct{ State, Context, Description, URL string }
 
-func (b *Bot) statusOf(s subject) commitStatus {
-	prefix := "shipmate/"
+// statusPrefix is what the names of a subject's statuses begin with.
+func (s subject) statusPrefix() string {
 	if s.several {
-		prefix += s.run.App + "/"
+		return "shipmate/" + s.run.App + "/"
 	}
+	return "shipmate/"
+}
+
+func (b *Bot) statusOf(s subject) commitStatus {
+	prefix := s.statusPrefix()
 	if s.d != nil {
 		return commitStatus{told(s.d.State), prefix + "deploy/" + s.d.Environment, text.Fit(deployWords(s, b.lang), text.MaxStatus), b.page("deployments", s.d.ID)}
 	}

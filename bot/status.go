@@ -88,10 +88,13 @@ func (c *call) status(ctx context.Context, args []string) (outcome, error) {
 func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.Environment) ([]string, error) {
 	var live store.Deployment
 	var rel store.Release
+	var run store.Run // that made the release
 	var open []subject
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
 		if live, err = tx.Live(c.repo.Name, app, env.Name); err == nil {
-			rel, err = tx.Release(c.repo.Name, app, live.Release)
+			if rel, err = tx.Release(c.repo.Name, app, live.Release); err == nil {
+				run, err = tx.Run(rel.Run)
+			}
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -122,7 +125,7 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			for _, w := range workloads {
 				ready, wanted = ready+w.Ready, wanted+w.Desired
 			}
-			lines = append(lines, c.lang().Say(text.StatusLive, name, live.Release, code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
+			lines = append(lines, c.lang().Say(text.StatusLive, name, releaseWords(run, c.lang()), code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
 		}
 	}
 	for _, s := range open {

@@ -21,9 +21,17 @@ func buildWords(s subject, l text.Lang) string {
 	case store.RunQueued:
 		return l.Say(text.BuildQueued)
 	case store.RunSucceeded:
-		return l.Say(text.BuildSucceeded, r.Release, l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))
+		said := []string{l.Say(text.BuildSucceeded, releaseWords(r, l), l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time)))}
+		if len(r.TagsKept.V) > 0 {
+			said = append(said, tagsKeptWords(r, l))
+		}
+		return l.Join(said)
 	case store.RunFailed:
-		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), r.Failure.V.Reason)
+		reason := r.Failure.V.Reason
+		if check, ok := s.check(r.Failure.V.Step); ok && check.Result.V != nil && check.Result.V.Tests != nil && check.Result.V.Tests.Failed > 0 {
+			reason = testsWords(check.Result.V.Tests, l)
+		}
+		return l.Say(text.BuildFailed, l.Step(r.Failure.V.Step), reason)
 	case store.RunCancelled:
 		if r.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
@@ -31,6 +39,18 @@ func buildWords(s subject, l text.Lang) string {
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
+}
+
+// releaseWords is the number of a run's release, and which one has the same image.
+func releaseWords(r store.Run, l text.Lang) string {
+	if r.SameAs == 0 {
+		return fmt.Sprint(r.Release)
+	}
+	return l.Say(text.SameImage, r.Release, r.SameAs)
+}
+
+func tagsKeptWords(r store.Run, l text.Lang) string {
+	return l.Say(text.TagsKept, strings.Join(r.TagsKept.V, ", "))
 }
 
 // deployWords is what a deployment says of itself in one line. How far a rollout is changes too often for GitHub,
@@ -170,7 +190,10 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}
 		m.Fields = []chat.Field{project, branch, commit, {Name: l.Field(text.TriggeredBy), Value: r.Sender}}
 		if r.Release > 0 {
-			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Release), Value: fmt.Sprint(r.Release)})
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Release), Value: releaseWords(r, l)})
+		}
+		if len(r.TagsKept.V) > 0 {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: tagsKeptWords(r, l)})
 		}
 		if r.Digest != "" {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.image + "@" + r.Digest})
@@ -188,6 +211,11 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 			}
 			if d.State == store.Failed {
 				failure = d.Failure.V
+			}
+		}
+		for _, check := range s.checks() { // the one that failed first is the status
+			if check.State == store.StepFailed && r.Failure.V != nil && check.Kind != r.Failure.V.Step {
+				m.Fields = append(m.Fields, chat.Field{Name: l.Step(check.Kind), Value: checkWords(check, l)})
 			}
 		}
 		if r.Failure.V != nil {
@@ -224,6 +252,9 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 		}
 		if s.repo.Private { // of a public repository no log line is posted
 			detail := slices.Clone(failure.Logs)
+			if s.d == nil && r.Failure.V != nil {
+				detail = append(failedTests(s), detail...)
+			}
 			if failure.Event != "" {
 				detail = append(detail, failure.Event)
 			}

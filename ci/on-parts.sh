@@ -20,7 +20,7 @@ wait_for() { # FILE PATTERN: waits until the file has a line that matches, and p
 printf 'version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: "127.0.0.1:0", secret: test}\n' "$dir/registry" >"$dir/registry.yml"
 docker-registry serve "$dir/registry.yml" >"$dir/registry.log" 2>&1 & pids+=($!)
 REGISTRY=$(wait_for "$dir/registry.log" 'listening on 127\.0\.0\.1:[0-9]+' | sed 's/listening on //')
-"$bin/builder" up --dir "$dir/b" --die-with-parent --insecure-registry "$REGISTRY" >"$dir/builder.log" 2>&1 & pids+=($!)
+"$bin/builder" up --dir "$dir/b" --die-with-parent --insecure-registry "$REGISTRY" --mirror "docker.io=$REGISTRY" >"$dir/builder.log" 2>&1 & pids+=($!)
 "$bin/cluster" up --dir "$dir/c" --die-with-parent --reach "$REGISTRY" >"$dir/cluster.log" 2>&1 & pids+=($!)
 BUILDKIT_HOST=$(wait_for "$dir/builder.log" 'BUILDKIT_HOST=.*' | cut -d= -f2-)
 KUBECONFIG=$(wait_for "$dir/cluster.log" 'KUBECONFIG=.*' | cut -d= -f2-)

@@ -70,6 +70,7 @@ func (c *Config) check(doc *strictyaml.Document) {
 	}
 	c.Trigger.check(doc)
 	c.Build.check(doc)
+	c.checkChecks(doc)
 	for i := range c.Environments {
 		c.checkEnvironment(doc, i)
 	}

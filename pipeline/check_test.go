@@ -86,6 +86,21 @@ notify:
 		"tag placeholder":  {in(image, `  tags: ["{brunch}"]`), `f:5: build.tags[0]: tag template "{brunch}": there is no {brunch}; use {branch}, {tag}, {short_sha}, {sha}, {run}`},
 		"tag":              {in(image, `  tags: ["v/1"]`), `f:5: build.tags[0]: tag template "v/1" gives "v/1", which is not a tag: letters, digits, _ . and - only, at most 128, not . or - first`},
 
+		"checks, same name":    {in(image, "checks: [{name: a, target: x}, {name: a, target: y}]"), `f:5: checks[1].name: "a" is the name of checks[0] already; choose another`},
+		"checks, name":         {in(image, "checks: [{name: Unit_1, target: x}]"), `f:5: checks[0].name: "Unit_1" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
+		"checks, no name":      {in(image, "checks: [{target: x}]"), `f:5: checks[0].name: is missing; write a name of small letters, digits and -`},
+		"checks, both":         {in(image, "checks: [{name: a, target: x, image: i, run: r}]"), `f:5: checks[0].target: stands beside image and run; write either a stage of the Dockerfile, or a command and its image`},
+		"checks, neither":      {in(image, "checks: [{name: a}]"), `f:5: checks[0]: checks nothing; write target: STAGE for a stage of the Dockerfile, or image: and run: for a command`},
+		"checks, no image":     {in(image, "checks: [{name: a, run: r}]"), `f:5: checks[0].run: needs an image that it runs in; write image: beside it, such as golang:1.26`},
+		"checks, no run":       {in(image, "checks: [{name: a, image: i, run: ' '}]"), `f:5: checks[0].image: has nothing to do; write run: beside it, such as go vet ./...`},
+		"checks, image":        {in(image, "checks: [{name: a, image: 'A b', run: r}]"), `f:5: checks[0].image: "A b" is no image; write it as in a FROM line, such as golang:1.26`},
+		"checks, report up":    {in(image, "checks: [{name: a, target: x, report: ../r.xml}]"), `f:5: checks[0].report: "../r.xml" leads out of the check's working directory; write a path inside it`},
+		"checks, report empty": {in(image, "checks: [{name: a, target: x, report: ''}]"), `f:5: checks[0].report: is empty; write a path relative to the check's working directory`},
+		"checks, artifact":     {in(image, "checks: [{name: a, target: x, artifacts: [/etc]}]"), `f:5: checks[0].artifacts[0]: "/etc" must be relative to the check's working directory, with / between its parts`},
+		"checks, glob":         {in(image, "checks: [{name: a, target: x, artifacts: ['*.xml']}]"), `f:5: checks[0].artifacts[0]: "*.xml" is a pattern; write a file, or a folder to have all in it`},
+		"checks, timeout":      {in(image, "checks: [{name: a, target: x, timeout: 3h}]"), `f:5: checks[0].timeout: must be between 1s and 2h; write for example 15m`},
+		"checks, unknown key":  {in(image, "checks: [{name: a, target: x, secrets: [s]}]"), `f:5: checks[0].secrets: unknown key; known keys: name, target, image, run, report, artifacts, timeout`},
+
 		"environment, no name":    {[2]string{"{name: staging, ", "{"}, `f:6: environments[0].name: is missing; write a name of small letters, digits and -`},
 		"environment, twice":      {[2]string{"name: production", "name: staging"}, `f:7: environments[1].name: "staging" is the name of environments[0] already; choose another`},
 		"environment, reserved":   {[2]string{"name: production", "name: all"}, `f:7: environments[1].name: "all" has a meaning of its own; choose another name`},
@@ -179,7 +194,7 @@ func TestTriggerMistakes(t *testing.T) {
 func TestEveryMistakeInOneRun(t *testing.T) {
 	const file = `
 ap: web
-build: {image: team/web, cache: none, submodules: true}
+build: {image: team/web, cache: none}
 environments:
   - {name: staging, cluster: test, namespace: S, manifests: deploy, freeze: [x]}
   - {name: staging, cluster: test, namespace: s, manifests: /deploy, soak: 5}
@@ -190,7 +205,6 @@ environments:
 		}
 	})
 	want := `f:2: ap: unknown key; did you mean app?
-f:3: build.submodules: is not supported by this version yet; remove it
 f:3: build.image: "team/web" does not begin with a registry's host; write it whole, such as registry.example.com/team/app
 f:3: build.cache: "none" is not known here; write registry or inline or off
 f:5: environments[0].freeze: is not supported by this version yet; remove it
@@ -207,9 +221,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 // Every key of notYet is refused where it stands in a file, also beside what is right.
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
-		"build.submodules":                   "build: {submodules: true}",
-		"build.lfs":                          "build: {lfs: true}",
-		"checks":                             "checks: [{name: unit, target: test}]",
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
 		"environments[].require_checks":      "environments: [{require_checks: required}]",
 		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,
@@ -239,7 +250,7 @@ func TestNotYet(t *testing.T) {
 	if len(tests) != len(notYet) {
 		t.Errorf("%d tests for %d keys", len(tests), len(notYet))
 	}
-	off := "build: {image: r.example.com/x, submodules: false, lfs: false}\nchecks: []\n"
+	off := "build: {image: r.example.com/x}\nchecks: []\n"
 	if _, err := Parse("f", []byte(off)); err != nil {
 		t.Errorf("a key that is turned off asks for nothing: %v", err)
 	}

@@ -36,6 +36,7 @@ type Config struct {
 	App          string        `yaml:"app"` // a DNS label; WithDefaults takes it from the repository's name
 	Trigger      TriggerRules  `yaml:"trigger"`
 	Build        Build         `yaml:"build"`
+	Checks       []CheckSpec   `yaml:"checks"`       // beside the build; taken from the commit that is built
 	Environments []Environment `yaml:"environments"` // the promotion chain, in order
 	Notify       []Notify      `yaml:"notify"`
 }
@@ -70,7 +71,9 @@ type Build struct {
 	Platforms  []string          `yaml:"platforms"` // os/arch[/variant]; default: the builder's own
 	Tags       []string          `yaml:"tags"`      // templates, as image.Tags fills them; default "{branch}-{short_sha}" and, of a tag, "{tag}"
 	Cache      string            `yaml:"cache"`     // CacheRegistry (default), CacheInline or CacheOff
-	Timeout    time.Duration     `yaml:"timeout"`   // default 30 minutes
+	Submodules bool              `yaml:"submodules"`
+	LFS        bool              `yaml:"lfs"`
+	Timeout    time.Duration     `yaml:"timeout"` // default 30 minutes
 }
 
 // Environment is one stage of the promotion chain.
@@ -160,9 +163,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a freeze,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"build.submodules",
-	"build.lfs",
-	"checks",
 	"environments[].values",
 	"environments[].require_checks",
 	"environments[].freeze",
@@ -203,6 +203,11 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 	for i := range c.Trigger.Schedule {
 		setDefault(&c.Trigger.Schedule[i].Zone, "UTC")
 	}
+	for i := range c.Checks {
+		if !doc.Has(fmt.Sprintf("checks[%d].timeout", i)) {
+			c.Checks[i].Timeout = defaultCheckTimeout
+		}
+	}
 	for i := range c.Environments {
 		env, at := &c.Environments[i], fmt.Sprintf("environments[%d]", i)
 		switch {
@@ -242,7 +247,7 @@ func setDefault(field *string, value string) {
 }
 
 // Effective is the configuration that rules a run of a commit. From the commit's own file come build.context,
-// dockerfile, target, args and platforms; everything else (where it is pushed, which secrets it gets, what starts it,
+// dockerfile, target, args and platforms, and the checks; everything else (where it is pushed, which secrets it gets, what starts it,
 // where it goes and who must agree) from the file of the default branch, because that one has been reviewed. A nil
 // shipped changes nothing; without a file on the default branch there is no configuration, and Effective returns nil.
 func Effective(defaultBranch, shipped *Config) *Config {
@@ -256,6 +261,7 @@ func Effective(defaultBranch, shipped *Config) *Config {
 		c.Build.Target = shipped.Build.Target
 		c.Build.Args = shipped.Build.Args
 		c.Build.Platforms = shipped.Build.Platforms
+		c.Checks = shipped.Checks
 	}
 	return &c
 }

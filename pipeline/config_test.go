@@ -53,6 +53,10 @@ func TestParseExample(t *testing.T) {
 			Args: map[string]string{"GO_VERSION": "1.26"}, Secrets: []string{"npm_token"}, Platforms: []string{"linux/amd64"},
 			Tags: []string{"{branch}-{short_sha}"}, Cache: CacheRegistry, Timeout: 30 * time.Minute,
 		},
+		Checks: []CheckSpec{
+			{Name: "unit", Target: "test", Timeout: 15 * time.Minute},
+			{Name: "vet", Image: "golang:1.26", Run: "go vet ./...", Report: "junit.xml", Artifacts: []string{"coverage/"}, Timeout: 5 * time.Minute},
+		},
 		Environments: []Environment{
 			{
 				Name: "staging", Branches: []Pattern{anyBranch}, Tags: []TagPattern{anyTag}, Cluster: "test", Namespace: "staging", Manifests: "deploy/",
@@ -170,6 +174,7 @@ build:
   tags: ["{sha}"]
   cache: inline
   timeout: 10m
+checks: [{name: unit, target: test}]
 environments:
   - {name: staging, cluster: test, namespace: staging, manifests: deploy, branches: [master]}
   - {name: production, cluster: prod, namespace: prod, manifests: deploy, soak: 1h, approvals: {count: 2, by: [alice, bob, carol]}, deployers: [dave]}
@@ -196,7 +201,10 @@ build:
   platforms: [linux/arm64]
   tags: [latest]
   cache: "off"
+  submodules: true
+  lfs: true
   timeout: 24h
+checks: [{name: vet, image: "golang:1.26", run: go vet ./..., report: r.xml, artifacts: [out], timeout: 1h}]
 environments:
   - {name: production, cluster: other, namespace: kube-system, manifests: evil, deploy: auto, branches: [/.*/], conflicts: force, deployers: [mallory], pull_secret: stolen}
 notify: [{slack: team, channel: C1}]
@@ -208,7 +216,7 @@ notify: [{slack: team, channel: C1}]
 	got := Effective(trusted, shipped)
 
 	// Field by field, so that a field that is added later has to be decided about here.
-	fromShipped := map[string]bool{"Build.Context": true, "Build.Dockerfile": true, "Build.Target": true, "Build.Args": true, "Build.Platforms": true}
+	fromShipped := map[string]bool{"Build.Context": true, "Build.Dockerfile": true, "Build.Target": true, "Build.Args": true, "Build.Platforms": true, "Checks": true}
 	seen := 0
 	var compare func(name string, got, trusted, shipped reflect.Value)
 	compare = func(name string, got, trusted, shipped reflect.Value) {
@@ -234,8 +242,8 @@ notify: [{slack: team, channel: C1}]
 	for i := range g.NumField() {
 		compare(g.Type().Field(i).Name, g.Field(i), tr.Field(i), sh.Field(i))
 	}
-	if seen != 21 {
-		t.Errorf("%d keys compared, want 21", seen)
+	if seen != 24 {
+		t.Errorf("%d keys compared, want 24", seen)
 	}
 
 	if after, err := json.Marshal([]*Config{trusted, shipped}); err != nil || string(after) != string(before) {

@@ -73,8 +73,8 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	}
 	defer remove()
 	dir = filepath.Join(dir, "src")
-	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir); err != nil {
-		if errors.Is(err, source.ErrCommitGone) {
+	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir, source.Options{}); err != nil {
+		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
 		return "", err
@@ -163,7 +163,7 @@ func (e *Engine) images(rel store.Release) []kube.Image {
 	var images []kube.Image
 	for _, i := range rel.Images.V {
 		host, _, _ := ParseRepository(i.Repository) // checked when the file was read
-		images = append(images, kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.Server.PullHost(host), Required: true})
+		images = append(images, kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.Server.PullHost(host), Required: true, Also: i.Parts})
 	}
 	return images
 }

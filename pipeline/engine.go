@@ -55,7 +55,7 @@ type Server interface {
 // Source fetches commits.
 type Source interface {
 	// Checkout puts exactly that commit of repo into dest.
-	Checkout(ctx context.Context, repo store.Repo, sha, dest string) (source.Commit, error)
+	Checkout(ctx context.Context, repo store.Repo, sha, dest string, o source.Options) (source.Commit, error)
 }
 
 // Builder builds and pushes images.
@@ -65,9 +65,13 @@ type Builder interface {
 	Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error)
 }
 
-// Images reads registries.
+// Images is the registries.
 type Images interface {
 	Resolve(ctx context.Context, ref string) (digest string, err error)
+	// Tag makes a tag stand for an image; image.ErrImmutable where that can't be.
+	Tag(ctx context.Context, repoAtDigest, tag string) error
+	// Parts lists the digests by which a container runtime may call the image.
+	Parts(ctx context.Context, repoAtDigest string) ([]string, error)
 }
 
 // Cluster is one Kubernetes cluster.
@@ -168,13 +172,7 @@ func finishing(ctx context.Context) (_ context.Context, stop func()) {
 
 // step runs fn as one step of a run or deployment.
 func (e *Engine) step(ctx context.Context, subject, owner, kind string, fn func() (detail string, err error)) error {
-	err := e.DB.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.StartStep(owner, kind); err != nil {
-			return err
-		}
-		return tx.Wake(store.TaskReport, subject+"/"+owner)
-	})
-	if err != nil {
+	if err := e.start(ctx, subject, owner, kind); err != nil {
 		return err
 	}
 	detail, err := fn()
@@ -187,6 +185,16 @@ func (e *Engine) step(ctx context.Context, subject, owner, kind string, fn func(
 			return err
 		}
 		return errors.Join(tx.EndStep(owner, kind, store.StepSucceeded, detail), tx.Wake(store.TaskReport, subject+"/"+owner))
+	})
+}
+
+// start marks a step as running.
+func (e *Engine) start(ctx context.Context, subject, owner, kind string) error {
+	return e.DB.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.StartStep(owner, kind); err != nil {
+			return err
+		}
+		return tx.Wake(store.TaskReport, subject+"/"+owner)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
 	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
@@ -46,11 +48,14 @@ type bench struct {
 	dieAt   int    // at this point kill is called; 0: never
 	kill    func() // ends the context of the work
 	pushed  map[string]bool
+	tags    map[string]string // in the registry
+	options []source.Options  // of the checkouts
 	builds  int
 	running string // the image that the cluster runs
 	calls   []string
 	on      map[string]func(context.Context) error // what a call does before its effect
 	servers server
+	outputs map[string]string // by path: what checks leave behind
 }
 
 // server allows everything.
@@ -71,7 +76,7 @@ func (s server) Floor(_ string, a Approvals) Approvals             { a.Count = m
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, pushed: map[string]bool{}, on: map[string]func(context.Context) error{}}
+	b := &bench{t: t, pushed: map[string]bool{}, tags: map[string]string{}, on: map[string]func(context.Context) error{}}
 	b.open(t.TempDir())
 	b.update(func(tx *store.Tx) error {
 		return tx.PutRepo(store.Repo{Name: testRepo, ID: 1, Installation: 1, DefaultBranch: "master", HTMLURL: "https://github.example.com/acme/web"})
@@ -101,7 +106,7 @@ func (b *bench) copy() *bench {
 	data, err := os.ReadFile(filepath.Join(b.DataDir, "test.db"))
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(dir, "test.db"), data, 0o600))
-	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), builds: b.builds, running: b.running, on: map[string]func(context.Context) error{}}
+	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, outputs: b.outputs, on: map[string]func(context.Context) error{}}
 	c.open(dir)
 	return c
 }
@@ -153,9 +158,10 @@ func (b *bench) call(ctx context.Context, what string, fn func()) error {
 
 type fakeSource bench
 
-func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string) (source.Commit, error) {
+func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, o source.Options) (source.Commit, error) {
 	err := (*bench)(f).call(ctx, "checkout", func() {
 		f.t.Helper()
+		f.options = append(f.options, o)
 		(*bench)(f).ok(os.MkdirAll(filepath.Join(dest, "deploy"), 0o700))
 		(*bench)(f).ok(os.WriteFile(filepath.Join(dest, "deploy", "web.yaml"), []byte(manifest), 0o600))
 	})
@@ -165,6 +171,9 @@ func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest strin
 type fakeBuilder bench
 
 func (f *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+	if req.NoPush {
+		return (*bench)(f).check(ctx, req, out)
+	}
 	var digest string
 	err := (*bench)(f).call(ctx, "build", func() {
 		f.builds++ // no two builds make the same image
@@ -186,6 +195,14 @@ func (f *fakeImages) Resolve(ctx context.Context, ref string) (string, error) {
 		err = fmt.Errorf("%s was never pushed", ref)
 	}
 	return digest, err
+}
+
+func (f *fakeImages) Tag(ctx context.Context, ref, tag string) error {
+	return (*bench)(f).call(ctx, "tag "+tag, func() { f.tags[tag] = ref })
+}
+
+func (f *fakeImages) Parts(context.Context, string) ([]string, error) {
+	return []string{"sha256:part"}, nil
 }
 
 type fakeCluster bench
@@ -257,7 +274,7 @@ func (b *bench) run(sha byte, env Environment, edit func(*Config)) store.Run {
 	r := store.Run{Repo: testRepo, App: "web", Ref: "refs/heads/master", SHA: strings.Repeat(string(sha), 40), Sender: "alice", Cause: "push"}
 	r.Config.V = encoded(b.t, cfg)
 	r.Deploys.V = []store.Request{{Environment: env.Name, Cause: store.CauseAutomatic, Requester: "alice", Spec: encoded(b.t, Spec{Environment: env})}}
-	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, StepFetch, StepBuild, StepResolve) })
+	b.update(func(tx *store.Tx) error { return tx.NewRun(&r, cfg.RunSteps()...) })
 	return r
 }
 
@@ -368,12 +385,63 @@ func (b *bench) digests() {
 				return err
 			}
 			for _, s := range steps {
-				if s.State != store.StepSucceeded || s.Kind != StepFetch && s.Detail != digest {
+				if _, check := CheckOf(s.Kind); s.State != store.StepSucceeded || s.Kind != StepFetch && !check && s.Detail != digest {
 					b.t.Errorf("release %d is %s, its step %s %s with %s", n, digest, s.Kind, s.State, s.Detail)
 				}
 			}
 		}
 	}))
+}
+
+// TestSourceOptions: a build gets the submodules and LFS objects that its configuration asks for, a stranger's public ones only.
+func TestSourceOptions(t *testing.T) {
+	t.Parallel()
+	for want, edit := range map[source.Options]func(*Build){
+		{}:                               func(*Build) {},
+		{Submodules: true}:               func(b *Build) { b.Submodules = true },
+		{LFS: true}:                      func(b *Build) { b.LFS = true },
+		{Submodules: true, Public: true}: func(b *Build) { b.Submodules = true },
+	} {
+		b := newBench(t)
+		r := b.run('a', environment(nil), func(c *Config) { edit(&c.Build) })
+		if want.Public {
+			r.Fork = "mallory/web"
+		}
+		b.update(func(tx *store.Tx) error { return tx.StartRun(r.ID) })
+		_, err := b.makeImage(t.Context(), r, store.Repo{Name: testRepo, DefaultBranch: "master"})
+		b.ok(err)
+		if !slices.Equal(b.options, []source.Options{want}) {
+			t.Errorf("checked out with %+v, want %+v", b.options, want)
+		}
+	}
+}
+
+// TestTags: tags are put on the digest at the end of a run that passes, and one that stays another image's fails nothing.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	tags := func(c *Config) { c.Build.Tags = []string{"{branch}", "fixed", "build-{run}"} }
+	b.on["tag fixed"] = func(context.Context) error { return fmt.Errorf("tag x: %w", image.ErrImmutable) }
+	r := b.run('a', environment(nil), tags)
+	b.ok(b.work(context.Background()))
+	r = b.reload(r)
+	ref := testImage + "@" + r.Digest
+	if r.State != store.RunSucceeded || !slices.Equal(r.TagsKept.V, []string{"fixed"}) || !maps.Equal(b.tags, map[string]string{"master": ref, "build-1": ref}) {
+		t.Errorf("%s, tags %v but for %v", r.State, b.tags, r.TagsKept.V)
+	}
+	var rel store.Release
+	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) (err error) { rel, err = tx.Release(testRepo, "web", 1); return err }))
+	if images := b.images(rel); len(images) != 1 || !slices.Equal(images[0].Also, []string{"sha256:part"}) {
+		t.Errorf("pods are verified against %+v", images)
+	}
+
+	// One that fails before its end leaves the tags where they are.
+	b.on["resolve"] = func(context.Context) error { return permanent{errors.New("no")} }
+	r = b.run('b', environment(nil), tags)
+	b.ok(b.work(context.Background()))
+	if r = b.reload(r); r.State != store.RunFailed || b.tags["master"] != ref {
+		t.Errorf("%s, tags %v", r.State, b.tags)
+	}
 }
 
 // TestKilledAnywhere kills the engine at every transaction and before and after every call of a far end; a second engine
@@ -388,12 +456,15 @@ func TestKilledAnywhere(t *testing.T) {
 		want   string
 		live   int
 		stride int // from one moment to the next
+		checks []CheckSpec
 	}{
-		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1},
+		"a push": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1, nil},
+		"a push with checks": {func(b *bench, ctx context.Context) error { return b.work(ctx) }, "automatic 1 succeeded", 1, 1,
+			[]CheckSpec{{Name: "unit", Target: "test", Report: "junit.xml"}, {Name: "vet", Image: "golang:1.26", Run: "go vet ./..."}}},
 		"a push that fails": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = crash
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1},
+		}, "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded", 1, 1, nil},
 		"a push that is cancelled": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = func(context.Context) error {
 				b.update(func(tx *store.Tx) error {
@@ -403,7 +474,7 @@ func TestKilledAnywhere(t *testing.T) {
 				return nil
 			}
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3},
+		}, "automatic 1 succeeded, automatic 2 cancelled", 2, 3, nil},
 		"a rollback while it rolls out": {func(b *bench, ctx context.Context) error {
 			b.on["wait release 2"] = func(context.Context) error {
 				b.update(func(tx *store.Tx) error {
@@ -418,7 +489,7 @@ func TestKilledAnywhere(t *testing.T) {
 				return nil
 			}
 			return b.work(ctx)
-		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3},
+		}, "automatic 1 succeeded, automatic 2 cancelled, rollback 1 succeeded", 1, 3, nil},
 	}
 	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
@@ -428,7 +499,7 @@ func TestKilledAnywhere(t *testing.T) {
 				before.run('a', environment(nil), nil)
 				before.ok(before.work(t.Context()))
 			}
-			before.run('b', environment(nil), nil)
+			before.run('b', environment(nil), func(c *Config) { c.Checks = story.checks })
 			stride := story.stride
 			if testing.Short() {
 				stride = 7

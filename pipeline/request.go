@@ -15,15 +15,13 @@ import (
 
 // buildRequest says what the builder is asked for. previous is the commit of the newest release of the same ref.
 func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Commit, previous, dir string, secrets map[string][]byte) (build.Request, error) {
-	branch, _ := branchOf(run.Ref)
-	vars := map[string]string{"branch": branch, "sha": run.SHA, "short_sha": run.SHA[:7], "run": strconv.Itoa(run.Number), "tag": ""}
-	tags, err := image.Tags(cfg.Build.Tags, vars)
-	if err != nil {
+	branch, tag := refNames(run.Ref)
+	if _, err := imageTags(cfg, run); err != nil { // they are put on the image at the end; it is told before the build
 		return build.Request{}, err
 	}
 	req := build.Request{
 		Dir: dir, Context: cfg.Build.Context, Dockerfile: cfg.Build.Dockerfile, Target: cfg.Build.Target,
-		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image, Tags: tags,
+		Platforms: cfg.Build.Platforms, Secrets: secrets, Image: cfg.Build.Image,
 		SourceDateEpoch: commit.Time,
 		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: run.Fork != "",
 		Args: map[string]string{},
@@ -33,9 +31,12 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 			"org.opencontainers.image.created":  commit.Time.UTC().Format(time.RFC3339),
 		},
 	}
+	if tag != "" {
+		req.Labels["org.opencontainers.image.version"] = tag
+	}
 	maps.Copy(req.Args, cfg.Build.Args)
 	maps.Copy(req.Args, map[string]string{ // a commit cannot pass for another by its file
-		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": "",
+		"GIT_COMMIT": run.SHA, "GIT_COMMIT_SHORT": run.SHA[:7], "GIT_BRANCH": branch, "GIT_TAG": tag,
 		"GIT_PREVIOUS_SUCCESSFUL_COMMIT": previous, "CI_BUILD_NUMBER": strconv.Itoa(run.Number),
 	})
 	switch cfg.Build.Cache {
@@ -43,11 +44,15 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 		req.InlineCache = true
 	case CacheRegistry, "":
 		// A branch writes its own cache only, and reads besides it that of the default branch, which was reviewed.
-		own, err := cacheRef(cfg.Build.Image, branch)
+		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
 		if err != nil {
 			return req, err
 		}
-		reviewed, err := cacheRef(cfg.Build.Image, repo.DefaultBranch)
+		if branch == "" { // what is no branch has none of its own
+			req.CacheImports = []string{reviewed}
+			break
+		}
+		own, err := cacheRef(cfg.Build.Image, branch)
 		if err != nil {
 			return req, err
 		}

@@ -27,7 +27,7 @@ func TestBuildRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, check := range []struct{ what, got, want string }{
-		{"tags", fmt.Sprint(r.Tags), "[feature-x-a1a1a1a build-12]"},
+		{"tags", fmt.Sprint(imageTags(cfg, run)), "[feature-x-a1a1a1a build-12] <nil>"},
 		{"args", fmt.Sprint(r.Args), "map[CI_BUILD_NUMBER:12 GIT_BRANCH:feature/x GIT_COMMIT:" + sha + " GIT_COMMIT_SHORT:a1a1a1a GIT_PREVIOUS_SUCCESSFUL_COMMIT:previous GIT_TAG: MODE:release]"},
 		{"labels", fmt.Sprint(r.Labels), "map[org.opencontainers.image.created:2026-11-24T12:00:00Z org.opencontainers.image.revision:" + sha + " org.opencontainers.image.source:https://github.example.com/acme/web]"},
 		{"place", r.Dir + " " + r.Context + " " + r.Dockerfile, "/work app app/Dockerfile"},
@@ -48,6 +48,22 @@ func TestBuildRequest(t *testing.T) {
 	if !slices.Equal(r.CacheExports, r.CacheImports) || len(r.CacheImports) != 1 {
 		t.Errorf("the cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
 	}
+
+	run.Ref = "refs/tags/v1.2"
+	cfg.Build.Tags = append(cfg.Build.Tags, "{tag}")
+	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(imageTags(cfg, run)); got != "[build-12 v1.2] <nil>" {
+		t.Errorf("tags of a tag: %s", got)
+	}
+	if r.Labels["org.opencontainers.image.version"] != "v1.2" || r.Args["GIT_TAG"] != "v1.2" || r.Args["GIT_BRANCH"] != "" {
+		t.Errorf("a tag's build has the labels %v and arguments %v", r.Labels, r.Args)
+	}
+	if len(r.CacheExports) != 0 || len(r.CacheImports) != 1 || !strings.Contains(r.CacheImports[0], "master") {
+		t.Errorf("a tag's cache goes to %v and comes from %v", r.CacheExports, r.CacheImports)
+	}
+	run.Ref = "refs/heads/master"
 
 	cfg.Build.Cache = CacheInline
 	if r, err = buildRequest(cfg, run, repo, commit, "", "/work", nil); err != nil || !r.InlineCache || len(r.CacheExports)+len(r.CacheImports) > 0 {

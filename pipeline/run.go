@@ -1,11 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
@@ -32,13 +34,12 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 	if err != nil || store.Final(run.State) {
 		return err
 	}
-	step := StepFetch
 	var rel store.Release
 	err = e.while(ctx, func(tx *store.Tx) (bool, error) {
 		r, err := tx.Run(id)
 		return store.Final(r.State), err
 	}, func(ctx context.Context) error {
-		image, err := e.makeImage(ctx, run, repo, &step)
+		image, err := e.makeImage(ctx, run, repo)
 		if err != nil {
 			return err
 		}
@@ -57,143 +58,245 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 			return nil
 		})
 	})
-	var failed *build.Failure
 	switch {
 	case err == nil, errors.Is(err, errStopped):
 		return nil // when stopped, whoever stopped it wrote the state
 	case ctx.Err() != nil, errors.Is(err, build.ErrNoRoom):
 		return err
-	case errors.As(err, &failed) || isPermanent(err) || attempts+1 >= maxAttempts:
-		f := failure(step, err)
-		if errors.Is(err, build.ErrUnavailable) {
-			f.Hint = "push again, or comment /deploy, once a builder answers; the server's log says which does not, and why"
-		}
-		if failed != nil {
-			if failed.File != "" {
-				f.Where = fmt.Sprintf("%s:%d", failed.File, failed.Line)
-			}
-			f.Command, f.Logs = failed.Command, failed.Tail
-		}
-		e.masked(f)
+	case lasting(err) || attempts+1 >= maxAttempts:
+		f := e.runFailure(err)
 		return e.DB.Update(ctx, func(tx *store.Tx) error { return tx.EndRun(id, store.RunFailed, f.Reason, f) })
 	}
 	return err
 }
 
-// makeImage fetches, builds and pushes, and reads the digest back.
-func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo, step *string) (store.Image, error) {
-	var cfg Config
-	if err := json.Unmarshal(run.Config.V, &cfg); err != nil {
+// stepError says in which step of a run an error happened.
+type stepError struct {
+	step string
+	error
+}
+
+func (e stepError) Unwrap() error { return e.error }
+
+// stepFailed says that a step has ended as failed, with what was stored of that.
+type stepFailed struct{ *store.Failure }
+
+func (f stepFailed) Error() string { return f.Reason }
+
+// lasting tells whether trying again does not mend an error.
+func lasting(err error) bool {
+	return errors.As(err, new(*build.Failure)) || errors.As(err, new(stepFailed)) || isPermanent(err)
+}
+
+// runFailure is what is told of an error of a run.
+func (e *Engine) runFailure(err error) *store.Failure {
+	var known stepFailed
+	if errors.As(err, &known) {
+		return known.Failure
+	}
+	at := stepError{step: StepFetch}
+	errors.As(err, &at)
+	f := failure(at.step, err)
+	if errors.Is(err, build.ErrUnavailable) {
+		f.Hint = "push again, or comment /deploy, once a builder answers; the server's log says which does not, and why"
+	}
+	var failed *build.Failure
+	if errors.As(err, &failed) {
+		if failed.Line > 0 {
+			f.Where = fmt.Sprintf("%s:%d", failed.File, failed.Line)
+		}
+		f.Command, f.Logs = failed.Command, failed.Tail
+	}
+	return e.masked(f)
+}
+
+// making is one attempt at what a run needs for its release: the image, and every check passed.
+type making struct {
+	*Engine
+	run   store.Run
+	repo  store.Repo
+	cfg   Config
+	steps []store.Step // as an earlier attempt left them
+	dir   string       // removed when the attempt ends
+	log   *LogWriter
+	req   build.Request // of the image
+}
+
+// makeImage fetches, builds and pushes, with the checks beside that, then reads the digest back and puts the tags on it. What ended in an earlier
+// attempt is not done again.
+func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) (store.Image, error) {
+	m := &making{Engine: e, run: run, repo: repo}
+	if err := json.Unmarshal(run.Config.V, &m.cfg); err != nil {
 		return store.Image{}, permanent{err}
 	}
-	image := store.Image{Repository: cfg.Build.Image}
+	image := store.Image{Repository: m.cfg.Build.Image}
 	// Asked again here, where the right is used: the server's file may have changed since the run was queued.
 	if err := e.Server.MayUseRegistry(image.Repository, run.Repo); err != nil {
 		return image, permanent{err}
 	}
-	// What was pushed and recorded before a crash is what the release will be: a second build would make another digest.
-	err := e.DB.View(ctx, func(tx *store.Tx) (err error) { image.Digest, err = built(tx, run.ID); return err })
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) { m.steps, err = tx.Steps(run.ID); return err })
 	if err != nil {
 		return image, err
 	}
-	if image.Digest == "" {
-		if image.Digest, err = e.build(ctx, run, repo, cfg, step); err != nil {
+	// What was pushed and recorded before a crash is what the release will be: a second build would make another digest.
+	built, _ := m.step(StepBuild)
+	if built.State == store.StepSucceeded {
+		image.Digest = built.Detail
+	}
+	building := image.Digest == "" && built.State != store.StepFailed
+	checks := m.unfinishedChecks()
+	if building || len(checks) > 0 {
+		remove, err := m.prepare(ctx)
+		defer remove()
+		if err != nil {
 			return image, err
 		}
 	}
-	*step = StepResolve
-	return image, e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		got, err := e.Images.Resolve(ctx, image.Repository+"@"+image.Digest)
-		if err == nil && got != image.Digest {
-			err = permanent{fmt.Errorf("the registry answers with %s for %s", got, image.Digest)}
-		}
-		return got, inWords(err, image.Repository)
-	})
-}
-
-// built is the digest that the build step of a run recorded, empty where it has not ended.
-func built(tx *store.Tx, run string) (digest string, err error) {
-	steps, err := tx.Steps(run)
-	for _, s := range steps {
-		if s.Kind == StepBuild && s.State == store.StepSucceeded {
-			digest = s.Detail
-		}
+	parts := []func() error{m.failedBefore}
+	if building {
+		parts = append(parts, func() (err error) {
+			image.Digest, err = m.build(ctx)
+			return m.end(ctx, StepBuild, store.StepResult{}, err)
+		})
 	}
-	return digest, err
+	limit := artifactLimit(m.steps)
+	for _, c := range checks {
+		parts = append(parts, func() error { return m.check(ctx, c, limit) })
+	}
+	if err := sideBySide(maxBeside, parts); err != nil {
+		return image, err
+	}
+	// Only now, when everything has passed: it puts the tags on the image.
+	return image, m.end(ctx, StepResolve, store.StepResult{}, m.Engine.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
+		return image.Digest, inWords(m.resolve(ctx, run, m.cfg, &image), image.Repository)
+	}))
 }
 
-// build fetches, builds and pushes, and returns the digest.
-func (e *Engine) build(ctx context.Context, run store.Run, repo store.Repo, cfg Config, step *string) (digest string, err error) {
+// step is what an earlier attempt left of a step.
+func (m *making) step(kind string) (store.Step, bool) {
+	i := slices.IndexFunc(m.steps, func(s store.Step) bool { return s.Kind == kind })
+	if i < 0 {
+		return store.Step{}, false
+	}
+	return m.steps[i], true
+}
+
+// failedBefore is the error of the step that failed first in an earlier attempt, while others still went on.
+func (m *making) failedBefore() error {
+	failed := slices.DeleteFunc(slices.Clone(m.steps), func(s store.Step) bool { return s.State != store.StepFailed })
+	if len(failed) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(failed, func(a, b store.Step) int { return cmp.Or(a.FinishedAt.Compare(b.FinishedAt.Time), a.Seq-b.Seq) })
+	return stepFailed{first.Result.V.Failure}
+}
+
+// end is the error with which a step ended, if it did. Where trying again does not mend it, the step is over, though what
+// goes on beside it is not.
+func (m *making) end(ctx context.Context, step string, result store.StepResult, err error) error {
+	if err == nil || errors.As(err, new(stepFailed)) {
+		return err
+	}
+	err = stepError{step, err}
+	if ctx.Err() != nil || !lasting(err) {
+		return err
+	}
+	if result.Failure == nil {
+		result.Failure = m.runFailure(err)
+	}
+	ended := m.DB.Update(ctx, func(tx *store.Tx) error {
+		return errors.Join(tx.EndPart(m.run.ID, step, store.StepFailed, result), tx.Wake(store.TaskReport, "run/"+m.run.ID))
+	})
+	if ended != nil {
+		return stepError{step, ended}
+	}
+	return stepFailed{result.Failure}
+}
+
+// prepare fetches the commit, opens the log and makes the request of the image. remove ends it all, also after an error.
+func (m *making) prepare(ctx context.Context) (remove func(), err error) {
+	remove = func() {}
 	secrets := map[string][]byte{}
-	for _, name := range cfg.Build.Secrets {
-		if err := e.Server.MayUseSecret(name, run.Repo, run.Ref, repo.DefaultBranch); err != nil {
-			return "", permanent{err}
+	for _, name := range m.cfg.Build.Secrets {
+		if err := m.Server.MayUseSecret(name, m.run.Repo, m.run.Ref, m.repo.DefaultBranch); err != nil {
+			return remove, permanent{err}
 		}
-		v, err := e.Server.Secret(name)
+		v, err := m.Server.Secret(name)
 		if err != nil {
-			return "", permanent{err}
+			return remove, permanent{err}
 		}
 		secrets[name] = []byte(v)
 	}
-	dir, remove, err := e.workDir()
+	dir, removeDir, err := m.workDir()
 	if err != nil {
-		return "", err
+		return remove, err
 	}
-	defer remove()
-	log, err := OpenLog(LogFile(e.DataDir, run.ID), e.mask())
-	if err != nil {
-		return "", err
+	remove = removeDir
+	if m.log, err = OpenLog(LogFile(m.DataDir, m.run.ID), m.mask()); err != nil {
+		return remove, err
 	}
-	defer func() { _ = log.Close() }() // the build counts, not its log
-
+	remove = func() {
+		_ = m.log.Close() // the build counts, not its log
+		removeDir()
+	}
+	m.dir = dir
 	dest := filepath.Join(dir, "src")
 	var commit source.Commit
-	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		log.Line(time.Now(), *step, fmt.Sprintf("fetching %s of %s", run.SHA, run.Repo))
-		commit, err = e.Source.Checkout(ctx, repo, run.SHA, dest)
-		if errors.Is(err, source.ErrCommitGone) {
+	err = m.Engine.step(ctx, "run", m.run.ID, StepFetch, func() (string, error) {
+		m.log.Line(time.Now(), StepFetch, fmt.Sprintf("fetching %s of %s", m.run.SHA, m.run.Repo))
+		commit, err = m.Source.Checkout(ctx, m.repo, m.run.SHA, dest, source.Options{Submodules: m.cfg.Build.Submodules, LFS: m.cfg.Build.LFS, Public: m.run.Fork != ""})
+		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
 		return commit.Subject, err
 	})
 	if err != nil {
-		log.Line(time.Now(), *step, err.Error())
-		return "", err
+		m.log.Line(time.Now(), StepFetch, err.Error())
+		return remove, err
 	}
-
 	var previous *store.Release // nil for the first of its branch
-	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
-		previous, err = store.Optional(tx.ReleaseOn(run.Repo, run.App, run.Ref))
+	err = m.DB.View(ctx, func(tx *store.Tx) (err error) {
+		previous, err = store.Optional(tx.ReleaseOn(m.run.Repo, m.run.App, m.run.Ref))
 		return err
 	})
 	if err != nil {
-		return "", err
+		return remove, err
 	}
 	previousSHA := ""
 	if previous != nil {
 		previousSHA = previous.SHA
 	}
-	*step = StepBuild
-	err = e.step(ctx, "run", run.ID, *step, func() (string, error) {
-		req, err := buildRequest(cfg, run, repo, commit, previousSHA, dest, secrets)
-		if err != nil {
-			return "", permanent{err}
-		}
-		ctx := ctx
-		if t := cfg.Build.Timeout; t > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, t, permanent{fmt.Errorf("the build took longer than its timeout of %s", t)})
-			defer cancel()
-		}
-		res, err := e.Builder.Build(ctx, req, func(l build.Line) { log.Line(l.At, l.Step, l.Text) })
-		if err != nil && isPermanent(context.Cause(ctx)) {
-			err = context.Cause(ctx)
-		}
+	if m.req, err = buildRequest(m.cfg, m.run, m.repo, commit, previousSHA, dest, secrets); err != nil {
+		return remove, stepError{StepBuild, permanent{err}}
+	}
+	return remove, nil
+}
+
+// build builds and pushes, and returns the digest.
+func (m *making) build(ctx context.Context) (digest string, err error) {
+	err = m.Engine.step(ctx, "run", m.run.ID, StepBuild, func() (string, error) {
+		res, err := m.within(ctx, m.cfg.Build.Timeout, "build", func(ctx context.Context) (build.Result, error) {
+			return m.Builder.Build(ctx, m.req, func(l build.Line) { m.log.Line(l.At, l.Step, l.Text) })
+		})
 		digest = res.Digest
-		return res.Digest, inWords(err, cfg.Build.Image)
+		return res.Digest, inWords(err, m.cfg.Build.Image)
 	})
 	if err != nil {
-		log.Line(time.Now(), *step, err.Error())
+		m.log.Line(time.Now(), StepBuild, err.Error())
 	}
 	return digest, err
+}
+
+// within gives work on a builder a time limit, over which it fails for good.
+func (m *making) within(ctx context.Context, limit time.Duration, what string, work func(context.Context) (build.Result, error)) (build.Result, error) {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, permanent{fmt.Errorf("the %s took longer than its timeout of %s", what, limit)})
+		defer cancel()
+	}
+	res, err := work(ctx)
+	if err != nil && isPermanent(context.Cause(ctx)) {
+		err = context.Cause(ctx)
+	}
+	return res, err
 }

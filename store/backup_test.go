@@ -144,7 +144,7 @@ func TestRestore(t *testing.T) {
 		if err := tx.StartRun(done.ID); err != nil {
 			return err
 		}
-		_, err := tx.SucceedRun(done, []Image{{"r/x", "sha256:1"}})
+		_, err := tx.SucceedRun(done, []Image{{Repository: "r/x", Digest: "sha256:1"}})
 		return err
 	})
 	live := deploy(t, db, done, CauseAutomatic, "", 1)
@@ -175,7 +175,7 @@ func TestRestore(t *testing.T) {
 		if err := tx.StartRun(next.ID); err != nil {
 			return err
 		}
-		rel, err = tx.SucceedRun(next, []Image{{"r/x", "sha256:2"}})
+		rel, err = tx.SucceedRun(next, []Image{{Repository: "r/x", Digest: "sha256:2"}})
 		return err
 	})
 	if d := deploy(t, db, next, CauseAutomatic, "", rel.Number); rel.Number != 3003 || d.Number != 3003 {

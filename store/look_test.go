@@ -35,7 +35,7 @@ func TestCancel(t *testing.T) {
 				r := Run{Repo: "acme/web", App: "web", Ref: "refs/heads/master", SHA: "1a2b3c4", Cause: CausePush}
 				r.Config.V = json.RawMessage("{}")
 				err := errors.Join(tx.NewRun(&r, "build"), tx.StartRun(r.ID))
-				rel, e := tx.SucceedRun(r, []Image{{"registry.example.com/web", "sha256:1"}})
+				rel, e := tx.SucceedRun(r, []Image{{Repository: "registry.example.com/web", Digest: "sha256:1"}})
 				d = Deployment{Repo: rel.Repo, App: rel.App, Environment: "staging", Release: rel.Number, Run: rel.Run, Cause: CauseDeploy, Requester: "alice"}
 				d.Spec.V = json.RawMessage("{}")
 				err = errors.Join(err, e, tx.NewDeployment(&d, "apply"))

@@ -103,7 +103,8 @@ type Run struct {
 	Failure    JSON[*Failure]          `db:"failure"`
 	Digest     string                  `db:"digest"`
 	Release    int                     `db:"release"`
-	SameAs     int                     `db:"same_as"` // an earlier release that has the same image, 0 for none
+	SameAs     int                     `db:"same_as"`   // an earlier release that has the same image, 0 for none
+	TagsKept   JSON[[]string]          `db:"tags_kept"` // its image did not get them: they stand for another, and the registry lets no tag change
 	CreatedAt  Time                    `db:"created_at"`
 	StartedAt  Time                    `db:"started_at"`
 	FinishedAt Time                    `db:"finished_at"`
@@ -133,19 +134,22 @@ type PushedImage struct {
 
 // A Step is one piece of work of a run or a deployment.
 type Step struct {
-	Owner      string `db:"owner"`
-	Seq        int    `db:"seq"`
-	Kind       string `db:"kind"`
-	State      string `db:"state"`
-	Detail     string `db:"detail"`
-	StartedAt  Time   `db:"started_at"`
-	FinishedAt Time   `db:"finished_at"`
+	Owner      string            `db:"owner"`
+	Seq        int               `db:"seq"`
+	Kind       string            `db:"kind"`
+	State      string            `db:"state"`
+	Detail     string            `db:"detail"`
+	Result     JSON[*StepResult] `db:"result"`
+	StartedAt  Time              `db:"started_at"`
+	FinishedAt Time              `db:"finished_at"`
 }
 
 // An Image is what a release consists of.
 type Image struct {
 	Repository string `json:"repository"`
 	Digest     string `json:"digest"`
+	// Parts are other digests by which a container runtime may call it: see image.Client.Parts.
+	Parts []string `json:"parts,omitempty"`
 }
 
 // A Release is immutable.
@@ -248,13 +252,25 @@ func (tx *Tx) EndRun(id, state, reason string, f *Failure) error {
 	return errors.Join(tx.endSteps(id, state), tx.Wake(TaskReport, "run/"+id))
 }
 
-// SucceedRun moves a run to succeeded and makes its release.
+// KeepTags records the tags that a run's image did not get. The caller wakes the report.
+func (tx *Tx) KeepTags(id string, tags []string) error {
+	_, err := tx.exec("UPDATE runs SET tags_kept = ? WHERE id = ?", JSON[[]string]{tags}, id)
+	return err
+}
+
+// SucceedRun moves a run to succeeded and makes its release, and notes the first release that has the same image.
 func (tx *Tx) SucceedRun(r Run, images []Image) (Release, error) {
 	n, err := get[int](tx, "release number", nextNumber+"releases WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
 		return Release{}, err
 	}
-	err = tx.move("runs", RunSucceeded, "digest = ?, release = ?, finished_at = ?", []any{images[0].Digest, n, stamp(tx.now)}, "id = ?", r.ID)
+	sameAs, err := get[int](tx, "release of an image", `SELECT coalesce((SELECT number FROM releases WHERE repo = ? AND app = ?
+		AND json_extract(images, '$[0].digest') = ? AND json_extract(images, '$[0].repository') = ? ORDER BY number LIMIT 1), 0)`,
+		r.Repo, r.App, images[0].Digest, images[0].Repository)
+	if err != nil {
+		return Release{}, err
+	}
+	err = tx.move("runs", RunSucceeded, "digest = ?, release = ?, same_as = ?, finished_at = ?", []any{images[0].Digest, n, sameAs, stamp(tx.now)}, "id = ?", r.ID)
 	if err != nil {
 		return Release{}, err
 	}

@@ -261,7 +261,7 @@ func TestNoStateIsReachedFromAWrongOne(t *testing.T) {
 	db, _ := open(t)
 	r := run(t, db, "refs/heads/x", "aaaaaaaa")
 	succeed := func(tx *Tx) error {
-		_, err := tx.SucceedRun(r, []Image{{"r/x", "sha256:1"}})
+		_, err := tx.SucceedRun(r, []Image{{Repository: "r/x", Digest: "sha256:1"}})
 		return err
 	}
 	if err := db.Update(t.Context(), succeed); !errors.Is(err, ErrState) {
@@ -286,6 +286,34 @@ func TestNoStateIsReachedFromAWrongOne(t *testing.T) {
 	}
 	if _, err := db.write.Exec("UPDATE runs SET state = 'odd'"); err == nil {
 		t.Error("an unknown state was stored")
+	}
+}
+
+// A run notes the first release of its app that has the same image in the same repository.
+func TestSameImage(t *testing.T) {
+	db, _ := open(t)
+	for i, tt := range []struct {
+		image Image
+		want  int
+	}{
+		{Image{Repository: "r/x", Digest: "sha256:1"}, 0},
+		{Image{Repository: "r/x", Digest: "sha256:2"}, 0},
+		{Image{Repository: "r/y", Digest: "sha256:1"}, 0},
+		{Image{Repository: "r/x", Digest: "sha256:1", Parts: []string{"sha256:3"}}, 1},
+		{Image{Repository: "r/x", Digest: "sha256:1"}, 1},
+		{Image{Repository: "r/y", Digest: "sha256:1"}, 3},
+	} {
+		r := run(t, db, "refs/heads/x", fmt.Sprint(i))
+		update(t, db, func(tx *Tx) error {
+			if err := tx.StartRun(r.ID); err != nil {
+				return err
+			}
+			_, err := tx.SucceedRun(r, []Image{tt.image})
+			return err
+		})
+		if got := read(t, db, r.ID); got.SameAs != tt.want || got.Release != i+1 {
+			t.Errorf("release %d has the same image as %d, want %d", got.Release, got.SameAs, tt.want)
+		}
 	}
 }
 

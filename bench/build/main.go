@@ -181,7 +181,7 @@ func (b *bench) shipmate(ctx context.Context, dir, image string) error {
 	}
 	defer log.Close()
 	_, err = b.builder.Build(ctx, build.Request{
-		Dir: dir, Image: image, Tags: []string{"bench"}, CacheImports: []string{image + ":cache"}, CacheExports: []string{image + ":cache"},
+		Dir: dir, Image: image, CacheImports: []string{image + ":cache"}, CacheExports: []string{image + ":cache"},
 		Insecure: func(string) bool { return true }, SourceDateEpoch: epoch,
 	}, func(l build.Line) { fmt.Fprintln(log, l.At.Format(time.RFC3339Nano), l.Step, l.Text) })
 	return err
@@ -190,7 +190,7 @@ func (b *bench) shipmate(ctx context.Context, dir, image string) error {
 func (b *bench) byBuildctl(ctx context.Context, dir, image string) error {
 	cmd := exec.CommandContext(ctx, b.buildctl, "--addr", b.host, "build", "--progress=plain", "--frontend", "dockerfile.v0",
 		"--local", "context="+dir, "--local", "dockerfile="+dir, "--opt", "filename=Dockerfile", "--opt", "build-arg:BUILDKIT_CACHE_MOUNT_NS="+image,
-		"--output", fmt.Sprintf("type=image,name=%s:bench,push=true,oci-mediatypes=true,registry.insecure=true,source-date-epoch=%d,rewrite-timestamp=true", image, epoch.Unix()),
+		"--output", fmt.Sprintf("type=image,name=%s,push=true,push-by-digest=true,oci-mediatypes=true,registry.insecure=true,source-date-epoch=%d,rewrite-timestamp=true", image, epoch.Unix()),
 		"--import-cache", "type=registry,registry.insecure=true,ref="+image+":cache",
 		"--export-cache", "type=registry,registry.insecure=true,mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,ref="+image+":cache")
 	if out, err := cmd.CombinedOutput(); err != nil {

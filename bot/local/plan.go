@@ -230,6 +230,13 @@ func (c checkout) showBuild(ctx context.Context, cfg *pipeline.Config, t pipelin
 	p.line("  build: %s in %s becomes %s (%s)", cfg.Build.Dockerfile, cfg.Build.Context, cfg.Build.Image, strings.Join(tags, ", "))
 	c.noteMissing(ctx, cfg.Build.Dockerfile, t, p)
 	c.noteMissing(ctx, cfg.Build.Context, t, p)
+	for _, check := range cfg.Checks {
+		if check.Target != "" {
+			p.line("  check %s: the stage %s of %s, beside the build", check.Name, check.Target, cfg.Build.Dockerfile)
+		} else {
+			p.line("  check %s: %s in %s, beside the build", check.Name, strings.Join(strings.Fields(check.Run), " "), check.Image)
+		}
+	}
 	return nil
 }
 

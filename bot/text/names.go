@@ -1,5 +1,7 @@
 package text
 
+import "strings"
+
 // Field names one fact of a notice or a page.
 type Field int
 
@@ -84,7 +86,12 @@ var steps = map[string]words{
 }
 
 // Step is the word for a kind of step as the database has it; an unknown one is returned.
-func (l Lang) Step(kind string) string { return l.name(steps, kind) }
+func (l Lang) Step(kind string) string {
+	if check, ok := strings.CutPrefix(kind, "check/"); ok {
+		return l.Say(CheckNamed, check)
+	}
+	return l.name(steps, kind)
+}
 
 func (l Lang) name(known map[string]words, name string) string {
 	if w, ok := known[name]; ok {

@@ -11,6 +11,8 @@ const (
 	Details                       // what the link to a page is called
 	BuildQueued                   //
 	BuildSucceeded                // release, duration
+	SameImage                     // release, an earlier release with the same image; stands where a release's number does
+	TagsKept                      // tags that stand for another image and can't be changed
 	BuildFailed                   // step, reason
 	WaitingForApproval            // how many approved, how many are needed
 	HeldAfterRollback             // login, time
@@ -128,6 +130,17 @@ const (
 	CancelledMidway     // login, release
 	CancelledMidwayBack // login, release, command that goes back, release before
 
+	// Checks. Tests are counted by what a check's report says.
+
+	CheckNamed       // name
+	CheckPassed      // duration
+	CheckNotRun      //
+	TestsPassed      // how many passed
+	TestsPassedSome  // how many passed, how many were skipped
+	TestsFailed      // how many failed, how many there are, names
+	TestsFailedOnly  // how many failed, how many there are
+	ReportUnreadable // reason
+
 	keyCount
 )
 
@@ -139,6 +152,8 @@ var sentences = [keyCount]words{
 	Details:            {"Details", "查看详情"},
 	BuildQueued:        {"waiting for a builder", "等待构建机"},
 	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
+	SameImage:          {"%v (same image as release %v)", "%v（与版本 %v 的镜像相同）"},
+	TagsKept:           {"not tagged %v, which the registry keeps for another image; the digest is what is deployed", "未打标签 %v：镜像仓库为另一个镜像保留且不可更改；部署以摘要为准"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
 	HeldAfterRestore:   {"held since a backup of the bot was restored at %v: /unlock lets it go on", "%v 恢复备份后暂停自动部署：/unlock 后继续"},
@@ -247,5 +262,13 @@ var sentences = [keyCount]words{
 	LeftBehindFirst:     {"%v may hold a part of release %v now; nothing was live there before, so there is nothing to go back to.", "%v 可能已包含版本 %v 的一部分；此前没有线上版本，无法回滚。"},
 	CancelledBy:         {"cancelled by %v", "已被 %v 取消"},
 	CancelledMidway:     {"cancelled half-way by %v; release %v may be partly live", "中途被 %v 取消；版本 %v 可能已部分上线"},
+	CheckNamed:          {"check %v", "检查 %v"},
+	CheckPassed:         {"passed in %v", "通过，用时 %v"},
+	CheckNotRun:         {"not run: the run ended before", "未执行：运行已提前结束"},
+	TestsPassed:         {"%v passed", "%v 项通过"},
+	TestsPassedSome:     {"%v passed, %v skipped", "%v 项通过，%v 项跳过"},
+	TestsFailed:         {"%v of %v failed: %v", "%[2]v 项中 %[1]v 项失败：%[3]v"},
+	TestsFailedOnly:     {"%v of %v failed", "%[2]v 项中 %[1]v 项失败"},
+	ReportUnreadable:    {"no report: %v", "没有报告：%v"},
 	CancelledMidwayBack: {"cancelled half-way by %v; release %v may be partly live, %v goes back to release %v", "中途被 %v 取消；版本 %v 可能已部分上线，%v 可回到版本 %v"},
 }

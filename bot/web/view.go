@@ -28,6 +28,7 @@ type runView struct {
 	Commit      commit
 	PullURL     string
 	Steps       []store.Step
+	Checks      []checkView
 	Images      []store.Image // of the release
 	Deployments []store.Deployment
 	Log         *logTail
@@ -72,6 +73,7 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if v.Public {
 		withhold(v.Run.Failure.V)
 	}
+	v.Checks = checksOf(v.Steps, v.Public)
 	return v, err
 }
 

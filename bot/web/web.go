@@ -29,9 +29,11 @@ type Config struct {
 	DB *store.DB
 	// Log opens the log of a run, by the id of a run that exists: lines of RFC 3339 time, tab, step, tab, text.
 	// An error that is fs.ErrNotExist means that there is none (yet, or any more).
-	Log     func(run string) (io.ReadSeekCloser, error)
-	Version string
-	Logger  *slog.Logger // told of pages that could not be made; nil: nobody is
+	Log func(run string) (io.ReadSeekCloser, error)
+	// Artifact opens a file that a check of a run kept, by its path with slashes. Errors are as those of Log.
+	Artifact func(run, check, path string) (io.ReadSeekCloser, error)
+	Version  string
+	Logger   *slog.Logger // told of pages that could not be made; nil: nobody is
 }
 
 //go:embed pages/*.html
@@ -51,7 +53,7 @@ type asset struct {
 	body        []byte
 }
 
-// Handler serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /deployments/{id} and /assets/{name}.
+// Handler serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id} and /assets/{name}.
 func Handler(cfg Config) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -81,6 +83,7 @@ func Handler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.HandleFunc("GET /runs/{id}", s.run)
 	mux.HandleFunc("GET /runs/{id}/log", s.runLog)
+	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.artifact)
 	mux.HandleFunc("GET /deployments/{id}", s.deployment)
 	mux.HandleFunc("GET /assets/{name}", s.asset)
 	mux.HandleFunc("GET /", s.notFound)

@@ -21,6 +21,7 @@ var funcs = template.FuncMap{
 	"short":     func(sha string) string { return fmt.Sprintf("%.7s", sha) },
 	"refName":   refName,
 	"join":      strings.Join,
+	"lines":     func(s string) []string { return strings.Split(s, "\n") },
 	"printable": printable,
 	"styled":    styled,
 	"diffLines": diffLines,
@@ -57,6 +58,9 @@ func stepName(kind string) string {
 		return "Watch the rollout"
 	case "verify":
 		return "Verify what runs"
+	}
+	if check, ok := strings.CutPrefix(kind, stepCheck); ok {
+		return "Check " + check
 	}
 	return kind
 }

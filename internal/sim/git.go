@@ -246,6 +246,11 @@ func (dir gitDir) blob(sha string) (string, error) { return dir.run("cat-file", 
 // Deleted as a file's content removes the file.
 const Deleted = "\x00deleted"
 
+// Submodule is a file's content that makes it a submodule at a commit.
+func Submodule(commit string) string { return submodule + commit }
+
+const submodule = "\x00submodule "
+
 // write makes a commit on top of parent ("" for a root commit) without moving a
 // ref, and returns it. Files maps paths to contents.
 func (dir gitDir) write(parent string, author gitPerson, message string, files map[string]string) (string, error) {
@@ -268,6 +273,10 @@ func (dir gitDir) write(parent string, author gitPerson, message string, files m
 		}
 		if files[path] == Deleted {
 			fmt.Fprintf(&in, "D %s\n", path)
+			continue
+		}
+		if commit, ok := strings.CutPrefix(files[path], submodule); ok {
+			fmt.Fprintf(&in, "M 160000 %s %s\n", commit, path)
 			continue
 		}
 		fmt.Fprintf(&in, "M 100644 inline %s\ndata %d\n%s\n", path, len(files[path]), files[path])

@@ -43,15 +43,19 @@ type Request struct {
 	Target     string // stage; "" means the last
 
 	Args      map[string]string
-	Labels    map[string]string
+	Labels    map[string]string // of the image's configuration; annotations of its manifest and index too
 	Platforms []string          // such as linux/amd64; none means the builder's own
 	Secrets   map[string][]byte // by id, for RUN --mount=type=secret; at most 500 KiB each
 
-	Image string   // repository to push to, without tag
-	Tags  []string // none pushes by digest only
-	// NoPush builds and keeps the result in the builder. Image, Tags, CacheExports and InlineCache are not used then:
+	Image string // repository to push to, by digest, without tag
+	// NoPush builds and keeps the result in the builder. Image, CacheExports and InlineCache are not used then:
 	// nothing is written to a registry.
 	NoPush bool
+
+	// Command, when set, runs in place of the Dockerfile; NoPush is implied.
+	Command *Command
+	// Outputs are read back from where the build's last command ran, also when that failed. Only with NoPush.
+	Outputs []Output
 
 	CacheImports []string // references whose layers may be reused; one that is not there is skipped
 	CacheExports []string // references that all layers are written to; one that can't be written does not fail the build
@@ -82,6 +86,8 @@ type Request struct {
 type Result struct {
 	Digest string // "sha256:…" of the pushed manifest, or index for several platforms; "" with NoPush
 	Steps  []Step // in the order in which they began
+	Files  []File // what was read back, by outputs
+	Left   []Left // what of the outputs was not
 }
 
 // Step is one operation of a build.
@@ -96,7 +102,7 @@ type Step struct {
 // Build builds and pushes. Progress is given to out (which may be nil) line by line, by one goroutine, until Build
 // returns. The error is a *Failure when the Dockerfile, or a command in it, is at fault, ErrUnavailable when the builder
 // is, and the context's when that is done; Build then returns within two seconds. Anything else is mostly the registry's
-// refusal, in its own words.
+// refusal, in its own words. With an error the result has what is known nevertheless: Steps, Files and Left.
 func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result, error) {
 	s, err := newSolve(r)
 	if err != nil {
@@ -134,21 +140,29 @@ func (b *Builder) Build(ctx context.Context, r Request, out func(Line)) (Result,
 		}
 		p.flush()
 	}()
-	response, err := c.Solve(ctx, nil, s.options, statuses)
+	var response *client.SolveResponse
+	var result Result
+	if r.Command != nil || len(r.Outputs) > 0 {
+		result.Files, result.Left, err = s.solveAndRead(ctx, c, r, statuses)
+	} else {
+		response, err = c.Solve(ctx, nil, s.options, statuses)
+	}
 	<-drained
+	result.Steps = p.steps()
 
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return Result{Steps: p.steps()}, fmt.Errorf("build: %w", context.Cause(ctx))
+		return result, fmt.Errorf("build: %w", context.Cause(ctx))
 	// Cancelled, and not by us: the daemon is shutting down.
 	case grpcerrors.Code(err) == codes.Unavailable, grpcerrors.Code(err) == codes.Canceled:
-		return Result{Steps: p.steps()}, b.unavailable(p.mask.error(err))
+		return result, b.unavailable(p.mask.error(err))
+	case r.Command != nil:
+		return result, p.explainCommand(err, *r.Command)
 	default:
-		return Result{Steps: p.steps()}, p.explain(err, cmp.Or(r.Dockerfile, "Dockerfile"))
+		return result, p.explain(err, cmp.Or(r.Dockerfile, "Dockerfile"))
 	}
-	result := Result{Steps: p.steps()}
-	if !r.NoPush {
+	if !r.NoPush && r.Command == nil {
 		result.Digest = response.ExporterResponse[exptypes.ExporterImageDigestKey]
 		if result.Digest == "" {
 			return result, fmt.Errorf("build: builder %s reported no digest", b.url)

@@ -128,7 +128,7 @@ func TestSolveOptions(t *testing.T) {
 			request: Request{
 				Context: "app", Dockerfile: "./docker/Dockerfile.web", Target: "run",
 				Args: map[string]string{"GO_VERSION": "1.26"}, Labels: map[string]string{"a": "b"}, Platforms: []string{"linux/amd64", "linux/arm64"},
-				Image: "127.0.0.1:5000/web", Tags: []string{"v1", "latest"}, Insecure: insecure, InlineCache: true, CacheScope: "acme/web:master",
+				Image: "127.0.0.1:5000/web", Insecure: insecure, InlineCache: true, CacheScope: "acme/web:master",
 				CacheImports: []string{"127.0.0.1:5000/web:cache"}, CacheExports: []string{"registry.example.com/web:cache"},
 				SourceDateEpoch: time.Unix(1750000000, 0),
 			},
@@ -138,7 +138,8 @@ func TestSolveOptions(t *testing.T) {
 			},
 			exports: exports{
 				image: map[string]string{
-					"name": "127.0.0.1:5000/web:v1,127.0.0.1:5000/web:latest", "push": "true", "registry.insecure": "true",
+					"name": "127.0.0.1:5000/web", "push": "true", "push-by-digest": "true", "registry.insecure": "true",
+					"annotation.a": "b", "annotation-index.a": "b",
 					"oci-mediatypes": "true", "source-date-epoch": "1750000000", "rewrite-timestamp": "true",
 				},
 				cache: []client.CacheOptionsEntry{
@@ -151,7 +152,7 @@ func TestSolveOptions(t *testing.T) {
 		{
 			name: "nothing leaves without push",
 			request: Request{
-				NoPush: true, Image: "registry.example.com/web", Tags: []string{"v1"}, InlineCache: true,
+				NoPush: true, Image: "registry.example.com/web", InlineCache: true,
 				CacheImports: []string{"registry.example.com/web:cache"}, CacheExports: []string{"registry.example.com/web:cache"}, CacheScope: "fork",
 			},
 			attrs:   map[string]string{"filename": "Dockerfile", "build-arg:BUILDKIT_CACHE_MOUNT_NS": "fork"},

@@ -14,7 +14,7 @@ import (
 type Failure struct {
 	Step    string   // the failed step's name; "" when it failed before the first step, as with a syntax error
 	Command string   // the instruction as the Dockerfile has it
-	File    string   // the Dockerfile's path in the checkout
+	File    string   // the Dockerfile's path in the checkout; "" of a Request.Command
 	Line    int      // the instruction's first line, from 1; 0 when it is no single instruction's fault
 	Tail    []string // the last lines that the step's command wrote, at most 20
 	Err     error    // what went wrong, without the words above: "exit code: 1"
@@ -27,7 +27,9 @@ func (f *Failure) Error() string {
 	if f.Line > 0 {
 		fmt.Fprintf(&b, ":%d", f.Line)
 	}
-	b.WriteString(": ")
+	if f.File != "" {
+		b.WriteString(": ")
+	}
 	if command := cutText(f.Command, 200); command != "" {
 		fmt.Fprintf(&b, "%s: ", command)
 	} else if f.Step != "" {

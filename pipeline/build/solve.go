@@ -37,6 +37,8 @@ func (s *solve) close() {
 // the Dockerfile reference) and that would change what is pushed or with whom a cache is shared.
 var reservedArgs = []string{"BUILDKIT_ATTEST_", "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_CACHE_MOUNT_NS"}
 
+const dockerfileFrontend = "dockerfile.v0"
+
 func newSolve(r Request) (_ *solve, err error) {
 	r.Context = cmp.Or(r.Context, ".")
 	r.Dockerfile = cmp.Or(r.Dockerfile, "Dockerfile")
@@ -53,6 +55,12 @@ func newSolve(r Request) (_ *solve, err error) {
 			s.close()
 		}
 	}()
+	s.options.SharedKey = r.CacheScope
+	s.options.Session = []session.Attachable{&credentials{lookup: r.Auth}}
+	if r.Command != nil {
+		return s, s.openSource(r)
+	}
+	s.options.Session = append(s.options.Session, secretsprovider.FromMap(r.Secrets))
 	if err := s.openFolders(r); err != nil {
 		return nil, err
 	}
@@ -73,13 +81,8 @@ func newSolve(r Request) (_ *solve, err error) {
 	for k, v := range r.Labels {
 		attrs["label:"+k] = v
 	}
-	s.options.Frontend = "dockerfile.v0"
+	s.options.Frontend = dockerfileFrontend
 	s.options.FrontendAttrs = attrs
-	s.options.SharedKey = r.CacheScope
-	s.options.Session = []session.Attachable{
-		&credentials{lookup: r.Auth},
-		secretsprovider.FromMap(r.Secrets),
-	}
 	for _, ref := range r.CacheImports {
 		s.options.CacheImports = append(s.options.CacheImports, registryCache(r, ref, nil))
 	}
@@ -100,7 +103,10 @@ func newSolve(r Request) (_ *solve, err error) {
 }
 
 func (r Request) check() error {
-	if !r.NoPush {
+	if len(r.Outputs) > 0 && !r.NoPush && r.Command == nil {
+		return errors.New("build: outputs are read of what is not pushed")
+	}
+	if !r.NoPush && r.Command == nil {
 		slash := strings.LastIndexByte(r.Image, '/')
 		if r.Image == "" || strings.ContainsAny(r.Image, "@, ") || strings.Contains(r.Image[slash+1:], ":") {
 			return fmt.Errorf("build: image %q must be a repository without tag or digest", r.Image)
@@ -148,6 +154,17 @@ func (s *solve) openFolders(r Request) error {
 	return nil
 }
 
+// openSource offers the builder the checkout.
+func (s *solve) openSource(r Request) error {
+	dir, err := os.OpenRoot(r.Dir)
+	if err != nil {
+		return fmt.Errorf("build: %w", err)
+	}
+	s.roots = append(s.roots, dir)
+	s.options.LocalMounts = map[string]fsutil.FS{sourceMount: fsutil.NewRootFS(fsutil.NewRoot(dir))}
+	return nil
+}
+
 // inRepository leaves out the path, which is named already, and says what the error means here.
 func inRepository(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,16 +183,14 @@ func imageAttrs(r Request) map[string]string {
 	attrs := map[string]string{
 		"name":           r.Image,
 		"push":           "true",
+		"push-by-digest": "true",
 		"oci-mediatypes": "true",
 	}
-	if len(r.Tags) == 0 {
-		attrs["push-by-digest"] = "true"
-	} else {
-		names := make([]string, len(r.Tags))
-		for i, tag := range r.Tags {
-			names[i] = r.Image + ":" + tag
+	for k, v := range r.Labels {
+		attrs["annotation."+k] = v
+		if len(r.Platforms) > 1 { // BuildKit refuses one for an index that there will not be
+			attrs["annotation-index."+k] = v
 		}
-		attrs["name"] = strings.Join(names, ",")
 	}
 	if r.Insecure(registryHost(r.Image)) {
 		attrs["registry.insecure"] = "true"

@@ -7,6 +7,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,13 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
+
+// ErrImmutable says that a tag stands for another image, and that its registry does not let it change.
+var ErrImmutable = errors.New("this tag stands for another image, and the registry does not let it change")
 
 // Registry says how a registry is reached. Without Username and Password it is used anonymously.
 type Registry struct {
@@ -123,7 +128,7 @@ func (c *Client) Copy(ctx context.Context, src, dst string) error {
 }
 
 // Tag makes tag in the image's own repository stand for repoAtDigest. A tag that does so already is left alone, so it
-// may be repeated where tags are immutable.
+// may be repeated where tags are immutable. One that can't be changed is ErrImmutable.
 func (c *Client) Tag(ctx context.Context, repoAtDigest, tag string) error {
 	r, err := c.parseDigest(repoAtDigest)
 	if err != nil {
@@ -144,9 +149,70 @@ func (c *Client) tag(ctx context.Context, image name.Digest, tag name.Tag) error
 		return failure("read", image, err)
 	}
 	if err := remote.Tag(tag, manifest, c.options(ctx, tag)...); err != nil {
+		if now, lookErr := c.digest(ctx, tag); lookErr == nil && now != image.DigestStr() && isImmutable(err, tag) {
+			err = fmt.Errorf("%w (%w)", ErrImmutable, err)
+		}
 		return failure("tag", tag, err)
 	}
 	return nil
+}
+
+// isImmutable tells a refusal to change a tag from others. There is no code for it: Harbor answers with 412, others with
+// 400, 403 or 409, and all say the word, which the repository's own name may have too.
+func isImmutable(err error, tag name.Tag) bool {
+	var refusal *transport.Error
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	said := strings.ReplaceAll(strings.ToLower(err.Error()), tag.RepositoryStr()+"/manifests/"+strings.ToLower(tag.TagStr()), "")
+	return strings.Contains(strings.ReplaceAll(said, tag.RepositoryStr(), ""), "immutable")
+}
+
+// Parts returns the digests by which a container runtime may call the image that repoAtDigest names, besides its own: of an
+// index the manifests in it, and of each manifest its configuration, which is what some call the image.
+func (c *Client) Parts(ctx context.Context, repoAtDigest string) ([]string, error) {
+	r, err := c.parseDigest(repoAtDigest)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := c.parts(ctx, r)
+	if err != nil {
+		return nil, failure("read", r, err)
+	}
+	return parts, nil
+}
+
+func (c *Client) parts(ctx context.Context, r name.Digest) ([]string, error) {
+	d, err := remote.Get(r, c.options(ctx, r)...)
+	if err != nil {
+		return nil, err
+	}
+	if d.MediaType.IsImage() {
+		m, err := v1.ParseManifest(bytes.NewReader(d.Manifest))
+		if err != nil {
+			return nil, err
+		}
+		return []string{m.Config.Digest.String()}, nil
+	}
+	if !d.MediaType.IsIndex() {
+		return nil, nil
+	}
+	index, err := v1.ParseIndexManifest(bytes.NewReader(d.Manifest))
+	if err != nil {
+		return nil, err
+	}
+	var parts []string
+	for _, m := range index.Manifests {
+		if !m.MediaType.IsImage() || m.Platform != nil && m.Platform.OS == "unknown" { // an attestation, which nothing runs
+			continue
+		}
+		inside, err := c.parts(ctx, r.Context().Digest(m.Digest.String()))
+		if err != nil {
+			return nil, err
+		}
+		parts = append(append(parts, m.Digest.String()), inside...)
+	}
+	return parts, nil
 }
 
 func (c *Client) exists(ctx context.Context, r name.Digest) (bool, error) {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -280,11 +281,82 @@ func TestTagMayBeRepeatedWhereTagsAreImmutable(t *testing.T) {
 		}
 	}
 	err := c.Tag(t.Context(), host+"/web@"+two, "v1")
-	if err == nil {
-		t.Fatal("an immutable tag was moved")
+	if !errors.Is(err, ErrImmutable) {
+		t.Fatalf("an immutable tag was moved: %v", err)
 	}
 	if got := Explain(err, host+"/web:v1").Error(); !strings.Contains(got, "does not let tags change") {
 		t.Error(got)
+	}
+}
+
+// A refusal is one to change a tag only where it says so, and where the tag is there for another image.
+func TestTagsThatAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		status    int
+		code      string
+		message   string
+		taken     bool
+		immutable bool
+	}{
+		{"Harbor", 412, "PRECONDITION", "Failed to process request due to 'library/web:v1' configured as immutable.", true, true},
+		{"denied in these words", 403, "DENIED", "Tag is immutable", true, true},
+		{"no right", 403, "DENIED", "requested access to the resource is denied", true, false},
+		{"a new tag", 403, "DENIED", "tags are immutable here for you", false, false},
+		{"broken", 500, "UNKNOWN", "internal error", true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var refusing atomic.Bool
+			host := newRegistry(t, func(h http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if refusing.Load() && r.Method == http.MethodPut {
+						refuse(w, tt.status, tt.code, tt.message)
+						return
+					}
+					h.ServeHTTP(w, r)
+				})
+			})
+			c := New(map[string]Registry{host: {PlainHTTP: true}})
+			one, two := push(t, c, host+"/immutable/web:immutable", false), push(t, c, host+"/immutable/web:two", false)
+			if tt.taken {
+				if err := c.Tag(t.Context(), host+"/immutable/web@"+one, "v1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refusing.Store(true)
+			err := c.Tag(t.Context(), host+"/immutable/web@"+two, "v1")
+			if err == nil || errors.Is(err, ErrImmutable) != tt.immutable {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestParts(t *testing.T) {
+	host := newRegistry(t, open)
+	c := New(map[string]Registry{host: {PlainHTTP: true}})
+	for _, index := range []bool{false, true} {
+		digest := push(t, c, host+"/web:v1", index)
+		parts, err := c.Parts(t.Context(), host+"/web@"+digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 1 // the configuration
+		if index {
+			want = 4 // two manifests with theirs
+		}
+		if len(parts) != want || slices.Contains(parts, digest) {
+			t.Errorf("index %v: parts %v", index, parts)
+		}
+		found := 0
+		for _, p := range parts {
+			if ok, err := c.Exists(t.Context(), host+"/web@"+p); ok && err == nil {
+				found++
+			}
+		}
+		if index && found != 2 {
+			t.Errorf("%d of %v are manifests", found, parts)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -299,6 +300,54 @@ func TestStory(t *testing.T) {
 	if err := w.roll(none, time.Minute); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestIndex rolls an image for several platforms out: what the kubelet reports of its pods is one of the digests that the
+// release knows it by.
+func TestIndex(t *testing.T) {
+	w := newWorld(t)
+	ref, err := name.NewDigest(w.image.Repository+"@"+w.image.Digest, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	arm, err := mutate.Config(img, v1.Config{Labels: map[string]string{"for": "another platform"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}},
+		mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}})
+	if err := remote.WriteIndex(ref.Context().Tag("index"), index); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.image.Also = []string{w.image.Digest, config.String()}
+	w.image.Digest = digest.String()
+
+	objs := w.ready(deployment("web", "image: IMAGE"))
+	if err := w.roll(objs, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	warnings, err := w.cluster.Verify(t.Context(), objs, []Image{w.image})
+	if err != nil || len(warnings) > 0 {
+		t.Errorf("verify: %v, %v", warnings, err)
+	}
+	present, err := w.cluster.present(t.Context(), objs[0])
+	if err != nil || len(present.pods) == 0 {
+		t.Fatalf("no pod (%v)", err)
+	}
+	t.Log("the kubelet reports ", present.pods[0].Status.ContainerStatuses[0].ImageID, " of the index ", digest)
 }
 
 func TestFatal(t *testing.T) {

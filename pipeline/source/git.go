@@ -52,6 +52,7 @@ type git struct {
 	dir     string // working directory and work tree; "" means the mirror
 	index   string
 	args    []string
+	stdin   []byte
 	config  []setting
 	secrets []string // cut out of every error
 }
@@ -99,6 +100,9 @@ func (g git) each(ctx context.Context, do func(entry []byte) error) error {
 func (g git) command(ctx context.Context) (*exec.Cmd, *tail) {
 	cmd := exec.CommandContext(ctx, "git", g.args...)
 	cmd.Dir = g.dir
+	if g.stdin != nil {
+		cmd.Stdin = bytes.NewReader(g.stdin)
+	}
 	cmd.Env = []string{
 		"LC_ALL=C",
 		"HOME=/dev/null", // not unset: without it the .netrc of the user's entry in passwd is read
@@ -163,6 +167,8 @@ func (g git) explain(ctx context.Context, err error, stderr *tail) error {
 	switch {
 	case has("not our ref", "unadvertised object"):
 		return ErrCommitGone
+	case has("error: invalid path"): // .git, .., or what another system takes for one of them
+		return mistake{fmt.Errorf("git %s: %s", g.args[0], lastLine(said))}
 	case has("Authentication failed", "could not read Username", "could not read Password", "The requested URL returned error: 403", "not found\n", "returned error: 404"):
 		return fmt.Errorf("git %s: %w: %s", g.args[0], ErrDenied, lastLine(said))
 	case has("bad object", "corrupt", "unable to read tree", "unable to read sha1", "missing necessary objects", "not a git repository", "bad config", "inflate", "bad signature", "does not match index"):

@@ -2,12 +2,14 @@
 // mirror that is kept from one fetch to the next.
 //
 // What a repository contains is not trusted. git runs without the machine's and the user's configuration, without
-// hooks, filters, submodules and credential helpers, and talks HTTP to the one remote it was given. The remote's token
-// reaches git by its environment, never by an argument, an address or a file.
+// hooks, filters and credential helpers, and talks HTTP to the one remote it was given. The remote's token reaches git by
+// its environment, never by an argument, an address or a file. Submodules and LFS objects are fetched by this package
+// itself and not by git, from the same host, each repository with a token of its own.
 package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -32,6 +34,16 @@ var ErrDenied = errors.New("the remote refused access (is the GitHub App install
 // ErrTooLarge says that a commit, or what was sent for it, is larger than Fetcher.MaxBytes.
 var ErrTooLarge = errors.New("larger than allowed")
 
+// mistake marks an error that the repository's own content causes.
+type mistake struct{ error }
+
+func (m mistake) Unwrap() error { return m.error }
+
+// IsPermanent reports whether the same checkout would fail in the same way again.
+func IsPermanent(err error) bool {
+	return errors.Is(err, ErrCommitGone) || errors.Is(err, ErrTooLarge) || errors.As(err, new(mistake))
+}
+
 const (
 	defaultMaxBytes = 2 << 30
 	defaultTimeout  = 10 * time.Minute
@@ -46,8 +58,22 @@ type Remote struct {
 	// URL is the clone address: http or https, without user, query or fragment.
 	URL string
 	// Token returns the password for the user x-access-token, as a GitHub App installation uses it. It is called only
-	// when there is something to fetch. Nil fetches anonymously.
+	// when there is something to fetch. Nil fetches anonymously, and keeps what was fetched apart from what a token gave.
 	Token func(context.Context) (string, error)
+	// Denied says why there is no token, for the case that the repository turns out not to be public.
+	Denied string
+	// Submodule returns the remote of a repository ("owner/name") on the same host that this one has as a submodule. Nil
+	// refuses submodules.
+	Submodule func(ctx context.Context, repo string) (Remote, error)
+}
+
+// Options say what a checkout has besides the commit's own files.
+type Options struct {
+	Submodules bool // each at its exact commit, and theirs
+	LFS        bool // the files that LFS pointers stand for
+	// Public says that the commit is a stranger's work: no submodule of it is fetched with a token, but for one of the
+	// repository itself. Whoever makes the Remote heeds it.
+	Public bool
 }
 
 // Commit describes a commit that was checked out.
@@ -62,8 +88,8 @@ type Commit struct {
 // Fetcher checks commits out. Fields are set before first use; methods may be called concurrently. Only one Fetcher may
 // use a Dir at a time.
 type Fetcher struct {
-	Dir      string        // bare mirrors live here, as Dir/owner/name.git
-	MaxBytes int64         // limit of one fetch and of one checkout in bytes; 0 means 2 GiB
+	Dir      string        // bare mirrors live here, as Dir/owner/name.git, and Dir/.public/owner/name.git of what anybody may fetch
+	MaxBytes int64         // limit of one fetch and of one checkout, with its submodules and LFS objects, in bytes; 0 means 2 GiB
 	Timeout  time.Duration // limit of one Checkout; 0 means 10 minutes
 
 	mu    sync.Mutex
@@ -76,14 +102,19 @@ var (
 )
 
 // Checkout replaces the folder dest with the tree of one commit (all 40 hexadecimal digits) of repo ("owner/name").
-// Submodules are left as empty folders and LFS pointers as they are. On an error dest is gone. The error is
-// ErrCommitGone, ErrDenied or ErrTooLarge where one of these fits, and never holds the token.
-func (f *Fetcher) Checkout(ctx context.Context, repo string, r Remote, commit, dest string) (Commit, error) {
+// Without o.Submodules these are left as empty folders, without o.LFS pointers as they are. On an error dest is gone. The
+// error is ErrCommitGone, ErrDenied or ErrTooLarge where one of these fits, and never holds a token.
+func (f *Fetcher) Checkout(ctx context.Context, repo string, r Remote, commit, dest string, o Options) (Commit, error) {
 	dest, err := absolute(dest)
 	if err != nil {
 		return Commit{}, err
 	}
-	c, err := f.checkout(ctx, repo, r, commit, dest)
+	timeout := cmp.Or(f.Timeout, defaultTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s: %w", timeout, context.DeadlineExceeded))
+	defer cancel()
+	work := &checkout{fetcher: f, options: o, max: cmp.Or(f.MaxBytes, defaultMaxBytes), submodules: maxSubmodules}
+	work.left = work.max
+	c, err := work.tree(ctx, repo, r, commit, dest, 0)
 	if err != nil {
 		return Commit{}, errors.Join(fmt.Errorf("check out %.100q at %.40q: %w", repo, commit, err), os.RemoveAll(dest))
 	}
@@ -98,8 +129,23 @@ func absolute(dest string) (string, error) {
 	return filepath.Abs(dest)
 }
 
-func (f *Fetcher) checkout(ctx context.Context, repo string, r Remote, commit, dest string) (Commit, error) {
-	if !repoPattern.MatchString(repo) || strings.HasSuffix(repo, "/.") || strings.HasSuffix(repo, "/..") {
+// checkout is one Checkout: what its commit, its submodules and their LFS objects share.
+type checkout struct {
+	fetcher    *Fetcher
+	options    Options
+	max        int64 // bytes that all files may take
+	left       int64 // of these
+	submodules int   // how many may still come
+}
+
+// tooLarge is the error of files that do not fit.
+func (c *checkout) tooLarge() error {
+	return fmt.Errorf("%w: the commit's files take more than %d bytes", ErrTooLarge, c.max)
+}
+
+// tree checks out one repository, then what it refers to; depth counts the repositories around it.
+func (c *checkout) tree(ctx context.Context, repo string, r Remote, commit, dest string, depth int) (Commit, error) {
+	if !isRepository(repo) {
 		return Commit{}, errors.New("not a repository name; it must be owner/name")
 	}
 	if !commitPattern.MatchString(commit) {
@@ -108,36 +154,46 @@ func (f *Fetcher) checkout(ctx context.Context, repo string, r Remote, commit, d
 	if err := checkURL(r.URL); err != nil {
 		return Commit{}, err
 	}
-	timeout := f.Timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %s: %w", timeout, context.DeadlineExceeded))
-	defer cancel()
-
-	unlock, err := f.lock(ctx, repo)
+	t, err := c.own(ctx, repo, r, commit, dest)
 	if err != nil {
 		return Commit{}, err
+	}
+	if err := c.download(ctx, r, dest, t.pointers); err != nil {
+		return Commit{}, err
+	}
+	return t.Commit, c.addSubmodules(ctx, r, t, dest, depth)
+}
+
+// own checks out the commit without what it refers to.
+func (c *checkout) own(ctx context.Context, repo string, r Remote, commit, dest string) (tree, error) {
+	if r.Token == nil {
+		// What a token fetched may be read by those alone who get a token: no owner is called .public.
+		repo = ".public/" + repo
+	}
+	unlock, err := c.fetcher.lock(ctx, repo)
+	if err != nil {
+		return tree{}, err
 	}
 	defer unlock()
-
-	dir, err := filepath.Abs(filepath.Join(f.Dir, filepath.FromSlash(repo)+".git"))
+	dir, err := filepath.Abs(filepath.Join(c.fetcher.Dir, filepath.FromSlash(repo)+".git"))
 	if err != nil {
-		return Commit{}, err
+		return tree{}, err
 	}
-	m := mirror{dir: dir, maxBytes: f.MaxBytes}
-	if m.maxBytes == 0 {
-		m.maxBytes = defaultMaxBytes
-	}
-	c, err := m.checkout(ctx, r, commit, dest)
+	m := mirror{dir: dir, maxBytes: c.max}
+	t, err := m.checkout(ctx, r, commit, dest, c)
 	if errors.Is(err, errDamaged) {
 		// A mirror is a cache: one that a crash or a full disk spoiled is made anew, once.
 		if err := os.RemoveAll(m.dir); err != nil {
-			return Commit{}, err
+			return tree{}, err
 		}
-		c, err = m.checkout(ctx, r, commit, dest)
+		t, err = m.checkout(ctx, r, commit, dest, c)
 	}
-	return c, err
+	c.left -= t.size
+	return t, err
+}
+
+func isRepository(name string) bool {
+	return repoPattern.MatchString(name) && !strings.HasSuffix(name, "/.") && !strings.HasSuffix(name, "/..")
 }
 
 // lock waits for the repository's mirror and returns the function that gives it back.
@@ -177,21 +233,40 @@ type mirror struct {
 	maxBytes int64
 }
 
-func (m *mirror) checkout(ctx context.Context, r Remote, commit, dest string) (Commit, error) {
+// tree is a commit that was extracted, and what it refers to.
+type tree struct {
+	Commit
+	size     int64 // of its files, each counted with the length of its path
+	links    []link
+	modules  []byte // .gitmodules
+	pointers []pointer
+}
+
+func (m *mirror) checkout(ctx context.Context, r Remote, commit, dest string, c *checkout) (t tree, err error) {
 	if err := m.open(ctx); err != nil {
-		return Commit{}, err
+		return t, err
 	}
-	if err := m.fetch(ctx, r, commit); err != nil {
-		return Commit{}, err
+	if err := m.fetch(ctx, r, commit, c.left); err != nil {
+		return t, err
 	}
-	c, err := m.describe(ctx, commit)
-	if err != nil {
-		return Commit{}, err
+	if t.Commit, err = m.describe(ctx, commit); err != nil {
+		return t, err
 	}
-	if err := m.measure(ctx, commit); err != nil {
-		return Commit{}, err
+	modules := ""
+	if t.size, t.links, modules, err = m.measure(ctx, commit, c); err != nil {
+		return t, err
 	}
-	return c, m.extract(ctx, commit, dest)
+	if len(t.links) > 0 && modules != "" {
+		if t.modules, err = (git{mirror: m.dir, args: []string{"cat-file", "blob", modules}}).run(ctx); err != nil {
+			return t, err
+		}
+	}
+	index := filepath.Join(m.dir, "checkout.index")
+	if err := m.extract(ctx, commit, dest, index); err != nil || !c.options.LFS {
+		return t, err
+	}
+	t.pointers, err = m.pointers(ctx, dest, index)
+	return t, err
 }
 
 // open makes the mirror, or makes the one that is there usable again after a kill.
@@ -261,8 +336,8 @@ func (m *mirror) removeLeftovers() error {
 }
 
 // fetch brings the commit's tree into the mirror. The reference that marks a commit is written when all of its objects
-// are there, so a commit that has one is not asked for again.
-func (m *mirror) fetch(ctx context.Context, r Remote, commit string) error {
+// are there, so a commit that has one is not asked for again. More than most bytes are not taken.
+func (m *mirror) fetch(ctx context.Context, r Remote, commit string, most int64) error {
 	mark := "refs/commits/" + commit
 	found, err := git{mirror: m.dir, args: []string{"for-each-ref", "--format=%(objectname)", mark}}.run(ctx)
 	if err != nil {
@@ -292,7 +367,7 @@ func (m *mirror) fetch(ctx context.Context, r Remote, commit string) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		m.watchSize(ctx, before+m.maxBytes, cancel)
+		m.watchSize(ctx, before+most, cancel)
 	}()
 	_, err = git{
 		mirror:  m.dir,
@@ -315,7 +390,7 @@ func (m *mirror) watchSize(ctx context.Context, limit int64, stop context.Cancel
 			return
 		case <-tick.C:
 			if _, size, err := m.usage(); err == nil && size > limit {
-				stop(fmt.Errorf("%w: the fetch brought more than %d bytes", ErrTooLarge, m.maxBytes))
+				stop(fmt.Errorf("%w: the fetch brought more than the %d bytes that a checkout may take", ErrTooLarge, m.maxBytes))
 				return
 			}
 		}
@@ -339,33 +414,50 @@ func (m *mirror) describe(ctx context.Context, commit string) (Commit, error) {
 }
 
 // measure refuses a tree larger than allowed before a byte of it is written, also one whose folders repeat each other
-// a billion times. A path counts with its length.
-func (m *mirror) measure(ctx context.Context, commit string) error {
-	var size int64
-	return git{mirror: m.dir, args: []string{"ls-tree", "-r", "-l", "-z", commit}}.each(ctx, func(entry []byte) error {
+// a billion times. A path counts with its length. It finds the submodules, where they are asked for, and the blob of
+// .gitmodules.
+func (m *mirror) measure(ctx context.Context, commit string, c *checkout) (size int64, links []link, modules string, err error) {
+	err = git{mirror: m.dir, args: []string{"ls-tree", "-r", "-l", "-z", commit}}.each(ctx, func(entry []byte) error {
 		// <mode> SP <type> SP <object> SP <size, padded> TAB <path>; a submodule's size is "-".
 		info, path, _ := bytes.Cut(entry, []byte{'\t'})
-		if fields := bytes.Fields(info); len(fields) == 4 {
-			n, _ := strconv.ParseInt(string(fields[3]), 10, 64)
-			size += n
+		fields := bytes.Fields(info)
+		if len(fields) != 4 {
+			return fmt.Errorf("git ls-tree: %q", entry)
 		}
-		size += int64(len(path))
-		if size > m.maxBytes {
-			return fmt.Errorf("%w: the commit's files take more than %d bytes", ErrTooLarge, m.maxBytes)
+		n, _ := strconv.ParseInt(string(fields[3]), 10, 64)
+		if size += n + int64(len(path)); size > c.left {
+			return c.tooLarge()
+		}
+		if !c.options.Submodules {
+			return nil
+		}
+		switch mode := string(fields[0]); {
+		case mode == "160000":
+			if len(links) >= c.submodules {
+				return mistake{fmt.Errorf("there are more than %d submodules", maxSubmodules)}
+			}
+			links = append(links, link{path: string(path), commit: string(fields[2])})
+		case string(path) == modulesFile && mode == "120000":
+			return mistake{errors.New(modulesFile + " is a symbolic link; it must be a file")}
+		case string(path) == modulesFile:
+			if n > maxModules {
+				return mistake{fmt.Errorf("%s has %d bytes; it must have at most %d", modulesFile, n, maxModules)}
+			}
+			modules = string(fields[2])
 		}
 		return nil
 	})
+	return size, links, modules, err
 }
 
 // extract writes the commit's tree to dest. The index stands in the mirror, so nothing of git is left in dest.
-func (m *mirror) extract(ctx context.Context, commit, dest string) error {
+func (m *mirror) extract(ctx context.Context, commit, dest, index string) error {
 	if err := os.RemoveAll(dest); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dest, 0o755); err != nil {
 		return err
 	}
-	index := filepath.Join(m.dir, "checkout.index")
 	if err := os.Remove(index); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -152,7 +152,7 @@ func TestCheckout(t *testing.T) {
 	f := newFetcher(t)
 
 	d1 := dest(t)
-	c, err := f.Checkout(t.Context(), "acme/web", u.remote(), first, d1)
+	c, err := f.Checkout(t.Context(), "acme/web", u.remote(), first, d1, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestCheckout(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d2, "left over"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), second, d2); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), second, d2, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, filepath.Join(d2, "app.go")); got != "v2" {
@@ -185,7 +185,7 @@ func TestCheckout(t *testing.T) {
 	// What was fetched once is not asked for again, with the far end gone and no token to be had.
 	u.Close()
 	r := Remote{URL: u.URL + "/acme/web.git", Token: func(context.Context) (string, error) { return "", errors.New("no token") }}
-	if _, err := f.Checkout(t.Context(), "acme/web", r, first, dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", r, first, dest(t), Options{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -199,14 +199,14 @@ func TestFetchSendsOnlyWhatIsNew(t *testing.T) {
 	first := u.commit("one", map[string]string{"noise": noise.String()})
 	second := u.commit("two", map[string]string{"small": "x"})
 	f := newFetcher(t)
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), first, dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), first, dest(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	before := u.sent.Load()
 	if before < 20000 {
 		t.Fatalf("the first fetch sent %d bytes only", before)
 	}
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), second, dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), second, dest(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if again := u.sent.Load() - before; again > 5000 {
@@ -234,7 +234,7 @@ func TestNothingOfTheRepositoryRuns(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, ".gitconfig"), []byte("[filter \"evil\"]\n\tsmudge = touch "+ran+"\n[core]\n\tfsmonitor = touch "+ran+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, dest(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, hook := range []string{"post-checkout", "reference-transaction", "post-index-change", "post-merge"} {
@@ -248,7 +248,7 @@ func TestNothingOfTheRepositoryRuns(t *testing.T) {
 	}
 	next := u.commit("more", map[string]string{"x": "y"})
 	d := dest(t)
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), next, d); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), next, d, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	mustNotExist(t, ran)
@@ -262,7 +262,7 @@ func TestTokenIsWrittenNowhere(t *testing.T) {
 	commit := u.commit("one", map[string]string{"a": "b"})
 	f := newFetcher(t)
 	d := dest(t)
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	mustNotExist(t, filepath.Join(d, ".git"))
@@ -330,7 +330,7 @@ func TestFailingRemotes(t *testing.T) {
 			defer server.Close()
 			r := Remote{URL: server.URL + "/acme/web.git", Token: func(context.Context) (string, error) { return token, nil }}
 			d := dest(t)
-			_, err := newFetcher(t).Checkout(t.Context(), "acme/web", r, strings.Repeat("a", 40), d)
+			_, err := newFetcher(t).Checkout(t.Context(), "acme/web", r, strings.Repeat("a", 40), d, Options{})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -360,7 +360,7 @@ func TestCommitGone(t *testing.T) {
 	u.git("reflog", "expire", "--expire=now", "--all")
 	u.git("gc", "--quiet", "--prune=now")
 	d := dest(t)
-	_, err := newFetcher(t).Checkout(t.Context(), "acme/web", u.remote(), gone, d)
+	_, err := newFetcher(t).Checkout(t.Context(), "acme/web", u.remote(), gone, d, Options{})
 	if !errors.Is(err, ErrCommitGone) {
 		t.Errorf("error: %v", err)
 	}
@@ -371,7 +371,7 @@ func TestNotACommit(t *testing.T) {
 	u := newUpstream(t)
 	u.commit("one", map[string]string{"a": "1"})
 	for _, object := range []string{u.git("rev-parse", "HEAD^{tree}"), u.git("rev-parse", "HEAD:a")} {
-		if _, err := newFetcher(t).Checkout(t.Context(), "acme/web", u.remote(), object, dest(t)); err == nil {
+		if _, err := newFetcher(t).Checkout(t.Context(), "acme/web", u.remote(), object, dest(t), Options{}); err == nil {
 			t.Errorf("object %s was checked out", object)
 		}
 	}
@@ -405,7 +405,7 @@ func TestNamesAreChecked(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f, d := newFetcher(t), dest(t)
-			_, err := f.Checkout(t.Context(), tt.repo, Remote{URL: tt.url, Token: good.Token}, tt.commit, d)
+			_, err := f.Checkout(t.Context(), tt.repo, Remote{URL: tt.url, Token: good.Token}, tt.commit, d, Options{})
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -417,7 +417,7 @@ func TestNamesAreChecked(t *testing.T) {
 		})
 	}
 	mustNotExist(t, ran)
-	if _, err := newFetcher(t).Checkout(t.Context(), "acme/web", good, commit, ""); err == nil {
+	if _, err := newFetcher(t).Checkout(t.Context(), "acme/web", good, commit, "", Options{}); err == nil {
 		t.Error("an empty destination was accepted")
 	}
 }
@@ -452,7 +452,7 @@ func TestTooLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, d := newFetcher(t), dest(t)
 			f.MaxBytes = 500 << 10
-			if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d); !errors.Is(err, ErrTooLarge) {
+			if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d, Options{}); !errors.Is(err, ErrTooLarge) {
 				t.Errorf("error: %v", err)
 			}
 			mustNotExist(t, d)
@@ -465,7 +465,7 @@ func TestFetchThatBringsTooMuchIsStopped(t *testing.T) {
 	commit := u.commit("one", map[string]string{"a": "1"})
 	f := newFetcher(t)
 	f.MaxBytes = 1 << 20
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, dest(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	// A file that grows in the mirror stands for a pack that does not end.
@@ -503,7 +503,7 @@ func TestCancelEndsEveryProcess(t *testing.T) {
 	d := dest(t)
 	f := newFetcher(t)
 	go func() {
-		_, err := f.Checkout(ctx, "acme/web", Remote{URL: url + "/acme/web.git"}, strings.Repeat("a", 40), d)
+		_, err := f.Checkout(ctx, "acme/web", Remote{URL: url + "/acme/web.git"}, strings.Repeat("a", 40), d, Options{})
 		done <- err
 	}()
 	<-asked
@@ -569,7 +569,7 @@ func TestTimeout(t *testing.T) {
 	url, _ := silentServer(t)
 	f := newFetcher(t)
 	f.Timeout = 200 * time.Millisecond
-	_, err := f.Checkout(t.Context(), "acme/web", Remote{URL: url + "/acme/web.git"}, strings.Repeat("a", 40), dest(t))
+	_, err := f.Checkout(t.Context(), "acme/web", Remote{URL: url + "/acme/web.git"}, strings.Repeat("a", 40), dest(t), Options{})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "200ms") {
 		t.Errorf("error: %v", err)
 	}
@@ -586,7 +586,7 @@ func TestConcurrentCheckoutsOfOneRepository(t *testing.T) {
 	for i, commit := range commits {
 		wg.Go(func() {
 			d := dest(t)
-			if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d); err != nil {
+			if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d, Options{}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -658,14 +658,14 @@ func TestMirrorAfterAKill(t *testing.T) {
 			u := newUpstream(t)
 			first := u.commit("one", map[string]string{"n": "1"})
 			f := newFetcher(t)
-			if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), first, dest(t)); err != nil {
+			if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), first, dest(t), Options{}); err != nil {
 				t.Fatal(err)
 			}
 			tt.spoil(t, filepath.Join(f.Dir, "acme", "web.git"))
 			second := u.commit("two", map[string]string{"n": "2"})
 			for n, commit := range map[string]string{"1": first, "2": second} {
 				d := dest(t)
-				if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d); err != nil {
+				if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), commit, d, Options{}); err != nil {
 					t.Fatal(err)
 				}
 				if got := read(t, filepath.Join(d, "n")); got != n {
@@ -681,14 +681,14 @@ func TestMirrorIsMadeAnewWhenItGrows(t *testing.T) {
 	f := newFetcher(t)
 	f.MaxBytes = 1 << 20
 	mirrorDir := filepath.Join(f.Dir, "acme", "web.git")
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), u.commit("one", map[string]string{"n": "1"}), dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), u.commit("one", map[string]string{"n": "1"}), dest(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	old := filepath.Join(mirrorDir, "old")
 	if err := os.WriteFile(old, make([]byte, 2<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), u.commit("two", map[string]string{"n": "2"}), dest(t)); err != nil {
+	if _, err := f.Checkout(t.Context(), "acme/web", u.remote(), u.commit("two", map[string]string{"n": "2"}), dest(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	mustNotExist(t, old)
@@ -699,7 +699,7 @@ func TestLinksInTheTreeDontLeadWritesOut(t *testing.T) {
 	outside := t.TempDir()
 	commit := u.commit("links", map[string]string{"out@": outside, "up@": "../../..", "passwd@": "/etc/passwd"})
 	d := dest(t)
-	if _, err := newFetcher(t).Checkout(t.Context(), "acme/web", u.remote(), commit, d); err != nil {
+	if _, err := newFetcher(t).Checkout(t.Context(), "acme/web", u.remote(), commit, d, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(filepath.Join(d, "out"))

@@ -1,0 +1,46 @@
+package store
+
+// A StepResult is what a step of a run brought besides its state.
+type StepResult struct {
+	Failure   *Failure `json:"failure,omitempty"`   // why the step failed, where it failed before the run ended
+	Tests     *Tests   `json:"tests,omitempty"`     // of a check whose report could be read
+	Unread    string   `json:"unread,omitempty"`    // why its report could not be
+	Artifacts []File   `json:"artifacts,omitempty"` // of a check, kept with the run
+	Left      []string `json:"left,omitempty"`      // what of its artifacts was not kept, each with the reason
+}
+
+// Tests is the sum of a check's report. What its tests say is masked and capped.
+type Tests struct {
+	Total   int          `json:"total"`
+	Failed  int          `json:"failed"` // failed or broke
+	Skipped int          `json:"skipped"`
+	Seconds float64      `json:"seconds"` // as the runner says, 0 where it does not
+	Failing []FailedTest `json:"failing,omitempty"`
+}
+
+// Names are those of the tests that did not pass.
+func (t *Tests) Names() []string {
+	names := make([]string, len(t.Failing))
+	for i, f := range t.Failing {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// A FailedTest is one test that did not pass.
+type FailedTest struct {
+	Suite   string `json:"suite,omitempty"`
+	Name    string `json:"name"`
+	Message string `json:"message,omitempty"` // several lines
+}
+
+// A File is an artifact, by its path with slashes.
+type File struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+// EndPart moves a running step of a run to its end with what it brought, while the run goes on. The caller wakes the report.
+func (tx *Tx) EndPart(owner, kind, state string, r StepResult) error {
+	return tx.move("steps", state, "result = ?, finished_at = ?", []any{JSON[*StepResult]{&r}, stamp(tx.now)}, "owner = ? AND kind = ?", owner, kind)
+}
