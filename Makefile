@@ -53,7 +53,8 @@ e2e: setup build ## the story and three failures on real parts
 .PHONY: e2e-all
 e2e-all: e2e ## and everything else that needs real parts
 	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
-	$(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot
+	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod
+	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot
 	(cd e2e/cluster && $(GO) test -tags providerless,e2e -count=1 -timeout 10m ./...)
 	(cd e2e/builder && $(GO) test -tags e2e -count=1 -timeout 10m ./...)
 
@@ -105,8 +106,14 @@ bench-spine: ## accept, recover, waiting and scale; needs only Go
 bench-log: setup ## what it costs to keep the log of a build that prints 200,000 lines, on a real BuildKit
 	$(GO) run ./bench/log -bin $(TOOLS) $(ARGS)
 
+.PHONY: bench-build
+bench-build: ## build and push beside buildctl, on real parts
+	e2e/setup.sh --with-clients
+	$(GO) build -o bin/bench-build ./bench/build
+	ci/on-parts.sh $(TOOLS) bin/bench-build -buildctl $(TOOLS)/buildctl $(ARGS)
+
 .PHONY: bench
-bench: bench-spine bench-log ## all of that, and Shipmate beside the same steps by hand, on real parts
+bench: bench-spine bench-log bench-build ## all of that, and Shipmate beside the same steps by hand, on real parts
 	e2e/setup.sh --with-clients
 	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"regexp"
 	"strings"
@@ -52,6 +53,10 @@ func (c *Cluster) Exec(ctx context.Context, p Pod, command ...string) (net.Conn,
 		return nil, fmt.Errorf("exec in %s: %w", p.ref(), err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	// client-go does not let go of an API server that takes the connection and never answers.
+	running = httptrace.WithClientTrace(running, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		context.AfterFunc(running, func() { _ = info.Conn.Close() })
+	}})
 	near, far := net.Pipe()
 	conn := &execConn{Conn: near, stop: stop, ended: make(chan struct{})}
 	go func() { // until the command ends, or Close
