@@ -249,7 +249,6 @@ func TestPushedImageNot(t *testing.T) {
 		file, tag string
 		allow     bool
 		absent    bool
-		fail      error
 		want      string
 	}
 	for name, tt := range map[string]test{

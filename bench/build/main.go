@@ -222,7 +222,7 @@ func (b *bench) shipmate(ctx context.Context, dir, image string) error {
 func (b *bench) byBuildctl(ctx context.Context, dir, image string) error {
 	cmd := exec.CommandContext(ctx, b.buildctl, "--addr", b.host, "build", "--progress=plain", "--frontend", "dockerfile.v0",
 		"--local", "context="+dir, "--local", "dockerfile="+dir, "--opt", "filename=Dockerfile", "--opt", "build-arg:BUILDKIT_CACHE_MOUNT_NS="+image,
-		"--output", fmt.Sprintf("type=image,name=%s,push=true,push-by-digest=true,oci-mediatypes=true,registry.insecure=true,source-date-epoch=%d,rewrite-timestamp=true", image, epoch.Unix()),
+		"--output", fmt.Sprintf("type=image,name=%s:bench,push=true,oci-mediatypes=true,registry.insecure=true,source-date-epoch=%d,rewrite-timestamp=true", image, epoch.Unix()),
 		"--import-cache", "type=registry,registry.insecure=true,ref="+image+":cache",
 		"--export-cache", "type=registry,registry.insecure=true,mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,ref="+image+":cache")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -63,16 +63,16 @@ const (
 
 var fill = []string{
 	"BEGIN",
-	n + "@repos) INSERT INTO repos SELECT 'acme/app-' || (i - 1), i, 1, 'master', 1, 'https://github.com/acme' FROM n",
+	n + "@repos) INSERT INTO repos (name, id, installation, default_branch, private, html_url) SELECT 'acme/app-' || (i - 1), i, 1, 'master', 1, 'https://github.com/acme' FROM n",
 	n + "@events) INSERT INTO events (id, kind, repo, received_at, body, decided_at, trace) SELECT " + eventID + ", 'push', " + repo + ", " + at +
 		", randomblob(1024), " + at + ", '[\"push to refs/heads/master\",\"1 run\"]' FROM n",
-	n + "@runs) INSERT INTO runs (id, repo, app, number, ref, sha, subject, author, sender, cause, event, config, state, digest, release, created_at, started_at, finished_at) SELECT " +
-		runID + ", " + repo + ", 'web', i, 'refs/heads/' || iif(i % 3 = 0, 'master', 'branch-' || i), " + sha + ", 'Change it', 'alice', 'alice', 'push', " + eventID +
+	n + "@runs) INSERT INTO runs (id, repo, app, number, ref, sha, head_sha, subject, author, sender, cause, event, config, state, digest, release, created_at, started_at, finished_at) SELECT " +
+		runID + ", " + repo + ", 'web', i, 'refs/heads/' || iif(i % 3 = 0, 'master', 'branch-' || i), " + sha + ", " + sha + ", 'Change it', 'alice', 'alice', 'push', " + eventID +
 		", '{\"App\":\"web\"}', 'succeeded', 'sha256:' || " + sha + ", i, " + at + ", " + at + ", " + at + " FROM n",
 	n + "@runs) INSERT INTO steps (owner, seq, kind, state, started_at, finished_at) SELECT " + runID + ", seq, kind, 'succeeded', " + at + ", " + at +
 		" FROM n, (SELECT 1 AS seq, 'fetch' AS kind UNION ALL SELECT 2, 'build' UNION ALL SELECT 3, 'resolve')",
 	n + "@runs) INSERT INTO releases SELECT " + repo + ", 'web', i, " + runID + ", 'refs/heads/' || iif(i % 3 = 0, 'master', 'branch-' || i), " + sha +
-		", 'Change it', 'alice', 'alice', '[{\"repository\":\"registry.example.com/web\",\"digest\":\"sha256:1\"}]', " + at + " FROM n",
+		", 'Change it', 'alice', 'alice', '[{\"repository\":\"registry.example.com/web\",\"digest\":\"sha256:' || " + sha + " || '\"}]', " + at + " FROM n",
 	n + "@runs) INSERT INTO deployments (id, repo, app, number, environment, release, cause, requester, run, event, spec, state, objects, objects_hash, created_at, began_at, finished_at) SELECT " +
 		deployID + ", " + repo + ", 'web', i, iif(i % 4 = 0, 'production', 'staging'), i, 'automatic', 'alice', " + runID + ", " + eventID +
 		", '{}', iif(i % 10 = 1, 'failed', 'succeeded'), randomblob(1024), 'hash', " + at + ", " + at + ", " + at + " FROM n",

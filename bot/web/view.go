@@ -74,6 +74,7 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if v.Public, err = public(tx, v.Run.Repo); err != nil {
 		return nil, err
 	}
+	v.Checks = checksOf(v.Steps, v.Public)
 	if v.Public {
 		withhold(v.Run.Failure.V)
 		return v, nil
@@ -85,7 +86,6 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 			v.Annotations = append(v.Annotations, annotation{f, blob(home, v.Run.SHA, f)})
 		}
 	}
-	v.Checks = checksOf(v.Steps, v.Public)
 	return v, err
 }
 
