@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		var err error
-		stack, err = Start(ctx, Options{Bot: os.Getenv("SHIPMATE_BOT"), Bin: os.Getenv("SHIPMATE_BIN"), App: "../app.yaml", Say: func(format string, args ...any) {
+		stack, err = Start(ctx, Options{Bot: os.Getenv("SHIPMATE_BOT"), Bin: os.Getenv("SHIPMATE_BIN"), App: "../app.yaml", ForkBuilder: true, Say: func(format string, args ...any) {
 			fmt.Printf(format+"\n", args...)
 		}})
 		if err != nil {

@@ -42,6 +42,8 @@ type Options struct {
 	App string // the App's manifest, app.yaml: the simulated GitHub grants these permissions and sends these events
 	Say func(format string, args ...any)
 
+	ForkBuilder bool // a second builder, for builds of forks
+
 	// What is there already and is used instead of one of our own; empty for our own.
 	Kubeconfig, BuildkitHost, Registry string
 }
@@ -54,6 +56,7 @@ type Stack struct {
 	Slack        *sim.Slack
 	Registry     string // host:port
 	BuildkitHost string
+	ForkBuilder  string // where builds of forks go; empty: nowhere
 	Kubeconfig   string
 	Kube         *kubernetes.Clientset
 	BotURL       string
@@ -91,7 +94,7 @@ func Start(ctx context.Context, opt Options) (s *Stack, err error) {
 		opt.Say("uses the registry %s (REGISTRY)", s.Registry)
 	}
 	var g errgroup.Group // the rest at the same time; closed in one order all the same
-	var cluster *process
+	var cluster, forks *process
 	g.Go(func() error { return s.pushBase(ctx) })
 	g.Go(func() (err error) {
 		if s.BuildkitHost != "" {
@@ -102,16 +105,25 @@ func Start(ctx context.Context, opt Options) (s *Stack, err error) {
 		return err
 	})
 	g.Go(func() (err error) {
+		if opt.ForkBuilder {
+			forks, s.ForkBuilder, err = s.startTool(ctx, "builder", "f", "BUILDKIT_HOST=", s.builderArgs()...)
+		}
+		return err
+	})
+	g.Go(func() (err error) {
 		if s.Kubeconfig != "" {
 			opt.Say("uses the cluster of %s (KUBECONFIG)", s.Kubeconfig)
 			return nil
 		}
-		cluster, s.Kubeconfig, err = s.startTool(ctx, "cluster", "KUBECONFIG=", "--reach", s.Registry)
+		cluster, s.Kubeconfig, err = s.startTool(ctx, "cluster", "c", "KUBECONFIG=", "--reach", s.Registry)
 		return err
 	})
 	err = g.Wait()
 	if s.builder != nil {
 		s.close = append(s.close, func() error { return s.builder.stop() }) // it may be another by then
+	}
+	if forks != nil {
+		s.close = append(s.close, forks.stop)
 	}
 	if cluster != nil {
 		s.close = append(s.close, cluster.stop)
@@ -272,12 +284,12 @@ func (s *Stack) startRegistry(ctx context.Context) error {
 	return err
 }
 
-// startTool starts one of our two tools and waits for its "ready NAME=VALUE" line.
-func (s *Stack) startTool(ctx context.Context, name, prefix string, args ...string) (*process, string, error) {
+// startTool starts one of our two tools, in a folder of its own, and waits for its "ready NAME=VALUE" line.
+func (s *Stack) startTool(ctx context.Context, name, folder, prefix string, args ...string) (*process, string, error) {
 	began := time.Now()
 	var mu sync.Mutex
 	var value string
-	dir := filepath.Join(s.Dir, name[:1]) // short, as above
+	dir := filepath.Join(s.Dir, folder) // its name is short, as above
 	p, err := start(name, nil, func(line string) {
 		if v, ok := strings.CutPrefix(line, "ready "+prefix); ok {
 			mu.Lock()
@@ -300,7 +312,11 @@ func (s *Stack) startTool(ctx context.Context, name, prefix string, args ...stri
 }
 
 func (s *Stack) startBuilder(ctx context.Context) (*process, string, error) {
-	return s.startTool(ctx, "builder", "BUILDKIT_HOST=", "--insecure-registry", s.Registry, "--mirror", "docker.io="+s.Registry)
+	return s.startTool(ctx, "builder", "b", "BUILDKIT_HOST=", s.builderArgs()...)
+}
+
+func (s *Stack) builderArgs() []string {
+	return []string{"--insecure-registry", s.Registry, "--mirror", "docker.io=" + s.Registry}
 }
 
 // KillBuilder ends BuildKit's daemon as a crash would, with every build that it is at.
@@ -358,6 +374,10 @@ func (s *Stack) writeConfig() error {
 	if err := os.WriteFile(filepath.Join(s.Dir, "app.pem"), []byte(s.GitHub.PrivateKeyPEM()), 0o600); err != nil {
 		return err
 	}
+	builders := fmt.Sprintf("%q", s.BuildkitHost)
+	if s.ForkBuilder != "" {
+		builders += fmt.Sprintf(", {addr: %q, forks: true}", s.ForkBuilder)
+	}
 	text := fmt.Sprintf(`listen: %[1]s
 public_url: http://%[1]s
 data_dir: %[2]s/data
@@ -368,7 +388,7 @@ github:
   webhook_secrets: [env:GITHUB_WEBHOOK_SECRET]
   allow: ["acme/*"]
 builder:
-  buildkit: [%[5]q]
+  buildkit: [%[5]s]
 registries:
   "%[6]s":
     plain_http: true
@@ -389,7 +409,7 @@ chat:
 people:
   - {github: alice, slack: {team: U012}, wecom: {ops: alice}}
   - {github: bob, slack: {team: U013}, wecom: {ops: bob}}
-`, listen, s.Dir, s.GitHub.APIURL(), s.GitHub.AppID(), s.BuildkitHost, s.Registry, s.Kubeconfig, wecom, slack)
+`, listen, s.Dir, s.GitHub.APIURL(), s.GitHub.AppID(), builders, s.Registry, s.Kubeconfig, wecom, slack)
 	return os.WriteFile(s.Config(), []byte(text), 0o600)
 }
 

@@ -31,14 +31,11 @@ func buildRequest(cfg Config, run store.Run, repo store.Repo, commit source.Comm
 		SourceDateEpoch: commit.Time,
 		Run:             run.ID, App: run.Repo + "/" + run.App, Fork: g.Fork,
 		Args: map[string]string{},
-		Labels: map[string]string{
+		Labels: map[string]string{ // the same for each build of a commit, also for one of a tag, so that the image may be the same
 			"org.opencontainers.image.source":   repo.HTMLURL,
 			"org.opencontainers.image.revision": run.SHA,
 			"org.opencontainers.image.created":  commit.Time.UTC().Format(time.RFC3339),
 		},
-	}
-	if tag != "" {
-		req.Labels["org.opencontainers.image.version"] = tag
 	}
 	maps.Copy(req.Args, cfg.Build.Args)
 	maps.Copy(req.Args, run.Variables.V)
