@@ -48,7 +48,7 @@ echo '<testsuite><testcase classname="shop" name="TestOpen"/><testcase classname
 // TestBuilds plays a build plan on real parts: a push with its checks, a tag, a pull request that fails, and a fork's.
 func TestBuilds(t *testing.T) {
 	ctx := t.Context()
-	repo, err := stack.GitHub.CreateRepo("acme/shop", sim.RepoOptions{})
+	repo, err := stack.GitHub.CreateRepo("globex/shop", sim.RepoOptions{}) // an installation of its own: what is written to GitHub is paced for each
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -386,13 +386,13 @@ github:
   app_id: %[4]d
   private_key: file:%[2]s/app.pem
   webhook_secrets: [env:GITHUB_WEBHOOK_SECRET]
-  allow: ["acme/*"]
+  allow: ["acme/*", "globex/*"]
 builder:
   buildkit: [%[5]s]
 registries:
   "%[6]s":
     plain_http: true
-    allow: [{repositories: ["acme/*"], paths: [team]}]
+    allow: [{repositories: ["acme/*", "globex/*"], paths: [team]}]
 clusters:
   test:
     kubeconfig: %[7]s
