@@ -30,14 +30,26 @@ type artifactView struct {
 
 // Count is what became of the check's tests; empty where nothing is known of them.
 func (c checkView) Count() string {
-	switch t := c.Result.Tests; {
-	case t == nil:
+	t := c.Result.Tests
+	if t == nil {
 		return ""
-	case t.Failed > 0:
-		return fmt.Sprintf("%d of %d tests failed, %d skipped", t.Failed, t.Total, t.Skipped)
-	default:
-		return fmt.Sprintf("%d tests passed, %d skipped", t.Total-t.Skipped, t.Skipped)
 	}
+	said := fmt.Sprintf("%d tests passed", t.Total-t.Skipped)
+	if t.Failed > 0 {
+		said = fmt.Sprintf("%d of %d tests failed", t.Failed, t.Total)
+	}
+	if t.Skipped > 0 {
+		said += fmt.Sprintf(", %d skipped", t.Skipped)
+	}
+	return said
+}
+
+// Reason is why it failed, unless its tests say so.
+func (c checkView) Reason() string {
+	if f, t := c.Result.Failure, c.Result.Tests; f != nil && (t == nil || t.Failed == 0) {
+		return f.Reason
+	}
+	return ""
 }
 
 // More is how many of the failed tests are not listed.

@@ -13,6 +13,7 @@ import (
 var funcs = template.FuncMap{
 	"look":      look,
 	"stepName":  stepName,
+	"runCause":  runCause,
 	"taskName":  taskName,
 	"elapsed":   elapsed,
 	"offset":    offset,
@@ -47,9 +48,9 @@ func stepName(kind string) string {
 	case "fetch":
 		return "Fetch the source"
 	case "build":
-		return "Build and push the image"
+		return "Build the image"
 	case "resolve":
-		return "Read the digest back"
+		return "Read the digest back, and tag it"
 	case "render":
 		return "Render the manifests"
 	case "apply":
@@ -137,4 +138,17 @@ func diffLines(diff string) []span {
 		lines = append(lines, s)
 	}
 	return lines
+}
+
+// runCause is what started a run.
+func runCause(cause string) string {
+	switch cause {
+	case store.CausePull:
+		return "pull request"
+	case store.CauseAPI:
+		return "the API, called"
+	case store.CauseRegistry:
+		return "an image pushed"
+	}
+	return cause
 }
