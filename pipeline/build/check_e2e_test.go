@@ -108,7 +108,7 @@ func TestE2EStage(t *testing.T) {
 		if errors.As(err, &failure) != (want == "false") || (err == nil) != (want == "true") {
 			t.Fatalf("%s: %v\n%s", want, err, strings.Join(lines, "\n"))
 		}
-		if failure != nil && (failure.Line != 4 || failure.File != "Dockerfile" || failure.Err.Error() != "exit code: 1" || fmt.Sprint(failure.Tail) != "[***]") {
+		if failure != nil && (failure.Line != 4 || failure.File != "Dockerfile" || failure.Err.Error() != "exit code: 1" || fmt.Sprint(failure.Tail) != "[•••]") {
 			t.Errorf("%+v", failure)
 		}
 		if got := contents(t, r, result); fmt.Sprint(got) != "map[report.xml:made\n]" {
