@@ -31,6 +31,7 @@ import (
 	"github.com/shipmate-dev/shipmate/pipeline/build"
 	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 )
 
 // These tests need the registry REGISTRY, the cluster of KUBECONFIG, SHIPMATE_BIN with the programs of e2e/setup.sh
@@ -103,8 +104,8 @@ func TestE2EOneOfTwoDies(t *testing.T) {
 		if run, err = l.lookup("SELECT id FROM runs WHERE sha = ?", sha); err != nil {
 			return err
 		}
-		log, err := os.ReadFile(filepath.Join(l.dir, "data", "logs", run+".log"))
-		if err == nil && !bytes.Contains(log, []byte(`RUN ["/bin/busybox"`)) {
+		log, err := logText(l, run)
+		if err == nil && !strings.Contains(log, `RUN ["/bin/busybox"`) {
 			err = errors.New("not yet")
 		}
 		return err
@@ -121,13 +122,30 @@ func TestE2EOneOfTwoDies(t *testing.T) {
 	if releases := strings.Split(digest, ","); len(releases) != 1 || !strings.HasPrefix(digest, "1 sha256:") {
 		t.Errorf("releases %s", digest)
 	}
-	log := string(got(os.ReadFile(filepath.Join(l.dir, "data", "logs", run+".log")))(t))
+	log := got(logText(l, run))(t)
 	if strings.Count(log, "the build begins again on") != 1 {
 		t.Errorf("the log:\n%s", log)
 	}
 	if n, all := b.answering(); n != 1 || all != 2 {
 		t.Errorf("%d of %d answer", n, all)
 	}
+}
+
+// logText is the log of a run.
+func logText(l *lab, run string) (string, error) {
+	r, err := runlog.Open(pipeline.LogFile(filepath.Join(l.dir, "data"), run))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	var text strings.Builder
+	for line, err := range r.Lines(0) {
+		if err != nil {
+			return "", err
+		}
+		text.WriteString(line.String() + "\n")
+	}
+	return text.String(), nil
 }
 
 // TestE2EPod builds through a pod: BuildKit's own client in it, at a daemon's socket.
