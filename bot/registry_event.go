@@ -292,23 +292,7 @@ func (b *Bot) tellApps(ctx context.Context, e store.Event, p imagePush, d *decis
 // releaseImage decides what a pushed image becomes in one repository: by the file at the default branch's head, whose
 // manifests it is deployed with.
 func (b *Bot) releaseImage(ctx context.Context, e store.Event, p imagePush, d *decision) error {
-	var known store.Repo
-	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { known, err = tx.Repo(*e.Repo); return err }); err != nil {
-		return err
-	}
-	c := b.hub.client(known.Installation)
-	owner, name := split(known.Name)
-	r, _, err := c.Repositories.Get(ctx, owner, name)
-	if declined(err) {
-		d.note("the repository cannot be read any more, so nothing is done: %v", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return b.withRepo(e, d, &github.Installation{ID: &known.Installation}, r, func(repo store.Repo) error {
-		return b.releaseIn(ctx, c, e, p, repo, d)
-	})
+	return b.asNow(ctx, e, d, func(c *github.Client, repo store.Repo) error { return b.releaseIn(ctx, c, e, p, repo, d) })
 }
 
 func (b *Bot) releaseIn(ctx context.Context, c *github.Client, e store.Event, p imagePush, repo store.Repo, d *decision) error {
