@@ -128,8 +128,8 @@ type making struct {
 	req   build.Request // of the image
 }
 
-// makeImage fetches, builds and pushes, with the checks beside that, then reads the digest back and puts the tags on it. What ended in an earlier
-// attempt is not done again.
+// makeImage fetches, builds and pushes, with the checks beside that, then reads the digest back and puts the tags on it. What
+// ended in an earlier attempt is not done again.
 func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) (store.Image, error) {
 	if run.Image.V != nil {
 		return e.pushedImage(ctx, run)
@@ -179,9 +179,10 @@ func (e *Engine) makeImage(ctx context.Context, run store.Run, repo store.Repo) 
 		return image, nil
 	}
 	// Only now, when everything has passed: it puts the tags on the image.
-	return image, m.end(ctx, StepResolve, store.StepResult{}, m.Engine.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
+	err = m.Engine.step(ctx, "run", run.ID, StepResolve, func() (string, error) {
 		return image.Digest, inWords(m.resolve(ctx, run, m.cfg, &image), image.Repository)
-	}))
+	})
+	return image, m.end(ctx, StepResolve, store.StepResult{}, err)
 }
 
 // step is what an earlier attempt left of a step.
