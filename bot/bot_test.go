@@ -108,7 +108,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
 	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
-	l.wecom.OnMessage = func(string, sim.RobotMessage) { l.wrote.call("wecom") }
+	l.wecom.OnMessage = func(_ string, m sim.RobotMessage) { l.wrote.call("wecom " + m.Content) }
 	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
