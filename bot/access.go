@@ -67,6 +67,19 @@ func (a *access) cached(key string, ask func() (permission, error)) (permission,
 	return p, nil
 }
 
+// forget empties what is known: GitHub told that somebody's rights changed.
+func (a *access) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.known)
+}
+
+// peopleChanged handles the events about members, teams and collaborators.
+func (b *Bot) peopleChanged(d *decision) {
+	b.access.forget()
+	d.note("what was known of people's rights is asked again")
+}
+
 // permission asks what a person may do in a repository. A custom role counts by its base.
 func (a *access) permission(ctx context.Context, c *github.Client, repo, login string) (permission, error) {
 	return a.cached("permission "+strings.ToLower(repo+" "+login), func() (permission, error) {

@@ -241,6 +241,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskReport: {parallel: 4, do: b.report},
 		store.TaskReply:  {parallel: 4, do: b.reply},
 		taskSay:          {parallel: 8, do: b.say},
+		taskChecks:       {parallel: 4, anytime: true, do: b.readChecks},
 		store.TaskKeep:   {parallel: 1, anytime: true, do: b.keep},
 		taskRecover:      {parallel: 1, anytime: true, do: b.recoverDeliveries},
 		taskHeal:         {parallel: 1, anytime: true, do: b.heal},
@@ -253,6 +254,7 @@ func (b *Bot) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks/github", b.webhook)
 	mux.HandleFunc("POST /api/v1/apps/{app}/trigger", b.apiTrigger)
+	mux.HandleFunc("POST /api/v1/command", b.apiCommand)
 	mux.HandleFunc("POST /webhooks/registry/{host}", b.registryEvent)
 	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.registryEvent)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })

@@ -199,7 +199,7 @@ func (c *call) cancel(ctx context.Context, args []string) (outcome, error) {
 	} else if no, err := c.needs(ctx, write); no != nil || err != nil {
 		return no, err
 	}
-	return func(tx *store.Tx) (string, error) { return c.stop(tx, p, several) }, nil
+	return func(tx *store.Tx) (answer, error) { return c.stop(tx, p, several) }, nil
 }
 
 // pullBranch is the ref of the branch that a comment's pull request is of; empty on an issue, and for a fork's.
@@ -228,44 +228,46 @@ func (c *call) belongs(tx *store.Tx, p piece, ref string) (bool, error) {
 }
 
 // stop cancels a piece as it is in this transaction.
-func (c *call) stop(tx *store.Tx, p piece, several bool) (answer string, err error) {
+func (c *call) stop(tx *store.Tx, p piece, several bool) (a answer, err error) {
 	var subject, detail string
 	if p.run != nil {
 		r, err := tx.Run(p.run.ID)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		p.run = &r
 		subject, detail = "run/"+r.ID, fmt.Sprintf("run %d of %s at %s, which was %s", r.Number, r.App, r.SHA, r.State)
 	} else {
 		d, err := tx.Deployment(p.d.ID)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		p.d = &d
 		subject, detail = "deployment/"+d.ID, fmt.Sprintf("release %d of %s to %s, which was %s", d.Release, d.App, d.Environment, d.State)
 	}
 	if store.Final(p.state()) {
-		return "", c.refuse(text.EndedAlready, labels([]piece{p}, c.lang(), several))
+		return answer{}, c.refuse(text.EndedAlready, labels([]piece{p}, c.lang(), several))
 	}
 	name := p.name(c.lang(), several)
 	if p.run != nil {
+		a.run = p.run.ID
 		err = tx.EndRun(p.run.ID, store.RunCancelled, "by "+c.login, nil)
-		answer = c.lang().Say(text.Cancelled, name)
+		a.text = c.lang().Say(text.Cancelled, name)
 		c.d.note("%s is cancelled", p.name(text.En, several))
 	} else {
 		d := *p.d
+		a.run = d.Run
 		if d.CancelBy != "" {
-			return "", c.refuse(text.StopsAlready, name, code(d.CancelBy))
+			return answer{}, c.refuse(text.StopsAlready, name, code(d.CancelBy))
 		}
 		began := store.Active(d.State)
 		stopping, e := tx.Cancel(d, c.login)
 		if e != nil {
-			return "", e
+			return answer{}, e
 		}
-		answer = c.lang().Say(text.Cancelled, name)
+		a.text = c.lang().Say(text.Cancelled, name)
 		if stopping {
-			answer = c.lang().Say(text.Stopping, name)
+			a.text = c.lang().Say(text.Stopping, name)
 			c.d.note("deployment %d is asked to stop at its next safe point", d.Number)
 		} else {
 			c.d.note("deployment %d is cancelled", d.Number)
@@ -273,12 +275,12 @@ func (c *call) stop(tx *store.Tx, p piece, several bool) (answer string, err err
 		if began {
 			left, e := c.leftBehind(tx, d)
 			if e != nil {
-				return "", e
+				return answer{}, e
 			}
-			answer += " " + left
+			a.text += " " + left
 		}
 	}
-	return answer, errors.Join(err, tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "cancel", Repo: c.repo.Name, Subject: subject, Detail: detail}))
+	return a, errors.Join(err, tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "cancel", Repo: c.repo.Name, Subject: subject, Detail: detail}))
 }
 
 // leftBehind says what a rollout that is stopped half-way leaves in its environment, and the way back.

@@ -27,27 +27,51 @@ type command struct {
 }
 
 // An outcome is what a command does, in one transaction with everything else that its event does, and its answer.
-type outcome func(*store.Tx) (answer string, err error)
+type outcome func(*store.Tx) (answer, error)
 
-// A Refusal is the answer to a command that is not obeyed, in words for the person.
+// An answer is what a command is answered with.
+type answer struct {
+	text string // in the marks of text.Quote
+	run  string // the run whose release it is about: on GitHub that one's living comment tells it; empty: it is a reply of its own
+}
+
+// reply is an answer about no release.
+func reply(text string, err error) (answer, error) { return answer{text: text}, err }
+
+// tells is an answer that the living comment of a release tells.
+func tells(run, text string, err error) (answer, error) { return answer{text, run}, err }
+
+// A Refusal is the answer to a command that is not obeyed, in words for the person, in the marks of text.Quote.
 type Refusal struct{ Text string }
 
-func (r *Refusal) Error() string { return r.Text }
+func (r *Refusal) Error() string { return text.Plain(r.Text) }
 
 // table is every command, in the order of the help. It is a function because the help reads it.
 func table() []command {
 	return []command{
 		{"help", "/help [command]", none, text.HelpHelp, false, (*call).help},
 		{"status", "/status [env]", read, text.HelpStatus, false, (*call).status},
-		{"deploy", "/deploy env [release|sha]", write, text.HelpDeploy, true, (*call).deploy},
+		{"history", "/history [env]", read, text.HelpHistory, false, (*call).notYet},
+		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
+		{"diff", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
+		{"logs", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
+		{"deploy", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
 		{"promote", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
 		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
-		{"approve", "/approve [deployment]", read, text.HelpApprove, true, (*call).approve},
-		{"reject", "/reject [deployment] reason…", read, text.HelpReject, true, (*call).reject},
-		{"unlock", "/unlock env", maintain, text.HelpUnlock, true, (*call).unlock},
+		{"approve", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
+		{"reject", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
+		{"lock", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
+		{"unlock", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
+		{"pause", "/pause env", write, text.HelpPause, true, (*call).notYet},
+		{"resume", "/resume env", write, text.HelpResume, true, (*call).notYet},
+		{"abort", "/abort env", write, text.HelpAbort, true, (*call).notYet},
 		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
+		{"rebuild", "/rebuild [check]", write, text.HelpRebuild, true, (*call).notYet},
 		{"ok-to-test", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
-		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
+		{"order", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
+		{"subscribe", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
+		{"unsubscribe", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).notYet},
+		{"link", "/link [code]", none, text.HelpLink, true, (*call).notYet},
 	}
 }
 
@@ -60,31 +84,62 @@ func find(name string) *command {
 	return nil
 }
 
-// A call is who says commands, and where.
+// A call is who says commands, and where. It is all that a command knows of its surface: the answers are rendered by
+// whoever made it.
 type call struct {
-	bot    *Bot
-	client *github.Client
-	repo   store.Repo
-	login  string
-	via    string
-	event  string
-	pull   int       // the pull request that it was said on, 0 for none
-	said   time.Time // when, by the surface's clock
-	d      *decision
+	bot      *Bot
+	client   *github.Client
+	repo     store.Repo
+	login    string
+	via      string // github, api, …
+	event    string
+	language text.Lang // of the surface
+	pull     int       // the pull request that it was said on, 0 for none
+	issue    int       // the pull request or issue that it was said on, 0 for none
+	said     time.Time // when, by the surface's clock
+	d        *decision
 
 	cmd *command
 }
 
-func (c *call) lang() text.Lang { return c.bot.lang }
+func (c *call) lang() text.Lang { return c.language }
+
+// obey decides the lines that a person said, in their order. Their outcomes are to be had by answers, in the transaction
+// that decides the event. An error means that it could not be decided and is to be tried again.
+func (c *call) obey(ctx context.Context, lines []line) (all []outcome, err error) {
+	for _, l := range lines {
+		fn, err := c.run(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, fn)
+	}
+	return all, nil
+}
+
+// answers carries outcomes out. A refusal is an answer too, and refused tells that there was one.
+func answers(tx *store.Tx, all []outcome) (said []answer, refused bool, err error) {
+	for _, fn := range all {
+		a, err := fn(tx)
+		var no *Refusal
+		if errors.As(err, &no) {
+			refused, a = true, answer{text: no.Text}
+		} else if err != nil {
+			return nil, false, err
+		}
+		said = append(said, a)
+	}
+	return said, refused, nil
+}
 
 // no is an outcome that refuses.
 func (c *call) no(key text.Key, args ...any) outcome {
-	return func(*store.Tx) (string, error) { return "", c.refuse(key, args...) }
+	return func(*store.Tx) (answer, error) { return answer{}, c.refuse(key, args...) }
 }
 
 func (c *call) refuse(key text.Key, args ...any) error {
 	r := &Refusal{c.lang().Say(key, args...)}
-	c.d.note("refused: %s", r.Text)
+	c.d.note("refused: %s", r)
 	return r
 }
 
@@ -99,13 +154,13 @@ func (c *call) near(no outcome, name string, known []string) outcome {
 	if guess == "" {
 		return no
 	}
-	return func(tx *store.Tx) (string, error) {
+	return func(tx *store.Tx) (answer, error) {
 		_, err := no(tx)
 		var r *Refusal
 		if errors.As(err, &r) {
 			r.Text += " " + c.lang().Say(text.NearestName, guess)
 		}
-		return "", err
+		return answer{}, err
 	}
 }
 
@@ -129,17 +184,17 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 	fn, err := c.cmd.run(c, ctx, l.Args)
 	var r *Refusal
 	if errors.As(err, &r) {
-		return func(*store.Tx) (string, error) { return "", r }, nil
+		return func(*store.Tx) (answer, error) { return answer{}, r }, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return func(tx *store.Tx) (answer string, err error) {
-		err = tx.Nested(func() error { answer, err = fn(tx); return err })
+	return func(tx *store.Tx) (a answer, err error) {
+		err = tx.Nested(func() error { a, err = fn(tx); return err })
 		if err == nil {
 			c.d.note("obeyed /%s", l.Name)
 		}
-		return answer, err
+		return a, err
 	}, nil
 }
 
@@ -204,18 +259,8 @@ func names(list []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// code makes a code span of anything: GitHub renders no markup, mention or link in it.
-func code(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	fence := "`"
-	for strings.Contains(s, fence) {
-		fence += "`"
-	}
-	if len(fence) > 1 || s == "" {
-		return fence + " " + s + " " + fence
-	}
-	return fence + s + fence
-}
+// code marks what is shown as code or was typed: every surface renders it as nothing but text.
+func code(s string) string { return text.Quote(s) }
 
 // target takes the app (where there are several) and the environment off the arguments.
 func (c *call) target(ctx context.Context, args []string) (a app, env *pipeline.Environment, rest []string, no outcome, err error) {
@@ -287,8 +332,8 @@ func (c *call) help(ctx context.Context, args []string) (outcome, error) {
 	if len(lines) == 0 {
 		return c.no(text.NoSuchCommand), nil
 	}
-	return func(*store.Tx) (string, error) {
-		return c.lang().Say(text.HelpIntro, code(c.repo.Name)) + "\n\n" + strings.Join(lines, "\n"), nil
+	return func(*store.Tx) (answer, error) {
+		return reply(c.lang().Say(text.HelpIntro, code(c.repo.Name))+"\n\n"+strings.Join(lines, "\n"), nil)
 	}, nil
 }
 
@@ -308,15 +353,16 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.Pull = c.issue
 	if len(args) == 1 && len(args[0]) < 7 {
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
 		}
-		return func(tx *store.Tx) (string, error) {
+		return func(tx *store.Tx) (answer, error) {
 			rel, err := c.release(tx, a.name, n)
 			if err != nil {
-				return "", err
+				return answer{}, err
 			}
 			return c.start(tx, env, rel, q)
 		}, nil
@@ -348,13 +394,13 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	}
 	run := store.Run{Repo: c.repo.Name, App: a.name, Ref: ref, SHA: sha, Subject: firstLine(gc.GetCommit().GetMessage()), Author: author,
 		Sender: c.login, Cause: store.CauseCommand, Pull: c.pull, Event: c.event}
-	return func(tx *store.Tx) (string, error) {
+	return func(tx *store.Tx) (answer, error) {
 		rel, err := tx.ReleaseOf(c.repo.Name, a.name, sha)
 		if err == nil && rel.Ref == ref {
 			return c.start(tx, env, rel, q)
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return "", err
+			return answer{}, err
 		}
 		if apps[i].config.Build.Image == "" {
 			return c.newestPushed(tx, apps[i].config, env, sha, ref, len(args) == 0, q)
@@ -362,13 +408,14 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		building, err := tx.RunOf(c.repo.Name, a.name, sha)
 		if err == nil && building.Ref == ref && !store.Final(building.State) {
 			c.d.note("run %d of this commit is under way: deploy when it succeeds", building.Number)
-			return c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), tx.RequestDeploy(building, q)
+			return tells(building.ID, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), tx.RequestDeploy(building, q))
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return "", err
+			return answer{}, err
 		}
 		c.d.note("there is no release of %.7s: build it", sha)
-		return c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), newRun(tx, run, apps[i].config, []store.Request{q})
+		id, err := newRun(tx, run, apps[i].config, []store.Request{q})
+		return tells(id, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), err)
 	}, nil
 }
 
@@ -439,31 +486,31 @@ func (c *call) release(tx *store.Tx, app string, n int) (store.Release, error) {
 }
 
 // start makes the deployment of a release that exists.
-func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (string, error) {
+func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (answer, error) {
 	if !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
-		return "", c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
+		return answer{}, c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
 	}
 	live, err := tx.Live(rel.Repo, rel.App, env.Name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return "", err
+		return answer{}, err
 	}
 	if err == nil && live.Release == rel.Number {
 		open, err := tx.OpenDeployments(rel.Repo, rel.App, env.Name)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		if len(open) == 0 {
-			return "", c.refuse(text.AlreadyLive, rel.Number, code(env.Name))
+			return answer{}, c.refuse(text.AlreadyLive, rel.Number, code(env.Name))
 		}
 	}
 	d, err := pipeline.NewDeployment(tx, rel, q)
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	c.d.note("deployment %d: release %d to %s", d.Number, rel.Number, env.Name)
 	err = tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: q.Cause, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
 		Detail: fmt.Sprintf("release %d of %s to %s", rel.Number, rel.App, env.Name)})
-	return c.lang().Say(text.Started, d.Number, rel.Number, code(env.Name), c.bot.page("deployments", d.ID)), err
+	return tells(rel.Run, c.lang().Say(text.Started, d.Number, rel.Number, code(env.Name), c.bot.page("deployments", d.ID)), err)
 }
 
 // promote takes what is live in the environment before to this one: the same release, so the same digests.
@@ -485,26 +532,27 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(tx *store.Tx) (string, error) {
+	q.Pull = c.issue
+	return func(tx *store.Tx) (answer, error) {
 		var rel store.Release
 		if len(args) == 1 {
 			n, err := strconv.Atoi(args[0])
 			if err != nil {
-				return "", c.refuse(text.NoSuchRelease, code(args[0]), c.form())
+				return answer{}, c.refuse(text.NoSuchRelease, code(args[0]), c.form())
 			}
 			if rel, err = c.release(tx, a.name, n); err != nil {
-				return "", err
+				return answer{}, err
 			}
 		} else {
 			live, err := tx.Live(c.repo.Name, a.name, env.After)
 			if errors.Is(err, store.ErrNotFound) {
-				return "", c.refuse(text.NothingLive, code(env.After))
+				return answer{}, c.refuse(text.NothingLive, code(env.After))
 			}
 			if err != nil {
-				return "", err
+				return answer{}, err
 			}
 			if rel, err = tx.Release(c.repo.Name, a.name, live.Release); err != nil {
-				return "", err
+				return answer{}, err
 			}
 		}
 		return c.start(tx, env, rel, q)
@@ -535,20 +583,20 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		}
 	}
 	reason := strings.Join(args, " ")
-	return func(tx *store.Tx) (string, error) {
+	return func(tx *store.Tx) (answer, error) {
 		current, err := tx.Current(c.repo.Name, a.name, env.Name)
 		if errors.Is(err, store.ErrNotFound) {
-			return "", c.refuse(text.NothingLive, code(env.Name))
+			return answer{}, c.refuse(text.NothingLive, code(env.Name))
 		}
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		var target store.Deployment
 		switch {
 		case to > 0:
 			target, err = tx.LiveRelease(c.repo.Name, a.name, env.Name, to)
 			if err == nil && current.State == store.Succeeded && current.Release == to {
-				return "", c.refuse(text.AlreadyLive, to, code(env.Name))
+				return answer{}, c.refuse(text.AlreadyLive, to, code(env.Name))
 			}
 		case current.State != store.Succeeded: // failed, or still on its way: what was live before it
 			target, err = tx.Live(c.repo.Name, a.name, env.Name)
@@ -556,26 +604,26 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			target, err = tx.Before(current)
 		}
 		if errors.Is(err, store.ErrNotFound) {
-			return "", c.refuse(text.NothingToRollBackTo, code(env.Name))
+			return answer{}, c.refuse(text.NothingToRollBackTo, code(env.Name))
 		}
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		if store.Active(current.State) {
 			if _, err := tx.Cancel(current, c.login); err != nil {
-				return "", err
+				return answer{}, err
 			}
 		}
 		d, err := pipeline.NewRollback(tx, current, target, store.CauseRollback, c.login, c.event)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
 				Detail: fmt.Sprintf("%s back from release %d to %d: %s", env.Name, current.Release, d.Release, reason)}))
-		return c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID)), err
+		return tells(d.Run, c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID)), err)
 	}, nil
 }
 
@@ -665,38 +713,38 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 			return no, err
 		}
 	}
-	return func(tx *store.Tx) (string, error) {
+	return func(tx *store.Tx) (answer, error) {
 		d, err := tx.Deployment(d.ID)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		now, rules, err := c.bot.engine.BoundOf(tx, d)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		if d.State != store.Blocked || now != bound {
-			return "", c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
+			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
 		}
 		votes, err := tx.Approvals(d.ID)
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		if vote == "approve" && slices.ContainsFunc(pipeline.Approvers(votes, bound), func(l string) bool { return strings.EqualFold(l, c.login) }) {
-			return "", c.refuse(text.AlreadyVoted, d.Number)
+			return answer{}, c.refuse(text.AlreadyVoted, d.Number)
 		}
 		err = errors.Join(
 			tx.Vote(store.Approval{Deployment: d.ID, Login: c.login, Vote: vote, Reason: reason, Bound: bound, Via: c.via}),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: vote, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
 				Detail: fmt.Sprintf("release %d of %s to %s, bound to %s: %s", d.Release, d.App, d.Environment, bound, reason)}))
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		c.d.note("%s: %s of deployment %d", c.login, vote, d.Number)
 		if vote == "reject" {
-			return c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil)
+			return tells(d.Run, c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil))
 		}
 		_, err = c.bot.engine.Reconsider(tx, d)
-		return c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err
+		return tells(d.Run, c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err)
 	}, nil
 }
 
@@ -708,20 +756,23 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 	if len(args) > 0 {
 		return c.usage(), nil
 	}
-	return func(tx *store.Tx) (string, error) {
+	if no, err := c.needs(ctx, maintain); no != nil || err != nil {
+		return no, err
+	}
+	return func(tx *store.Tx) (answer, error) {
 		h, err := tx.Hold(c.repo.Name, a.name, env.Name)
 		if errors.Is(err, store.ErrNotFound) {
-			return "", c.refuse(text.NotHeld, code(env.Name))
+			return answer{}, c.refuse(text.NotHeld, code(env.Name))
 		}
 		if err != nil {
-			return "", err
+			return answer{}, err
 		}
 		err = errors.Join(
 			tx.EndHold(c.repo.Name, a.name, env.Name),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "unlock", Repo: c.repo.Name, Subject: env.Name, Detail: "hold of " + h.By}))
 		if h.By == "" {
-			return c.lang().Say(text.UnlockedAfterRestore, code(env.Name)), err
+			return reply(c.lang().Say(text.UnlockedAfterRestore, code(env.Name)), err)
 		}
-		return c.lang().Say(text.Unlocked, code(env.Name), code(h.By)), err
+		return reply(c.lang().Say(text.Unlocked, code(env.Name), code(h.By)), err)
 	}, nil
 }

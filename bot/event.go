@@ -81,7 +81,9 @@ func repoOr(repo *string) string {
 
 func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch e.Kind {
-	case "push", "issue_comment", "pull_request":
+	case "push", "issue_comment", "pull_request", "check_run", "check_suite", "status", "member", "membership", "organization", "team":
+	case kindCommand:
+		return b.command(ctx, e, d)
 	case kindLook:
 		return b.lookAgain(ctx, e, d)
 	case kindGap:
@@ -117,6 +119,15 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.pullRequest(ctx, e, p, repo, d) })
 	case *github.IssueCommentEvent:
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.comment(ctx, e, p, repo, d) })
+	case *github.CheckRunEvent:
+		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.checkRun(ctx, e, p, repo, d) })
+	case *github.CheckSuiteEvent:
+		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.checkSuite(ctx, e, p, repo, d) })
+	case *github.StatusEvent:
+		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.statusSet(e, p, repo, d) })
+	case *github.MemberEvent, *github.MembershipEvent, *github.OrganizationEvent, *github.TeamEvent:
+		b.peopleChanged(d)
+		return nil
 	default: // the body is null
 		d.note("the body holds no %s, so nothing is done", e.Kind)
 	}
@@ -191,23 +202,25 @@ func (d *decision) begin(e store.Event, cfg *pipeline.Config, plan pipeline.Plan
 				return err
 			}
 		}
-		return newRun(tx, run, cfg, requests)
+		_, err = newRun(tx, run, cfg, requests)
+		return err
 	})
 	return nil
 }
 
-// newRun queues a run.
-func newRun(tx *store.Tx, run store.Run, cfg *pipeline.Config, requests []store.Request) error {
+// newRun queues a run and returns its id.
+func newRun(tx *store.Tx, run store.Run, cfg *pipeline.Config, requests []store.Request) (id string, err error) {
 	text, err := json.Marshal(cfg)
 	if err != nil {
-		return err
+		return "", err
 	}
 	run.Config.V, run.Deploys.V = text, requests
 	steps := cfg.RunSteps()
 	if run.Cause == store.CausePull { // nothing is pushed
 		steps = slices.DeleteFunc(steps, func(s string) bool { return s == pipeline.StepResolve })
 	}
-	return tx.NewRun(&run, steps...)
+	err = tx.NewRun(&run, steps...)
+	return run.ID, err
 }
 
 // brokenRun records a run that fails at once, because its file has mistakes: whoever pushed sees them where they look.
@@ -345,7 +358,7 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 	c := b.hub.client(repo.Installation)
 	owner, name := split(repo.Name)
 	reply := store.Reply{Event: e.ID, Repo: repo.Name, Issue: p.GetIssue().GetNumber(), Comment: p.GetComment().GetID(), Reaction: "rocket"}
-	call := &call{bot: b, client: c, repo: repo, login: login, via: "github", event: e.ID, said: p.GetComment().GetCreatedAt().Time, d: d}
+	call := &call{bot: b, client: c, repo: repo, login: login, via: "github", event: e.ID, language: b.lang, issue: reply.Issue, said: p.GetComment().GetCreatedAt().Time, d: d}
 	if p.GetIssue().IsPullRequest() {
 		call.pull = p.GetIssue().GetNumber()
 	}
@@ -380,38 +393,37 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		return nil
 	}
 	late := b.db.Now().Sub(call.said)
-	var said []func(*store.Tx) (string, error)
+	var all []outcome
 	for _, l := range lines {
 		if late > tooLate && e.Via != store.ViaReplay && acts(l) {
 			d.note("it comes %s after it was written, so its author is asked first", late.Round(time.Second))
-			said = append(said, call.no(text.CommandLate, b.lang.Duration(late), code(l.String())))
+			all = append(all, call.no(text.CommandLate, b.lang.Duration(late), code(l.String())))
 			continue
 		}
-		fn, err := call.run(ctx, l)
+		fn, err := call.obey(ctx, []line{l})
 		if err != nil {
 			return err
 		}
-		said = append(said, fn)
+		all = append(all, fn...)
+	}
+	if more {
+		all = append(all, call.no(text.TooManyCommands, maxCommands))
 	}
 	d.do(onceFor(e, reply.Comment, d, func(tx *store.Tx) error {
-		var answers []string
-		for _, fn := range said {
-			answer, err := fn(tx)
-			var no *Refusal
-			if errors.As(err, &no) {
-				reply.Reaction, answer = "confused", no.Text
-			} else if err != nil {
-				return err
-			}
-			if answer != "" {
-				answers = append(answers, answer)
-			}
+		said, refused, err := answers(tx, all)
+		if err != nil {
+			return err
 		}
-		if more {
+		if refused {
 			reply.Reaction = "confused"
-			answers = append(answers, b.lang.Say(text.TooManyCommands, maxCommands))
 		}
-		reply.Body = strings.Join(answers, "\n\n")
+		var texts []string
+		for _, a := range said {
+			if a.text != "" {
+				texts = append(texts, text.Markdown(a.text))
+			}
+		}
+		reply.Body = strings.Join(texts, "\n\n")
 		return tx.PutReply(reply)
 	}))
 	return nil

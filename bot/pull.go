@@ -153,7 +153,7 @@ func (b *Bot) pull(ctx context.Context, e store.Event, l pullLook, repo store.Re
 		case plan.Build && a.config == nil:
 			runs = append(runs, b.unlessKnown(e, l, run, d, func(tx *store.Tx) error { return brokenRun(tx, run, a.err) }))
 		case plan.Build:
-			runs = append(runs, b.unlessKnown(e, l, run, d, func(tx *store.Tx) error { return newRun(tx, run, a.config, nil) }))
+			runs = append(runs, b.unlessKnown(e, l, run, d, func(tx *store.Tx) error { _, err := newRun(tx, run, a.config, nil); return err }))
 		case key == "fork":
 			runs = append(runs, b.unlessKnown(e, l, run, d, func(tx *store.Tx) error {
 				run.Config.V = json.RawMessage("{}")
@@ -358,11 +358,11 @@ func (c *call) okToTest(ctx context.Context, args []string) (outcome, error) {
 	if !slices.ContainsFunc(apps, func(a app) bool { return a.reviewed != nil && a.reviewed.Trigger.PullRequests }) {
 		return c.no(text.PullsAreOff, code("trigger.pull_requests"), code(c.repo.DefaultBranch)), nil
 	}
-	return func(tx *store.Tx) (string, error) {
+	return func(tx *store.Tx) (answer, error) {
 		err := errors.Join(
 			tx.AllowTest(c.repo.Name, c.pull, head, c.login),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "ok-to-test", Repo: c.repo.Name, Subject: fmt.Sprintf("pull/%d", c.pull), Detail: fmt.Sprintf("#%d at %s", c.pull, head)}),
 			lookAt(tx, c.repo.Name, pullLook{Number: c.pull, Sender: c.login}, 0))
-		return c.lang().Say(text.TestAllowed, c.pull, code(head)), err
+		return reply(c.lang().Say(text.TestAllowed, c.pull, code(head)), err)
 	}, nil
 }

@@ -91,7 +91,7 @@ func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo
 		if err != nil {
 			return err
 		}
-		start(func(tx *store.Tx) error { return newRun(tx, run, app.config, requests) })
+		start(func(tx *store.Tx) error { _, err := newRun(tx, run, app.config, requests); return err })
 	}
 	if len(runs) == 0 && !isDefault {
 		return nil

@@ -420,13 +420,13 @@ func takeImage(tx *store.Tx, run store.Run, cfg *pipeline.Config, trigger pipeli
 
 // newestPushed takes to an environment what was pushed, of an app that has no build: the newest release of ref, where no
 // commit is named.
-func (c *call) newestPushed(tx *store.Tx, cfg *pipeline.Config, env *pipeline.Environment, sha, ref string, any bool, q store.Request) (string, error) {
+func (c *call) newestPushed(tx *store.Tx, cfg *pipeline.Config, env *pipeline.Environment, sha, ref string, any bool, q store.Request) (answer, error) {
 	rel, err := tx.ReleaseOn(c.repo.Name, cfg.App, ref)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !any {
-		return "", c.refuse(text.NothingBuilt, code(sha[:7]), code(cfg.Trigger.Registry.Repository))
+		return answer{}, c.refuse(text.NothingBuilt, code(sha[:7]), code(cfg.Trigger.Registry.Repository))
 	}
 	if err != nil {
-		return "", err
+		return answer{}, err
 	}
 	return c.start(tx, env, rel, q)
 }

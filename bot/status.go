@@ -82,7 +82,7 @@ func (c *call) status(ctx context.Context, args []string) (outcome, error) {
 		}
 		lines = append(lines, l...)
 	}
-	return func(*store.Tx) (string, error) { return "- " + strings.Join(lines, "\n- "), nil }, nil
+	return func(*store.Tx) (answer, error) { return reply("- "+strings.Join(lines, "\n- "), nil) }, nil
 }
 
 func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.Environment) ([]string, error) {

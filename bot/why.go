@@ -81,7 +81,7 @@ func (c *call) why(ctx context.Context, args []string) (outcome, error) {
 	for i := range lines {
 		lines[i] = c.bot.engine.Mask(lines[i])
 	}
-	return func(*store.Tx) (string, error) { return codeBlock(lines), nil }, nil
+	return func(*store.Tx) (answer, error) { return reply(codeBlock(lines), nil) }, nil
 }
 
 // codeBlock makes a block of lines in which GitHub renders and notifies nothing.

@@ -140,6 +140,29 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 		return l.Say(text.NotThereYet, d.Release, b.Environment)
 	case store.BlockSoak:
 		return l.Say(text.Soaking, b.Environment, l.Time(b.Until))
+	case store.BlockBranch:
+		return l.Say(text.TakesNoBranch, b.Text)
+	case store.BlockLock:
+		return l.Say(text.LockedByUntil, strings.Join(b.By, ", "), l.Time(b.Until), b.Text)
+	case store.BlockFreeze:
+		return l.Say(text.FrozenUntil, l.Time(b.Until), b.Text)
+	case store.BlockChecks:
+		switch {
+		case b.Text != "":
+			return l.Say(text.ChecksUnread, b.Text)
+		case len(b.Names) == 0:
+			return l.Say(text.ChecksNotRead)
+		case b.Have > 0:
+			return l.Say(text.ChecksFailed, b.Have, strings.Join(b.Names, ", "))
+		}
+		return l.Say(text.ChecksWaiting, strings.Join(b.Names, ", "))
+	case store.BlockPart:
+		if b.Number == 0 {
+			return l.Say(text.WaitsForOrder)
+		}
+		return l.Say(text.AfterPart, b.Number)
+	case store.BlockRatify:
+		return l.Say(text.RatifyFirst, b.Number)
 	}
 	return b.Kind
 }

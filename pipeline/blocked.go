@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -11,40 +13,101 @@ import (
 
 // Facts are what decides whether a deployment may begin; Blocked reads nothing else.
 type Facts struct {
-	Now       time.Time
-	Hold      *store.Hold       // of the environment
-	Active    *store.Deployment // what is changing the environment now
-	Votes     []store.Approval
-	Approvals Approvals         // what the environment asks for, raised to the cluster's floor
-	Bound     string            // what a vote must be bound to, see Bound
-	Before    *store.Deployment // the release's successful deployment in the environment before, if there is one
-	After     string            // the environment before, empty for none
-	Soak      time.Duration
+	Now        time.Time
+	Hold       *store.Hold       // of the environment
+	Locks      []store.Lock      // that cover the environment
+	Freeze     *Freeze           // nil: there is none now
+	Active     *store.Deployment // what is changing the environment now
+	Unratified *store.Deployment // what went there before it was approved, and nobody agreed to yet
+	Votes      []store.Approval
+	Approvals  Approvals         // what the environment asks for, raised to the cluster's floor
+	Bound      string            // what a vote must be bound to, see Bound
+	Before     *store.Deployment // the release's successful deployment in the environment before, if there is one
+	After      string            // the environment before, empty for none
+	Soak       time.Duration
+	Branch     string        // the branch or tag of the release where the environment takes none of it, else empty
+	Checked    bool          // the environment or whoever asked for it wants checks of the commit to be green
+	Checks     *store.Checks // what was read of them, nil: nothing yet
+	Order      *OrderFacts   // of what is a part of a release order
+}
+
+// A Freeze is a window of time in which an environment takes nothing.
+type Freeze struct {
+	Window string // as the file has it
+	Until  time.Time
+}
+
+// OrderFacts are how the release order stands that a deployment is a part of.
+type OrderFacts struct {
+	Waits  bool // for its approval: no part may begin
+	Before int  // the part before, while it has not succeeded; 0 for none
 }
 
 // Blocked lists why a deployment waits: the table "what blocks what", one row a cause. It is pure.
 func Blocked(d store.Deployment, f Facts) []store.Block {
 	var blocks []store.Block
+	add := func(b store.Block) { blocks = append(blocks, b) }
 	if f.Active != nil {
-		blocks = append(blocks, store.Block{Kind: store.BlockRunning, Number: f.Active.Number})
+		add(store.Block{Kind: store.BlockRunning, Number: f.Active.Number})
+	}
+	if o := f.Order; o != nil && (o.Waits || o.Before > 0) {
+		b := store.Block{Kind: store.BlockPart}
+		if !o.Waits {
+			b.Number = o.Before
+		}
+		add(b)
 	}
 	switch d.Cause {
 	case store.CauseRollback, store.CauseRecovery:
 		return blocks // the way back is never closed
 	case store.CauseAutomatic:
 		if f.Hold != nil {
-			blocks = append(blocks, store.Block{Kind: store.BlockHold, By: []string{f.Hold.By}, Since: f.Hold.Since.Time, Text: f.Hold.Reason})
+			add(store.Block{Kind: store.BlockHold, By: []string{f.Hold.By}, Since: f.Hold.Since.Time, Text: f.Hold.Reason})
 		}
+		if u := f.Unratified; u != nil && u.ID != d.ID {
+			add(store.Block{Kind: store.BlockRatify, Number: u.Number, By: f.Approvals.By, Until: u.RatifyBy.Time})
+		}
+	}
+	for _, l := range f.Locks {
+		if d.Cause == store.CauseAutomatic || !strings.EqualFold(l.By, d.Requester) {
+			add(store.Block{Kind: store.BlockLock, By: []string{l.By}, Since: l.Since.Time, Until: l.Until.Time, Text: l.Reason})
+		}
+	}
+	if d.Cause == store.CauseNow {
+		return blocks // what else there is was passed on purpose
+	}
+	if f.Branch != "" {
+		add(store.Block{Kind: store.BlockBranch, Text: f.Branch})
 	}
 	if f.After != "" {
 		if f.Before == nil {
-			blocks = append(blocks, store.Block{Kind: store.BlockOrder, Environment: f.After})
+			add(store.Block{Kind: store.BlockOrder, Environment: f.After})
 		} else if until := f.Before.FinishedAt.Add(f.Soak); f.Now.Before(until) {
-			blocks = append(blocks, store.Block{Kind: store.BlockSoak, Environment: f.After, Until: until})
+			add(store.Block{Kind: store.BlockSoak, Environment: f.After, Until: until})
 		}
 	}
+	if f.Freeze != nil {
+		add(store.Block{Kind: store.BlockFreeze, Text: f.Freeze.Window, Until: f.Freeze.Until})
+	}
+	if f.Checked {
+		switch {
+		case f.Checks == nil:
+			add(store.Block{Kind: store.BlockChecks})
+		case f.Checks.Unread != "":
+			add(store.Block{Kind: store.BlockChecks, Text: f.Checks.Unread})
+		case len(f.Checks.Red)+len(f.Checks.Open) > 0:
+			b := store.Block{Kind: store.BlockChecks, Have: len(f.Checks.Red), Need: len(f.Checks.Red) + len(f.Checks.Open)}
+			for _, c := range slices.Concat(f.Checks.Red, f.Checks.Open) {
+				b.Names = append(b.Names, c.Name)
+			}
+			add(b)
+		}
+	}
+	if f.Order != nil {
+		return blocks // its approval is the order's
+	}
 	if have := Approvers(f.Votes, f.Bound); len(have) < f.Approvals.Count {
-		blocks = append(blocks, store.Block{Kind: store.BlockApproval, By: f.Approvals.By, Have: len(have), Need: f.Approvals.Count})
+		add(store.Block{Kind: store.BlockApproval, By: f.Approvals.By, Have: len(have), Need: f.Approvals.Count})
 	}
 	return blocks
 }

@@ -212,6 +212,13 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	if f.Hold, err = store.Optional(tx.Hold(d.Repo, d.App, d.Environment)); err != nil {
 		return f, err
 	}
+	if f.Locks, err = tx.LocksOn(d.Repo, d.App, d.Environment); err != nil {
+		return f, err
+	}
+	if f.Unratified, err = store.Optional(tx.Unratified(d.Repo, d.App, d.Environment)); err != nil {
+		return f, err
+	}
+	f.Checked, f.Checks = d.Green, d.Checks.V
 	if f.After != "" {
 		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err

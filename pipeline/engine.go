@@ -205,7 +205,7 @@ func (e *Engine) start(ctx context.Context, subject, owner, kind string) error {
 // NewDeployment makes the deployment of a release that a request asks for.
 func NewDeployment(tx *store.Tx, rel store.Release, q store.Request) (store.Deployment, error) {
 	d := store.Deployment{Repo: rel.Repo, App: rel.App, Environment: q.Environment, Release: rel.Number, Cause: q.Cause, Requester: q.Requester,
-		Run: rel.Run, Event: q.Event, Spec: store.JSON[json.RawMessage]{V: q.Spec}}
+		Run: rel.Run, Event: q.Event, Spec: store.JSON[json.RawMessage]{V: q.Spec}, Note: q.Note, Pull: q.Pull, Green: q.Green}
 	err := tx.NewDeployment(&d, StepRender, StepApply, StepObserve, StepVerify)
 	return d, err
 }

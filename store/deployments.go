@@ -14,6 +14,8 @@ const (
 	CausePromote   = "promote"
 	CauseRollback  = "rollback" // a person's
 	CauseRecovery  = "recovery" // our own, after a failed deployment
+	CauseOrder     = "order"    // a part of a release order
+	CauseNow       = "now"      // break-glass: before it was approved
 )
 
 // Kinds of blocks.
@@ -23,6 +25,12 @@ const (
 	BlockRunning  = "running"  // deployment Number is being made
 	BlockOrder    = "order"    // the release is not live in Environment yet
 	BlockSoak     = "soak"     // it must be live in Environment until Until
+	BlockBranch   = "branch"   // the environment takes no releases of the branch or tag Text
+	BlockLock     = "lock"     // By has locked it since Since until Until, with Text as the reason
+	BlockFreeze   = "freeze"   // the window Text of the file goes until Until
+	BlockChecks   = "checks"   // Names of the commit's checks are not green: Text says how they stand, or why it can't be told
+	BlockPart     = "part"     // part Number of its order comes first; 0: the order itself waits
+	BlockRatify   = "ratify"   // deployment Number went before it was approved, and By may agree to that until Until
 )
 
 // A Block is one reason why a deployment waits, as data.
@@ -36,6 +44,41 @@ type Block struct {
 	Since       time.Time `json:"since,omitzero"`
 	Until       time.Time `json:"until,omitzero"`
 	Text        string    `json:"text,omitempty"`
+	Names       []string  `json:"names,omitempty"`
+}
+
+// Checks are what was last read of the checks of a deployment's commit that it waits for.
+type Checks struct {
+	At     time.Time `json:"at"`
+	Red    []Check   `json:"red,omitempty"`    // ended, and not well
+	Open   []Check   `json:"open,omitempty"`   // not ended, or not there yet
+	Unread string    `json:"unread,omitempty"` // why they could not be read
+}
+
+// A Check is a check run or commit status of something else.
+type Check struct {
+	Name string `json:"name"`
+	App  string `json:"app,omitempty"` // whose it has to be, where that is said
+	Is   string `json:"is,omitempty"`  // its state in GitHub's word, empty where it is not there
+	URL  string `json:"url,omitempty"`
+}
+
+// A Scope is what a deployment changes in its environment, for those who approve it.
+type Scope struct {
+	From    int           `json:"from,omitempty"`    // the release that was live then, 0 for none
+	Total   int           `json:"total,omitempty"`   // commits since then
+	Commits []ScopeCommit `json:"commits,omitempty"` // the newest of them, newest first
+	Back    bool          `json:"back,omitempty"`    // the release is older than what is live
+	Jobs    []string      `json:"jobs,omitempty"`    // that will run, as Kind/name
+	Unread  string        `json:"unread,omitempty"`  // why the commits could not be read
+}
+
+// A ScopeCommit is a commit that a deployment brings.
+type ScopeCommit struct {
+	SHA     string `json:"sha"`
+	Subject string `json:"subject"`
+	Author  string `json:"author"` // a login, or the name in the commit where GitHub knows none
+	Pull    int    `json:"pull,omitempty"`
 }
 
 // A Deployment is one release going to one environment.
@@ -68,6 +111,16 @@ type Deployment struct {
 	BeganAt     Time                  `db:"began_at"`
 	FinishedAt  Time                  `db:"finished_at"`
 	ExpiresAt   Time                  `db:"expires_at"`
+	Note        string                `db:"note"`        // why, in the words of who asked for it
+	Pull        int                   `db:"pull"`        // the pull request or issue that it was asked for on, 0 for none
+	Green       bool                  `db:"green"`       // it waits for every check of its commit
+	Checks      JSON[*Checks]         `db:"checks"`      // nil: not read yet
+	Scope       JSON[*Scope]          `db:"scope"`       // nil: not known yet
+	OrderID     string                `db:"order_id"`    // the release order that it is a part of
+	Part        int                   `db:"part"`        // which part, from 1
+	RatifyBy    Time                  `db:"ratify_by"`   // break-glass: an approver has to agree until then
+	RatifiedBy  string                `db:"ratified_by"` // who did
+	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded
 }
 
 // An Approval is one person's vote on one deployment.
@@ -119,7 +172,7 @@ func (tx *Tx) NewDeployment(d *Deployment, steps ...string) error {
 		d.Inventory.V = json.RawMessage("[]")
 	}
 	err = tx.insert("deployments", `id repo app number environment release rollback_of restores cause requester run event spec
-		state objects objects_hash inventory changes created_at expires_at`, d)
+		state objects objects_hash inventory changes created_at expires_at note pull green order_id part ratify_by`, d)
 	if err != nil {
 		return err
 	}
@@ -266,6 +319,11 @@ func (tx *Tx) EndDeployment(d Deployment, state, reason string, f *Failure) erro
 	if err := errors.Join(tx.endSteps(d.ID, state), tx.wakeDeployment(d)); err != nil {
 		return err
 	}
+	if d.OrderID != "" {
+		if err := tx.wakeOrder(d.OrderID); err != nil {
+			return err
+		}
+	}
 	if state == Succeeded {
 		// What was live before says so no more.
 		if before, err := list[string](tx, "SELECT id FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded' AND id <> ? ORDER BY finished_at DESC LIMIT 1", d.Repo, d.App, d.Environment, d.ID); err != nil {
@@ -328,6 +386,11 @@ func (tx *Tx) Hold(repo, app, environment string) (Hold, error) {
 func (tx *Tx) EndHold(repo, app, environment string) error {
 	_, err := tx.exec("DELETE FROM holds WHERE repo = ? AND app = ? AND environment = ?", repo, app, environment)
 	return errors.Join(err, tx.Wake(TaskEnv, EnvKey(repo, app, environment)))
+}
+
+// Unratified is the oldest deployment of an environment that went before it was approved, and that nobody agreed to yet.
+func (tx *Tx) Unratified(repo, app, environment string) (Deployment, error) {
+	return get[Deployment](tx, "unratified deployment", "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND ratify_by IS NOT NULL AND ratified_by = '' ORDER BY number LIMIT 1", repo, app, environment)
 }
 
 // RollbackOf finds the deployment that goes back from another.

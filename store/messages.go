@@ -40,11 +40,12 @@ type Reply struct {
 	Comment  int64  `db:"comment"`
 	Reaction string `db:"reaction"` // rocket | confused
 	Body     string `db:"body"`     // markdown; empty for none
+	About    string `db:"about"`    // the run whose living comment tells it instead; empty: it is a comment of its own
 }
 
 // PutReply stores an answer and wakes the task that posts it.
 func (tx *Tx) PutReply(r Reply) error {
-	return errors.Join(tx.insert("replies", "event repo issue comment reaction body", r), tx.Wake(TaskReply, r.Event))
+	return errors.Join(tx.insert("replies", "event repo issue comment reaction body about", r), tx.Wake(TaskReply, r.Event))
 }
 
 // Reply reads the answer to an event.

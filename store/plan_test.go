@@ -19,7 +19,7 @@ import (
 func TestPlans(t *testing.T) {
 	growing := []string{"events", "tasks", "runs", "steps", "releases", "deployments", "approvals", "replies", "messages", "audit", "annotations"}
 	// Indexes with a row for what is under way alone.
-	bounded := []string{"tasks_leased", "tasks_buried", "runs_open", "steps_running", "deployments_open", "deployments_open_repo", "deployments_keep"}
+	bounded := []string{"tasks_leased", "tasks_buried", "runs_open", "steps_running", "deployments_open", "deployments_open_repo", "deployments_keep", "deployments_unratified", "deployments_pull", "orders_open"}
 	// Indexes in the order in which the first row that fits is wanted.
 	ordered := []string{"deployments_live", "deployments_began", "tasks_free", "events_repo"}
 	// What reads everything, and may.

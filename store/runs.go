@@ -75,7 +75,10 @@ type Request struct {
 	Cause       string          `json:"cause"`
 	Requester   string          `json:"requester"`
 	Event       string          `json:"event,omitempty"`
-	Spec        json.RawMessage `json:"spec"` // the environment as the default branch's file says
+	Spec        json.RawMessage `json:"spec"`            // the environment as the default branch's file says
+	Note        string          `json:"note,omitempty"`  // see Deployment
+	Pull        int             `json:"pull,omitempty"`  // see Deployment
+	Green       bool            `json:"green,omitempty"` // see Deployment
 }
 
 // A Run is what one commit goes through until its release exists, or it failed.

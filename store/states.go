@@ -76,6 +76,16 @@ var from = map[string]map[string][]string{
 		Cancelled:   unfinished,
 		Superseded:  unfinished,
 	},
+	"orders": {
+		OrderWaiting:  {OrderDraft},
+		OrderApproved: {OrderDraft, OrderWaiting},
+		OrderRunning:  {OrderApproved},
+		Succeeded:     {OrderRunning},
+		Failed:        {OrderDraft, OrderWaiting, OrderApproved, OrderRunning},
+		Cancelled:     {OrderDraft, OrderWaiting, OrderApproved, OrderRunning},
+		Rejected:      {OrderWaiting},
+		Expired:       {OrderWaiting},
+	},
 }
 
 // unfinished are the states of a deployment that has not ended.

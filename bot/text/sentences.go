@@ -27,6 +27,16 @@ const (
 	AnotherDeployment             // deployment number
 	NotThereYet                   // release, environment before
 	Soaking                       // environment before, time
+	TakesNoBranch                 // branch or tag
+	LockedByUntil                 // login, time, reason
+	FrozenUntil                   // time, window
+	ChecksUnread                  // reason
+	ChecksNotRead                 //
+	ChecksWaiting                 // names
+	ChecksFailed                  // how many failed, names
+	AfterPart                     // part
+	WaitsForOrder                 //
+	RatifyFirst                   // deployment number
 	DeployQueued                  //
 	PodsReady                     // how many are ready, count of pods that are wanted
 	Live                          // release, duration
@@ -47,6 +57,17 @@ const (
 	HelpApprove          //
 	HelpReject           //
 	HelpUnlock           //
+	HelpHistory          //
+	HelpDiff             //
+	HelpLogs             //
+	HelpLock             //
+	HelpPause            //
+	HelpResume           //
+	HelpAbort            //
+	HelpRebuild          //
+	HelpOrder            //
+	HelpSubscribe        //
+	HelpLink             //
 	HelpOkToTest         //
 	NotOnAPull           // usage
 	NotAFork             // number
@@ -161,6 +182,20 @@ const (
 	TestsFailedOnly  // how many failed, how many there are
 	ReportUnreadable // reason
 
+	// Reading a comment, and what is only read.
+
+	// Who may.
+
+	// Checks of a commit.
+
+	// Locks, holds and freezes.
+
+	// Approvals, and what went without.
+
+	// The check run and the living comment.
+
+	// Release orders.
+
 	keyCount
 )
 
@@ -188,6 +223,16 @@ var sentences = [keyCount]words{
 	AnotherDeployment:  {"deployment %v is in progress", "部署 %v 正在进行"},
 	NotThereYet:        {"release %v is not live in %v yet", "版本 %v 尚未在 %v 上线"},
 	Soaking:            {"soaking in %v until %v", "在 %v 观察至 %v"},
+	TakesNoBranch:      {"the environment takes no releases of %v", "此环境不接受 %v 的版本"},
+	LockedByUntil:      {"locked by %[1]v until %[2]v: %[3]v", "已被 %[1]v 锁定至 %[2]v：%[3]v"},
+	FrozenUntil:        {"frozen until %[1]v (%[2]v)", "冻结至 %[1]v（%[2]v）"},
+	ChecksUnread:       {"the commit's checks could not be read: %v", "无法读取提交的检查：%v"},
+	ChecksNotRead:      {"waiting to read the commit's checks", "等待读取提交的检查"},
+	ChecksWaiting:      {"waiting for checks: %v", "等待检查：%v"},
+	ChecksFailed:       {"%[1]v checks failed; waiting for: %[2]v", "%[1]v 项检查失败；等待：%[2]v"},
+	AfterPart:          {"part %v of its order comes first", "发布单的第 %v 项先行"},
+	WaitsForOrder:      {"waiting for its order", "等待发布单"},
+	RatifyFirst:        {"deployment %v went without approval and must be agreed to first", "部署 %v 未经批准即上线，须先追认"},
 	DeployQueued:       {"queued", "排队中"},
 	PodsReady:          {"%v of %v ready", "%v/%v 就绪"},
 	Live:               {"release %v is live after %v", "版本 %v 已上线，用时 %v"},
@@ -207,6 +252,17 @@ var sentences = [keyCount]words{
 	HelpApprove:     {"approves exactly what waits", "批准等待中的部署"},
 	HelpReject:      {"rejects what waits", "驳回等待中的部署"},
 	HelpUnlock:      {"ends the hold that a rollback left, so that automatic deployments go on", "解除回滚后的暂停，恢复自动部署"},
+	HelpHistory:     {"the releases of an environment, newest first, and by whom", "某个环境的历史版本（最新在前）以及操作人"},
+	HelpDiff:        {"what would change in the cluster", "集群中将发生的变更"},
+	HelpLogs:        {"the end of a step's log, and of the pods that fail", "某个步骤日志的末尾，以及失败的 Pod 的日志"},
+	HelpLock:        {"keeps an environment for yourself for a while; said again, it is extended", "在一段时间内独占某个环境；再次发送则延长"},
+	HelpPause:       {"stops a progressive rollout where it is", "暂停渐进式发布"},
+	HelpResume:      {"lets a paused rollout go on", "继续已暂停的发布"},
+	HelpAbort:       {"gives a progressive rollout up and returns all traffic", "中止渐进式发布并恢复全部流量"},
+	HelpRebuild:     {"runs what failed of this commit again, or the check you name", "重新运行此提交中失败的部分，或指定的检查"},
+	HelpOrder:       {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
+	HelpSubscribe:   {"in a chat: what is told there", "在群聊中：设置在那里接收的通知"},
+	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
 	NoSuchCommand:   {"There is no such command for you here.", "这里没有你可用的此命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
 	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
@@ -311,4 +367,18 @@ var sentences = [keyCount]words{
 	ImageTitle:   {"Image pushed for %[1]v, run %[2]v", "%[1]v 收到新推送的镜像，运行 %[2]v"},
 	ImageTaken:   {"release %v made of the pushed image in %v", "已用推送的镜像生成版本 %v，用时 %v"},
 	NothingBuilt: {"There is no release of %v, and nothing is built here, since .shipmate.yaml has no build: an image pushed to %v becomes a release.", "%v 还没有版本；.shipmate.yaml 没有 build，因此这里不构建：推送到 %v 的镜像会成为版本。"},
+
+	// Reading a comment, and what is only read.
+
+	// Who may.
+
+	// Checks of a commit.
+
+	// Locks, holds and freezes.
+
+	// Approvals, and what went without.
+
+	// The check run and the living comment.
+
+	// Release orders.
 }
