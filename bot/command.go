@@ -97,6 +97,8 @@ type call struct {
 	pull     int       // the pull request that it was said on, 0 for none
 	issue    int       // the pull request or issue that it was said on, 0 for none
 	said     time.Time // when, by the surface's clock
+	sha      string    // the commit that the surface is about, empty for none
+	about    string    // the app that it is about, empty: the arguments name one of several
 	d        *decision
 
 	cmd *command
@@ -193,6 +195,7 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 		err = tx.Nested(func() error { a, err = fn(tx); return err })
 		if err == nil {
 			c.d.note("obeyed /%s", l.Name)
+			err = c.record(tx, l, a)
 		}
 		return a, err
 	}, nil
@@ -296,13 +299,17 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 		return a, nil, c.no(text.NoFile, code(c.repo.DefaultBranch)), nil
 	}
 	i := -1
-	if len(args) > 0 {
+	if c.about != "" {
+		if i = slices.IndexFunc(apps, func(a app) bool { return a.name == c.about }); i >= 0 {
+			args = slices.Insert(slices.Clone(args), 0, c.about)
+		}
+	} else if len(args) > 0 {
 		i = slices.IndexFunc(apps, func(a app) bool { return a.name == args[0] })
 	}
 	switch {
-	case i >= 0 && (len(apps) > 1 || len(args) > 1):
+	case i >= 0 && (len(apps) > 1 || len(args) > 1 || c.about != ""):
 		a, args = apps[i], args[1:]
-	case len(apps) == 1:
+	case len(apps) == 1 && c.about == "":
 		a = apps[0]
 	default:
 		var known []string
@@ -670,6 +677,9 @@ func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
 }
 
 func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
+	if fn, err := c.whyRejected(ctx, args); fn != nil || err != nil {
+		return fn, err
+	}
 	return c.vote(ctx, args, "reject")
 }
 
@@ -681,7 +691,10 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 	}
 	reason := strings.Join(rest, " ")
 	if vote == "reject" && reason == "" {
-		return c.usage(), nil
+		if c.via != viaButton {
+			return c.usage(), nil
+		}
+		reason = store.ReasonButton // until whoever pressed it says why
 	}
 	var rel, live store.Release
 	var bound string

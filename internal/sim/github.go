@@ -74,7 +74,7 @@ func DefaultPermissions() map[string]string {
 
 // DefaultEvents are those that Shipmate subscribes to.
 func DefaultEvents() []string {
-	return []string{"check_run", "create", "delete", "issue_comment", "pull_request", "push"}
+	return []string{"check_run", "check_suite", "create", "delete", "issue_comment", "pull_request", "push"}
 }
 
 // GitHub is a simulated GitHub. It is an [http.Handler] that serves the REST API
