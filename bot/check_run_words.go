@@ -174,20 +174,18 @@ func (v view) endedAt() time.Time {
 func (b *Bot) buttons(v view) []checkAction {
 	l := b.lang
 	all := []checkAction{}
-	add := func(label text.Key, about string, what string, number int) {
-		all = append(all, checkAction{text.Fit(l.Say(label), maxLabel), text.Fit(about, maxDescription), what + ":" + strconv.Itoa(number)})
+	add := func(label, about, what string, number int) {
+		all = append(all, checkAction{text.Fit(label, maxLabel), text.Fit(about, maxDescription), what + ":" + strconv.Itoa(number)})
 	}
 	if waiting := v.waiting(); len(waiting) > 0 {
 		d := waiting[0].d
 		about := l.Say(text.ButtonTo, d.Release, d.Environment)
-		add(text.Approve, about, "approve", d.Number)
-		add(text.Reject, about, "reject", d.Number)
+		add(l.Say(text.Approve), about, "approve", d.Number)
+		add(l.Say(text.Reject), about, "reject", d.Number)
 	}
-	for _, e := range slices.Backward(v.envs) {
-		if e.current && e.back == nil && (e.d.State == store.Succeeded || e.d.State == store.Failed) {
-			add(text.RollBack, l.Say(text.ButtonBack, e.d.Release, e.d.Environment), "rollback", e.d.Number)
-			break
-		}
+	if v.undo != nil {
+		d := v.undo.d
+		add(l.Say(text.RollBack), l.Say(text.ButtonBack, d.Release, d.Environment), "rollback", d.Number)
 	}
 	return all
 }

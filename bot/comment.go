@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ type view struct {
 	answers []store.Answer // the newest, newest first
 	count   int            // of all answers
 	issue   int            // where the first command was said, 0 for nowhere
+	undo    *subject       // the deployment that can be gone back from, the last of envs; nil for none
 }
 
 // view reads what is told of a run's release.
@@ -77,7 +79,23 @@ func (b *Bot) view(ctx context.Context, s subject) (v view, err error) {
 		}
 		v.envs = append(v.envs, one)
 	}
-	return v, nil
+	return v, b.db.View(ctx, func(tx *store.Tx) error {
+		for _, e := range v.envs {
+			if !e.current || e.back != nil || e.d.State != store.Succeeded && e.d.State != store.Failed {
+				continue
+			}
+			_, err := tx.Before(*e.d)
+			if e.d.State == store.Failed {
+				_, err = tx.Live(e.d.Repo, e.d.App, e.d.Environment)
+			}
+			if err == nil {
+				v.undo = &e
+			} else if !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // votes tells whether a deployment waits for approvals of its own; a part of a release order waits for the order's.
@@ -98,6 +116,15 @@ func (v view) waiting() (all []subject) {
 // moving tells whether something changes by itself, so that what is said now is said again soon.
 func (v view) moving() bool {
 	return !store.Final(v.run.State) || slices.ContainsFunc(v.envs, func(e subject) bool { return e.d.State == store.Queued || store.Active(e.d.State) })
+}
+
+// passing is [subject.passing] of any of the deployments.
+func (v view) passing(now time.Time) (until time.Time, yes bool) {
+	for _, e := range v.envs {
+		u, y := e.passing(now)
+		until, yes = later(until, u), yes || y
+	}
+	return until, yes
 }
 
 // steered tells whether there is something to steer, so that there should be a comment: a command was said about the
@@ -203,6 +230,9 @@ func (b *Bot) sayComment(ctx context.Context, s subject) (again time.Time, err e
 	})
 	if err != nil || last.Said == "" && last.Ref == "" && !v.steered() {
 		return again, err
+	}
+	if until, yes := v.passing(b.db.Now()); yes {
+		return until, nil
 	}
 	issue, err := b.place(ctx, v)
 	if err != nil || issue == 0 {

@@ -181,6 +181,11 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 	if err != nil {
 		return time.Time{}, err
 	}
+	if s.d != nil && (surface == surfaceStatus || surface == surfaceDeployment) {
+		if until, yes := s.passing(b.db.Now()); yes {
+			return until, nil
+		}
+	}
 	var again time.Time
 	switch part := strings.Split(surface, "/"); {
 	case surface == surfaceRun:
@@ -326,6 +331,23 @@ func (b *Bot) sayStatus(ctx context.Context, s subject) error {
 func putStatus(ctx context.Context, c *github.Client, owner, name, sha string, st commitStatus) error {
 	_, _, err := c.Repositories.CreateStatus(ctx, owner, name, sha, &github.RepoStatus{State: &st.State, Context: &st.Context, Description: &st.Description, TargetURL: &st.URL})
 	return err
+}
+
+// instant is how long what goes by may last without GitHub being told: each state costs up to four requests there.
+const instant = 3 * time.Second
+
+// passing tells whether a deployment is in a state that is about to go by, so that it need not be told. until is when it is told
+// after all; the zero time where another follows in any case.
+func (s subject) passing(now time.Time) (until time.Time, yes bool) {
+	switch {
+	case s.d.State == store.Queued && s.d.Objects != nil: // nothing blocks it any more, so it begins
+		return time.Time{}, true
+	case s.d.State == store.Queued:
+		until = s.d.CreatedAt.Add(instant)
+	case store.Active(s.d.State) && s.d.State != store.Paused:
+		until = s.d.BeganAt.Add(instant)
+	}
+	return until, now.Before(until)
 }
 
 // urgent tells what goes before progress: an end, and what rests until something happens, such as an approval.

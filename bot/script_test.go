@@ -60,6 +60,7 @@ import (
 //	many LOGIN BRANCH DIR N            pushes the files under DIR and N more commits at once; $DIR is then the newest
 //	cut N                              has GitHub list at most N commits of a push
 //	asked METHOD REGEXP N              checks how often the bot asked GitHub since the last asked
+//	requests MOST                      prints what the bot asked GitHub since the last asked or requests, and checks how many that are at most
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
 //	args REGEXP                        looks for build arguments of the newest build
@@ -181,6 +182,24 @@ func TestScripts(t *testing.T) {
 				}
 				return nil
 			}),
+			"requests": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				all := s.gh.Requests()
+				from, _ := s.Value("asked").(*int)
+				made := all[*from:]
+				*from = len(all)
+				for _, r := range made {
+					_, _ = fmt.Fprintf(s.Stdout(), "%s %s\n", r.Method, r.Path)
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%d requests\n", len(made))
+				most, err := strconv.Atoi(s.args[0])
+				if err == nil && len(made) > most {
+					err = fmt.Errorf("there were %d requests", len(made))
+				}
+				return err
+			}),
 			"trigger": script(4, 4, func(s *scene) error {
 				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
 				_, _ = fmt.Fprintln(s.Stdout(), answer)
@@ -249,7 +268,7 @@ func TestScripts(t *testing.T) {
 				if err := s.Settle(); err != nil {
 					return err
 				}
-				run, err := s.lookup("SELECT substr(subject, 5) FROM messages JOIN runs ON runs.id = substr(subject, 5) WHERE surface = 'github/comment' AND moment = '' AND ref <> '' ORDER BY runs.rowid DESC LIMIT 1")
+				run, err := s.lookup("SELECT runs.id FROM messages m JOIN runs ON runs.id = substr(m.subject, 5) WHERE m.surface = 'github/comment' AND m.moment = '' AND m.ref <> '' ORDER BY runs.rowid DESC LIMIT 1")
 				if err != nil {
 					return err
 				}
