@@ -185,16 +185,19 @@ func (b *Bot) buttons(v view) []checkAction {
 	}
 	if v.undo != nil {
 		d := v.undo.d
-		add(l.Say(text.RollBack), l.Say(text.ButtonBack, d.Release, d.Environment), "rollback", d.Number)
+		add(l.Say(text.RollBack), l.Say(text.ButtonBack, d.Release, d.Environment), buttonBack, d.Number)
 	}
 	return all
 }
+
+// buttonBack is what begins the identifier of the button "Roll back".
+const buttonBack = "rollback"
 
 // pressed reads the identifier of a button.
 func pressed(identifier string) (what string, number int, ok bool) {
 	what, digits, _ := strings.Cut(identifier, ":")
 	number, err := strconv.Atoi(digits)
-	return what, number, err == nil && number > 0 && slices.Contains([]string{"approve", "reject", "rollback"}, what)
+	return what, number, err == nil && number > 0 && slices.Contains([]string{"approve", "reject", buttonBack}, what)
 }
 
 // checkTitle is one line: what one has to know of the run now.
@@ -256,7 +259,7 @@ func (b *Bot) checkSummary(v view) string {
 	if len(v.envs) > 0 {
 		rows := []string{tableRow(l.Field(text.Environment), l.Say(text.HeadState)), "|---|---|"}
 		for _, e := range v.envs {
-			rows = append(rows, tableRow("["+code(e.d.Environment)+"]("+b.page("deployments", e.d.ID)+")", code(deployWords(e, l))))
+			rows = append(rows, tableRow("["+code(e.d.Environment)+"]("+b.page("deployments", e.d.ID)+")", code(standing(e, l))))
 		}
 		parts = append(parts, strings.Join(rows, "\n"))
 	}

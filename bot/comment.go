@@ -334,10 +334,10 @@ func (b *Bot) environmentTable(v view) string {
 	return strings.Join(rows, "\n")
 }
 
-// standing is what a deployment says of itself where others may have followed.
+// standing is what a deployment says of itself where it stays true when others follow: an old comment need not be edited then.
 func standing(s subject, l text.Lang) string {
-	if s.d.State == store.Succeeded && !s.live && s.lives > 0 && s.lives != s.d.Release {
-		return l.Say(text.NoLongerLive, s.lives)
+	if s.d.State == store.Succeeded && s.d.RollbackOf == "" {
+		return l.Say(text.WentLive, l.Duration(s.d.FinishedAt.Sub(s.d.BeganAt.Time)))
 	}
 	return deployWords(s, l)
 }

@@ -218,7 +218,7 @@ const (
 	ReasonGiven   // deployment number
 	ButtonLate    // duration, command
 	ButtonChanged //
-	NoLongerLive  // release that is live now
+	WentLive      // duration
 
 	// Release orders.
 
@@ -430,7 +430,7 @@ var sentences = [keyCount]words{
 	ReasonGiven:   {"The reason stands with deployment %v now.", "已为部署 %v 补充驳回原因。"},
 	ButtonLate:    {"This came %[1]v after the button was pressed, so %[2]v was not done. To confirm it, press again or say it in a comment.", "按钮点击后过了 %[1]v 才送达，因此未执行 %[2]v。如需确认，请再次点击或在评论中发送。"},
 	ButtonChanged: {"What the button was about has changed since; look again.", "按钮对应的内容已发生变化，请重新查看。"},
-	NoLongerLive:  {"was live; release %v is live now", "曾上线；当前线上为版本 %v"},
+	WentLive:      {"went live in %v", "已上线，用时 %v"},
 
 	// Release orders.
 }
