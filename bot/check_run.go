@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,11 +47,8 @@ func (b *Bot) sayRun(ctx context.Context, s subject) (again time.Time, err error
 	if next := last.At.Add(progressEvery); last.Ref != "" && !urgent && b.db.Now().Before(next) {
 		return next, nil
 	}
-	// That a newer release took its way back is not told: the button is refused then.
-	said := want
-	said.Actions = slices.DeleteFunc(slices.Clone(want.Actions), func(a checkAction) bool { return strings.HasPrefix(a.Identifier, buttonBack) })
 	var id string
-	err = b.once(ctx, s, surfaceRun, "", said, func(last store.Message) (string, error) {
+	err = b.once(ctx, s, surfaceRun, "", want.said(), func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			return last.Ref, b.hub.write(s.repo, s.key+" check run", urgent, func(c *github.Client, owner, name string) error {
 				_, err := putCheckRun(ctx, c, http.MethodPatch, s.repo.Name+"/check-runs/"+last.Ref, want)

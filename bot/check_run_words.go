@@ -92,6 +92,13 @@ func (b *Bot) checkRunOf(v view, required func() (bool, error)) (c checkRun, err
 	return c, nil
 }
 
+// said is what tells one state of a check run from another. That a newer release took the way back away is not told: the button
+// is refused then.
+func (c checkRun) said() checkRun {
+	c.Actions = slices.DeleteFunc(slices.Clone(c.Actions), func(a checkAction) bool { return strings.HasPrefix(a.Identifier, buttonBack) })
+	return c
+}
+
 // followed are the newest deployments to the environments that the release goes to by itself.
 func (v view) followed() (all []subject) {
 	for _, e := range v.envs {
