@@ -241,6 +241,8 @@ func (b *Bot) works() map[string]work {
 		store.TaskReport: {parallel: 4, do: b.report},
 		store.TaskReply:  {parallel: 4, do: b.reply},
 		taskSay:          {parallel: 8, do: b.say},
+		store.TaskScope:  {parallel: 4, anytime: true, do: b.readScope},
+		store.TaskRatify: {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
 		taskChecks:       {parallel: 4, anytime: true, do: b.readChecks},
 		store.TaskKeep:   {parallel: 1, anytime: true, do: b.keep},
 		taskRecover:      {parallel: 1, anytime: true, do: b.recoverDeliveries},

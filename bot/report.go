@@ -38,6 +38,7 @@ type subject struct {
 	d       *store.Deployment  // set when the subject is a deployment
 	rel     store.Release      // of the deployment
 	votes   []store.Approval   // on the deployment
+	rules   pipeline.Approvals // of the deployment: what its environment asks for, raised to the cluster's floor
 	spec    pipeline.Spec      // of the deployment
 	back    *store.Deployment  // the deployment that went back from this one, or nil
 	live    bool               // the deployment is what is live
@@ -70,6 +71,7 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			if s.votes, err = tx.Approvals(d.ID); err != nil {
 				return err
 			}
+			s.rules = b.cfg.Floor(s.spec.Environment.Cluster, s.spec.Environment.Approvals)
 			live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 			if err != nil {
 				return err

@@ -69,6 +69,7 @@ type Scope struct {
 	Total   int           `json:"total,omitempty"`   // commits since then
 	Commits []ScopeCommit `json:"commits,omitempty"` // the newest of them, newest first
 	Back    bool          `json:"back,omitempty"`    // the release is older than what is live
+	Gone    int           `json:"gone,omitempty"`    // commits that are live and that it does not have
 	Jobs    []string      `json:"jobs,omitempty"`    // that will run, as Kind/name
 	Unread  string        `json:"unread,omitempty"`  // why the commits could not be read
 }
@@ -120,7 +121,8 @@ type Deployment struct {
 	Part        int                   `db:"part"`        // which part, from 1
 	RatifyBy    Time                  `db:"ratify_by"`   // break-glass: an approver has to agree until then
 	RatifiedBy  string                `db:"ratified_by"` // who did
-	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded
+	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded, or told that it is too late
+	Rules       JSON[*Rules]          `db:"rules"`       // nil: it was not asked about yet
 }
 
 // An Approval is one person's vote on one deployment.

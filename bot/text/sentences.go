@@ -191,6 +191,47 @@ const (
 	// Locks, holds and freezes.
 
 	// Approvals, and what went without.
+	// What is asked, line by line.
+	AskCommits       // how many, release that is live
+	AskFirst         // environment
+	AskSameCommit    // release that is live
+	AskBack          // how many commits that are live would be gone
+	AskBackOnly      // release that is live, how many of its commits would be gone
+	AskCommit        // commit, subject, author
+	AskPull          // pull request
+	AskMore          // how many
+	AskUnread        // reason
+	AskUnknown       //
+	AskImage         // image with its digest
+	AskJobs          // names
+	AskListed        // names
+	AskMaintainers   //
+	AskOthers        //
+	AskHave          // how many approved, how many are needed, names
+	AskUntil         // time
+	AskReminded      // time
+	AskSay           // command, command
+	RulesChanged     // changes
+	RulesChangedFor  // logins, changes
+	NowNeedsReason   // usage
+	NowAsked         // environment, time
+	NotApproved      // how many approvals the environment asks for
+	MustAgree        // until
+	MustAgreeLate    // when it should have been
+	AgreedBy         // login
+	NotAgreedBy      // login, reason
+	NeverAgreed      //
+	Ratified         // deployment number, environment
+	Unratified       // deployment number, environment, command
+	RatifyOwn        // deployment number
+	NowTitle         // app, release, environment
+	NowLateTitle     // app, release, environment
+	NowNoTitle       // app, release, environment
+	NowYesTitle      // app, release, environment
+	RemindTitle      // app, release, environment
+	EnvironmentGone  //
+	EnvironmentMoved //
+	LockedAgainst    // environment, login, time, reason, command
 
 	// The check run and the living comment.
 
@@ -377,6 +418,46 @@ var sentences = [keyCount]words{
 	// Locks, holds and freezes.
 
 	// Approvals, and what went without.
+	AskCommits:       {"%[1]v new commits since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v 个新提交，最新在前："},
+	AskFirst:         {"the first release in %v", "%v 的首个版本"},
+	AskSameCommit:    {"no new commit: release %v, which is live, has the same", "没有新提交：线上版本 %v 的提交相同"},
+	AskBack:          {"%v commits that are live are not in it, and would be gone", "线上有 %v 个提交不在其中，上线后将不再包含"},
+	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live, and %[2]v commits would be gone", "这是回退：它早于线上版本 %[1]v，将撤下 %[2]v 个提交"},
+	AskCommit:        {"%[1]v %[2]v by %[3]v", "%[1]v %[2]v，作者 %[3]v"},
+	AskPull:          {"pull request %v", "拉取请求 %v"},
+	AskMore:          {"… and %v more", "……另有 %v 个"},
+	AskUnread:        {"its commits could not be read: %v", "无法读取其提交：%v"},
+	AskUnknown:       {"its commits are being read", "正在读取其提交"},
+	AskImage:         {"image %v", "镜像 %v"},
+	AskJobs:          {"runs jobs: %v", "将运行的任务：%v"},
+	AskListed:        {"may approve: %v", "可批准的人：%v"},
+	AskMaintainers:   {"may approve: everyone with maintain", "可批准的人：拥有 maintain 权限的人"},
+	AskOthers:        {"nobody whose work it is", "本次变更的相关人员除外"},
+	AskHave:          {"approved by %[3]v (%[1]v of %[2]v)", "%[3]v 已批准（%[1]v/%[2]v）"},
+	AskUntil:         {"open until %v", "有效期至 %v"},
+	AskReminded:      {"reminded at %v", "已于 %v 提醒"},
+	AskSay:           {"to decide, say %[1]v or %[2]v", "请发送 %[1]v 或 %[2]v"},
+	RulesChanged:     {"the rules changed: %v", "规则已变更：%v"},
+	RulesChangedFor:  {"%[1]v approved before the rules changed, which no longer counts: %[2]v", "%[1]v 的批准早于规则变更，已失效：%[2]v"},
+	NowNeedsReason:   {"Going without approval needs a reason. Usage: %v", "跳过审批须填写原因。用法：%v"},
+	NowAsked:         {"It goes to %[1]v without approval, and everyone is told. Somebody who may approve, and whose work it is not, has to agree within %[2]v; until then %[1]v takes nothing by itself.", "它将不经批准直接部署到 %[1]v，并通知所有人。须由有批准权且与本次变更无关的人在 %[2]v内追认；在此之前 %[1]v 暂停自动部署。"},
+	NotApproved:      {"without the approval that the environment asks for (%v needed)", "未经此环境所需的批准（需 %v 人）"},
+	MustAgree:        {"went without approval: somebody has to agree by %v", "未经批准即上线：须在 %v 前追认"},
+	MustAgreeLate:    {"went without approval, and nobody agreed by %v", "未经批准即上线，至 %v 仍未追认"},
+	AgreedBy:         {"went without approval; %v agreed afterwards", "未经批准即上线，事后由 %v 追认"},
+	NotAgreedBy:      {"went without approval, and %[1]v does not agree: %[2]v", "未经批准即上线，%[1]v 不予追认：%[2]v"},
+	NeverAgreed:      {"went without approval, and nobody agreed before something else took its place", "未经批准即上线，在被取代前一直未获追认"},
+	Ratified:         {"You agreed to deployment %[1]v, which went to %[2]v without approval. Automatic deployments there go on.", "你已追认未经批准即上线到 %[2]v 的部署 %[1]v。那里的自动部署恢复。"},
+	Unratified:       {"It is recorded that you do not agree to deployment %[1]v. It stays live in %[2]v, which takes nothing by itself until somebody deploys or promotes another release there, goes back (%[3]v), or agrees to it.", "已记录你不同意部署 %[1]v。它仍在 %[2]v 上线；在有人部署或发布其他版本、回滚（%[3]v）或追认之前，那里的自动部署保持暂停。"},
+	RatifyOwn:        {"Deployment %v went without approval by your own word, so somebody else has to agree to it.", "部署 %v 是你要求跳过审批的，须由他人追认。"},
+	NowTitle:         {"WITHOUT APPROVAL: %[1]v release %[2]v to %[3]v", "【未经批准】%[1]v 版本 %[2]v 部署到 %[3]v"},
+	NowLateTitle:     {"NOT AGREED TO IN TIME: %[1]v release %[2]v in %[3]v", "【逾期未追认】%[3]v 中的 %[1]v 版本 %[2]v"},
+	NowNoTitle:       {"NOT AGREED TO: %[1]v release %[2]v in %[3]v", "【不予追认】%[3]v 中的 %[1]v 版本 %[2]v"},
+	NowYesTitle:      {"Agreed to afterwards: %[1]v release %[2]v in %[3]v", "已追认：%[3]v 中的 %[1]v 版本 %[2]v"},
+	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "提醒：%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待批准"},
+	EnvironmentGone:  {"cancelled: the default branch's file has no such environment any more", "已取消：默认分支的文件中已没有此环境"},
+	EnvironmentMoved: {"superseded: the environment's cluster, namespace or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间或清单位置已变更，请重新发起"},
+	LockedAgainst:    {"%[1]v is locked by %[2]v until %[3]v (%[4]v), and going without approval does not break a lock. They, or somebody with maintain, can say %[5]v.", "%[1]v 已被 %[2]v 锁定至 %[3]v（%[4]v），跳过审批不能越过锁定。锁定者或有 maintain 权限的人可发送 %[5]v。"},
 
 	// The check run and the living comment.
 

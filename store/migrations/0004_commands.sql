@@ -63,3 +63,6 @@ CREATE TABLE order_approvals (
 -- The run whose living comment on GitHub tells what came of the commands; empty: their answer is a comment of its own.
 ALTER TABLE replies ADD COLUMN about TEXT NOT NULL DEFAULT '';
 CREATE INDEX replies_about ON replies (about) WHERE about <> '';
+
+-- The rules under which a deployment is asked about, and how they changed since.
+ALTER TABLE deployments ADD COLUMN rules TEXT NOT NULL DEFAULT 'null';      -- JSON
