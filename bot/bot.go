@@ -129,7 +129,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.close = append(b.close, b.db.Close)
 	b.db.Now = w.now
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		return errors.Join(tx.Recover(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
+		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
 			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""))
 	})
 	if err != nil {

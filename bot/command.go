@@ -343,7 +343,10 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	if no != nil || err != nil {
 		return no, err
 	}
-	if len(args) > 1 || len(args) == 1 && (args[0] == "adopt" || args[0] == "now!") {
+	if len(args) > 0 && strings.EqualFold(args[0], "now!") {
+		return c.breakGlass(ctx, a, env, args[1:])
+	}
+	if len(args) > 1 || len(args) == 1 && args[0] == "adopt" {
 		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
 	}
 	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
@@ -367,11 +370,17 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 			return c.start(tx, env, rel, q)
 		}, nil
 	}
+	return c.deployHead(ctx, a, env, args, q)
+}
+
+// deployHead takes the newest release of a commit that a request means to an environment; args are the commit, or empty
+// for the head.
+func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment, args []string, q store.Request) (outcome, error) {
 	sha, ref, no, err := c.commit(ctx, env, args)
 	if no != nil || err != nil {
 		return no, err
 	}
-	if !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
+	if q.Cause != store.CauseNow && !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
 		return c.no(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(ref, "refs/heads/"))), nil
 	}
 	// What a build of this commit would be, in case there is none.
@@ -487,7 +496,7 @@ func (c *call) release(tx *store.Tx, app string, n int) (store.Release, error) {
 
 // start makes the deployment of a release that exists.
 func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (answer, error) {
-	if !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
+	if q.Cause != store.CauseNow && !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
 		return answer{}, c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
 	}
 	live, err := tx.Live(rel.Repo, rel.App, env.Name)
@@ -619,132 +628,13 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
+		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID))
+		passed, passedAudit := c.passed(env)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
-				Detail: fmt.Sprintf("%s back from release %d to %d: %s", env.Name, current.Release, d.Release, reason)}))
-		return tells(d.Run, c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID)), err)
-	}, nil
-}
-
-// waiting finds the deployment that a vote is about.
-func (c *call) waiting(ctx context.Context, args []string) (d store.Deployment, rest []string, no outcome, err error) {
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		all, err := tx.Waiting(c.repo.Name)
-		if err != nil {
-			return err
-		}
-		if len(args) > 0 {
-			if n, err := strconv.Atoi(strings.TrimPrefix(args[0], "#")); err == nil {
-				rest = args[1:]
-				if d, err = tx.DeploymentNumber(c.repo.Name, n); errors.Is(err, store.ErrNotFound) {
-					no = c.no(text.NoSuchDeployment, n)
-					return nil
-				}
-				if err == nil && !slices.ContainsFunc(all, func(w store.Deployment) bool { return w.ID == d.ID }) {
-					no = c.no(text.NotWaiting, n, c.lang().State(d.State))
-				}
-				return err
-			}
-		}
-		rest = args
-		switch len(all) {
-		case 0:
-			no = c.no(text.NothingWaits)
-		case 1:
-			d = all[0]
-		default:
-			var list []string
-			for _, w := range all {
-				list = append(list, fmt.Sprintf("%d: %s %d → %s", w.Number, w.App, w.Release, w.Environment))
-			}
-			no = c.no(text.WhichDeployment, names(list), c.form())
-		}
-		return nil
-	})
-	return d, rest, no, err
-}
-
-func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
-	return c.vote(ctx, args, "approve")
-}
-
-func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
-	return c.vote(ctx, args, "reject")
-}
-
-// vote records one person's vote, bound to exactly what they were shown.
-func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, error) {
-	d, rest, no, err := c.waiting(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	reason := strings.Join(rest, " ")
-	if vote == "reject" && reason == "" {
-		return c.usage(), nil
-	}
-	var rel, live store.Release
-	var bound string
-	var rules pipeline.Approvals
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		if bound, rules, err = c.bot.engine.BoundOf(tx, d); err != nil {
-			return err
-		}
-		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
-			return err
-		}
-		before, err := tx.Live(d.Repo, d.App, d.Environment)
-		if err == nil {
-			live, err = tx.Release(d.Repo, d.App, before.Release)
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if no, err := c.listed(ctx, rules.By, maintain); no != nil || err != nil {
-		return no, err
-	}
-	if vote == "approve" && !rules.Self {
-		if no, err := c.own(ctx, d, rel, live); no != nil || err != nil {
-			return no, err
-		}
-	}
-	return func(tx *store.Tx) (answer, error) {
-		d, err := tx.Deployment(d.ID)
-		if err != nil {
-			return answer{}, err
-		}
-		now, rules, err := c.bot.engine.BoundOf(tx, d)
-		if err != nil {
-			return answer{}, err
-		}
-		if d.State != store.Blocked || now != bound {
-			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
-		}
-		votes, err := tx.Approvals(d.ID)
-		if err != nil {
-			return answer{}, err
-		}
-		if vote == "approve" && slices.ContainsFunc(pipeline.Approvers(votes, bound), func(l string) bool { return strings.EqualFold(l, c.login) }) {
-			return answer{}, c.refuse(text.AlreadyVoted, d.Number)
-		}
-		err = errors.Join(
-			tx.Vote(store.Approval{Deployment: d.ID, Login: c.login, Vote: vote, Reason: reason, Bound: bound, Via: c.via}),
-			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: vote, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
-				Detail: fmt.Sprintf("release %d of %s to %s, bound to %s: %s", d.Release, d.App, d.Environment, bound, reason)}))
-		if err != nil {
-			return answer{}, err
-		}
-		c.d.note("%s: %s of deployment %d", c.login, vote, d.Number)
-		if vote == "reject" {
-			return tells(d.Run, c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil))
-		}
-		_, err = c.bot.engine.Reconsider(tx, d)
-		return tells(d.Run, c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err)
+				Detail: fmt.Sprintf("%s back from release %d to %d%s: %s", env.Name, current.Release, d.Release, passedAudit, reason)}))
+		return tells(d.Run, said+passed, err)
 	}, nil
 }
 

@@ -149,6 +149,7 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 			living = "run/" + s.run.ID // one living message for a release and where it goes by itself
 		}
 	}
+	surfaces = append(surfaces, noticeSurfaces(s)...)
 	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
 		for _, surface := range surfaces {
 			if err := tx.Wake(taskSay, key+"\n"+surface); err != nil {
@@ -183,6 +184,8 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 		err = b.sayDeployment(ctx, s)
 	case strings.HasPrefix(surface, surfaceCheck):
 		err = b.sayCheck(ctx, s, part[2])
+	case strings.HasPrefix(surface, surfaceNotice):
+		err = b.sayNotice(ctx, s, surface)
 	case part[0] == "wecom" && len(part) == 2:
 		err = b.sayMoment(ctx, s, part[1])
 	case part[0] == "slack" && len(part) == 3:

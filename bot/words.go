@@ -87,6 +87,9 @@ func deployWords(s subject, l text.Lang) string {
 		if d.RollbackOf != "" {
 			return l.Say(text.RolledBack, d.Release)
 		}
+		if without := ratifyWords(s, l); without != "" {
+			return l.Join([]string{l.Say(text.Live, d.Release, l.Duration(took)), without})
+		}
 		return l.Say(text.Live, d.Release, l.Duration(took))
 	case store.Failed:
 		if s.back != nil && s.back.Cause == store.CauseRecovery && s.back.State == store.Succeeded {
@@ -102,10 +105,17 @@ func deployWords(s subject, l text.Lang) string {
 		if d.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
 		}
-		if d.Reason == store.ReasonDeleted {
+		switch d.Reason {
+		case store.ReasonDeleted:
 			return l.Say(text.RefDeleted)
+		case store.ReasonNoEnvironment:
+			return l.Say(text.EnvironmentGone)
 		}
 		return cancelledWords(s, l)
+	case store.Superseded:
+		if d.Reason == store.ReasonMoved {
+			return l.Say(text.EnvironmentMoved)
+		}
 	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
 }
@@ -283,10 +293,11 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 			{Name: l.Field(text.Cluster), Value: env.Cluster + " / " + env.Namespace},
 			{Name: l.Field(text.Release), Value: fmt.Sprint(d.Release)}, commit, branch,
 			{Name: l.Field(text.TriggeredBy), Value: d.Requester}}
-		if who := pipeline.Approvers(s.votes, boundOf(s.votes)); len(who) > 0 {
+		if who := approvers(s); len(who) > 0 {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Approver), Value: strings.Join(who, ", ")})
 		}
 		m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.image + "@" + s.rel.Images.V[0].Digest})
+		m.Fields = append(m.Fields, b.approvalFields(s, l)...)
 		if store.Final(d.State) && !d.BeganAt.IsZero() {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Duration), Value: l.Duration(d.FinishedAt.Sub(d.BeganAt.Time))})
 		}
@@ -351,7 +362,7 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
 		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
 			continue
 		}
-		return b.once(ctx, s, "wecom/"+name, what, what, func(last store.Message) (string, error) {
+		return b.once(ctx, s, "wecom/"+name, what, what+round(s.d), func(last store.Message) (string, error) {
 			return b.post(ctx, service, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)), last, l)
 		})
 	}

@@ -216,6 +216,10 @@ func (e *Engine) Overdue(ctx context.Context, id string) (again time.Time, err e
 			again = d.RatifyBy.Time
 			return nil
 		}
+		votes, err := tx.Approvals(id)
+		if err != nil || slices.ContainsFunc(votes, func(v store.Approval) bool { return v.Vote == "reject" }) {
+			return err // everybody heard of that
+		}
 		return errors.Join(tx.Remind(d), tx.Audit(store.Entry{Actor: "shipmate", Via: "engine", Action: "not agreed to in time", Repo: d.Repo, Subject: "deployment/" + d.ID,
 			Detail: fmt.Sprintf("release %d of %s went to %s without approval, asked for by %s", d.Release, d.App, d.Environment, d.Requester)}))
 	})
