@@ -66,7 +66,7 @@ func table() []command {
 		{"resume", "/resume env", write, text.HelpResume, true, (*call).notYet},
 		{"abort", "/abort env", write, text.HelpAbort, true, (*call).notYet},
 		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
-		{"rebuild", "/rebuild [check]", write, text.HelpRebuild, true, (*call).notYet},
+		{"rebuild", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
 		{"ok-to-test", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
 		{"order", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
 		{"subscribe", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
@@ -96,6 +96,7 @@ type call struct {
 	language text.Lang // of the surface
 	pull     int       // the pull request that it was said on, 0 for none
 	issue    int       // the pull request or issue that it was said on, 0 for none
+	sha      string    // the commit that it was said at, where the surface shows one: a check run
 	said     time.Time // when, by the surface's clock
 	d        *decision
 
@@ -144,7 +145,15 @@ func (c *call) refuse(key text.Key, args ...any) error {
 }
 
 // form is how the command is written.
-func (c *call) form() string { return code(c.cmd.usage) }
+func (c *call) form() string { return code(c.typed(c.cmd.usage)) }
+
+// typed is how a command has to be written here: /name alone means us only where the server lets it.
+func (c *call) typed(form string) string {
+	if c.bot.cfg.GitHub.BareCommands {
+		return form
+	}
+	return "/shipmate " + strings.TrimPrefix(form, "/")
+}
 
 func (c *call) usage() outcome { return c.no(text.Usage, c.form()) }
 

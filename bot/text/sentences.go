@@ -184,6 +184,15 @@ const (
 
 	// Reading a comment, and what is only read.
 
+	TakenOver         // number of the run whose result it is
+	NothingBuiltYet   // commit, app
+	GoesOn            // run number, state
+	NothingFailed     // run number, usage
+	NoSuchCheck       // name, names, usage
+	NotTheHeadAnyMore // commit, pull request, head
+	Rebuilt           // run number, number of the run before, what is taken over, address
+	RebuiltWhole      // run number, number of the run before, address
+
 	// Who may.
 
 	// Checks of a commit.
@@ -369,6 +378,15 @@ var sentences = [keyCount]words{
 	NothingBuilt: {"There is no release of %v, and nothing is built here, since .shipmate.yaml has no build: an image pushed to %v becomes a release.", "%v 还没有版本；.shipmate.yaml 没有 build，因此这里不构建：推送到 %v 的镜像会成为版本。"},
 
 	// Reading a comment, and what is only read.
+
+	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
+	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
+	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
+	NothingFailed:     {"Run %v succeeded, so nothing of it is run again unless you name a check. Usage: %v", "运行 %v 已成功；如需重新执行，请指明检查。用法：%v"},
+	NoSuchCheck:       {"There is no check %v; there is: %v. Usage: %v", "没有检查 %v；现有：%v。用法：%v"},
+	NotTheHeadAnyMore: {"%v is not the head of pull request %v any more, which is %v, so it is not built again.", "%v 已不是拉取请求 %v 的最新提交（当前为 %v），因此不再构建。"},
+	Rebuilt:           {"Run %v does run %v again, but for what passed: %v. %v", "运行 %v 重新执行运行 %v 中未通过的部分，已通过的沿用：%v。%v"},
+	RebuiltWhole:      {"Run %v does the whole of run %v again. %v", "运行 %v 完整地重新执行运行 %v。%v"},
 
 	// Who may.
 
