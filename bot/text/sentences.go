@@ -75,7 +75,7 @@ const (
 	PullsAreOff          // key, default branch
 	NotTheHead           // what was given, head, command
 	TestAllowed          // number, commit
-	NoSuchCommand        //
+	NoSuchCommand        // command that lists them
 	Usage                // usage
 	Unreadable           // what is wrong, usage
 	NotYet               // what, usage
@@ -184,6 +184,9 @@ const (
 
 	// Reading a comment, and what is only read.
 
+	HelpAlso          // names
+	HelpAnyone        //
+	HelpNeeds         // permission, permission that the reader has
 	TakenOver         // number of the run whose result it is
 	NothingBuiltYet   // commit, app
 	GoesOn            // run number, state
@@ -272,7 +275,7 @@ var sentences = [keyCount]words{
 	HelpOrder:       {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
 	HelpSubscribe:   {"in a chat: what is told there", "在群聊中：设置在那里接收的通知"},
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
-	NoSuchCommand:   {"There is no such command for you here.", "这里没有你可用的此命令。"},
+	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
 	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
 	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
@@ -379,6 +382,9 @@ var sentences = [keyCount]words{
 
 	// Reading a comment, and what is only read.
 
+	HelpAlso:          {"The same: %v", "同义：%v"},
+	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
+	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
 	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
