@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-github/v60/github"
 
@@ -19,6 +20,7 @@ import (
 // A command is one row of the table: what people can say.
 type command struct {
 	name  string
+	also  string // other names; the Chinese ones mean it where the surface speaks Chinese
 	usage string
 	need  permission // of whoever says it; an environment may ask for more
 	help  text.Key
@@ -49,35 +51,48 @@ func (r *Refusal) Error() string { return text.Plain(r.Text) }
 // table is every command, in the order of the help. It is a function because the help reads it.
 func table() []command {
 	return []command{
-		{"help", "/help [command]", none, text.HelpHelp, false, (*call).help},
-		{"status", "/status [env]", read, text.HelpStatus, false, (*call).status},
-		{"history", "/history [env]", read, text.HelpHistory, false, (*call).notYet},
-		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
-		{"diff", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
-		{"logs", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
-		{"deploy", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
-		{"promote", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
-		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
-		{"approve", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
-		{"reject", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
-		{"lock", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
-		{"unlock", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
-		{"pause", "/pause env", write, text.HelpPause, true, (*call).notYet},
-		{"resume", "/resume env", write, text.HelpResume, true, (*call).notYet},
-		{"abort", "/abort env", write, text.HelpAbort, true, (*call).notYet},
-		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
-		{"rebuild", "/rebuild [check]", write, text.HelpRebuild, true, (*call).notYet},
-		{"ok-to-test", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
-		{"order", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
-		{"subscribe", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
-		{"unsubscribe", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).notYet},
-		{"link", "/link [code]", none, text.HelpLink, true, (*call).notYet},
+		{"help", "帮助", "/help [command]", none, text.HelpHelp, false, (*call).help},
+		{"status", "状态", "/status [env]", read, text.HelpStatus, false, (*call).status},
+		{"history", "历史", "/history [env]", read, text.HelpHistory, false, (*call).notYet},
+		{"why", "原因", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
+		{"diff", "对比", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
+		{"logs", "日志", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
+		{"deploy", "部署", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
+		{"promote", "发布", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
+		{"rollback", "回滚", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
+		{"approve", "批准", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
+		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
+		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
+		{"unlock", "解锁", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
+		{"pause", "暂停", "/pause env", write, text.HelpPause, true, (*call).notYet},
+		{"resume", "继续", "/resume env", write, text.HelpResume, true, (*call).notYet},
+		{"abort", "中止", "/abort env", write, text.HelpAbort, true, (*call).notYet},
+		{"cancel", "取消", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
+		{"rebuild", "重试", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
+		{"ok-to-test", "允许测试", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
+		{"order", "release 发布单", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
+		{"subscribe", "订阅", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
+		{"unsubscribe", "退订", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).notYet},
+		{"link", "绑定", "/link [code]", none, text.HelpLink, true, (*call).notYet},
 	}
 }
 
-func find(name string) *command {
+// names are those that mean the command in a language, its own first.
+func (c *command) names(lang text.Lang) []string {
+	names := []string{c.name}
+	for _, n := range strings.Fields(c.also) {
+		if n[0] < utf8.RuneSelf || lang == text.Zh {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// find finds a command by any of its names in a language.
+func find(name string, lang text.Lang) *command {
+	name = strings.ToLower(name)
 	for _, c := range table() {
-		if c.name == name {
+		if slices.Contains(c.names(lang), name) {
 			return &c
 		}
 	}
@@ -96,6 +111,7 @@ type call struct {
 	language text.Lang // of the surface
 	pull     int       // the pull request that it was said on, 0 for none
 	issue    int       // the pull request or issue that it was said on, 0 for none
+	sha      string    // the commit that it was said at, where the surface shows one: a check run
 	said     time.Time // when, by the surface's clock
 	d        *decision
 
@@ -144,7 +160,15 @@ func (c *call) refuse(key text.Key, args ...any) error {
 }
 
 // form is how the command is written.
-func (c *call) form() string { return code(c.cmd.usage) }
+func (c *call) form() string { return code(c.typed(c.cmd.usage)) }
+
+// typed is how a command has to be written here: /name alone means us only where the server lets it.
+func (c *call) typed(form string) string {
+	if c.bot.cfg.GitHub.BareCommands {
+		return form
+	}
+	return "/shipmate " + strings.TrimPrefix(form, "/")
+}
 
 func (c *call) usage() outcome { return c.no(text.Usage, c.form()) }
 
@@ -166,14 +190,10 @@ func (c *call) near(no outcome, name string, known []string) outcome {
 
 // run obeys one line. An error means that it could not be decided and is to be tried again.
 func (c *call) run(ctx context.Context, l line) (outcome, error) {
-	c.cmd = find(l.Name)
+	c.cmd = find(l.Name, c.lang())
 	c.d.note("command %s by %s", strings.Join(append([]string{"/" + l.Name}, l.Args...), " "), c.login)
 	if c.cmd == nil { // only one that was addressed to us comes here
-		known := make([]string, 0, len(table()))
-		for _, cmd := range table() {
-			known = append(known, cmd.name)
-		}
-		return c.near(c.no(text.NoSuchCommand), l.Name, known), nil
+		return c.unknownCommand(l.Name), nil
 	}
 	if l.Err != nil {
 		return c.no(text.Unreadable, l.Err.Error(), c.form()), nil
@@ -317,26 +337,6 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 	return a, args, nil, nil
 }
 
-func (c *call) help(ctx context.Context, args []string) (outcome, error) {
-	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
-	if err != nil {
-		return c.unknown(err)
-	}
-	var lines []string
-	for _, cmd := range table() {
-		if cmd.need > has || len(args) > 0 && strings.TrimPrefix(args[0], "/") != cmd.name {
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("- %s %s", code(cmd.usage), c.lang().Say(cmd.help)))
-	}
-	if len(lines) == 0 {
-		return c.no(text.NoSuchCommand), nil
-	}
-	return func(*store.Tx) (answer, error) {
-		return reply(c.lang().Say(text.HelpIntro, code(c.repo.Name))+"\n\n"+strings.Join(lines, "\n"), nil)
-	}, nil
-}
-
 // deploy takes the newest release of a commit to an environment; one that does not exist yet is built first.
 func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	a, env, args, no, err := c.target(ctx, args)
@@ -469,18 +469,18 @@ func (c *call) commit(ctx context.Context, env *pipeline.Environment, args []str
 	pushes, _, err := activity(ctx, c.client, c.repo.Name, ref, "")
 	if err != nil {
 		if declined(err) {
-			return "", "", c.no(text.HeadUnknown, code("/deploy "+env.Name+" "+head)), nil
+			return "", "", c.no(text.HeadUnknown, code(c.typed("/deploy "+env.Name+" "+head))), nil
 		}
 		return "", "", nil, err
 	}
 	for _, p := range pushes {
 		if !p.Timestamp.Before(c.said.Truncate(time.Second)) {
 			c.d.note("%s was pushed at %s, the comment is of %s", p.After, p.Timestamp, c.said)
-			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), code("/deploy "+env.Name+" "+head)), nil
+			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), code(c.typed("/deploy "+env.Name+" "+head))), nil
 		}
 	}
 	if len(pushes) > 0 && pushes[0].After != head {
-		return "", "", c.no(text.HeadUnknown, code("/deploy "+env.Name+" "+head)), nil
+		return "", "", c.no(text.HeadUnknown, code(c.typed("/deploy "+env.Name+" "+head))), nil
 	}
 	c.d.note("the head %.7s of %s was there when the comment was written", head, branch)
 	return head, ref, nil, nil
@@ -628,7 +628,7 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
-		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID))
+		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+env.Name)), c.bot.page("deployments", d.ID))
 		passed, passedAudit := c.passed(env)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),

@@ -75,7 +75,7 @@ const (
 	PullsAreOff          // key, default branch
 	NotTheHead           // what was given, head, command
 	TestAllowed          // number, commit
-	NoSuchCommand        //
+	NoSuchCommand        // command that lists them
 	Usage                // usage
 	Unreadable           // what is wrong, usage
 	NotYet               // what, usage
@@ -183,6 +183,18 @@ const (
 	ReportUnreadable // reason
 
 	// Reading a comment, and what is only read.
+
+	HelpAlso          // names
+	HelpAnyone        //
+	HelpNeeds         // permission, permission that the reader has
+	TakenOver         // number of the run whose result it is
+	NothingBuiltYet   // commit, app
+	GoesOn            // run number, state
+	NothingFailed     // run number, usage
+	NoSuchCheck       // name, names, usage
+	NotTheHeadAnyMore // commit, pull request, head
+	Rebuilt           // run number, number of the run before, what is taken over, address
+	RebuiltWhole      // run number, number of the run before, address
 
 	// Who may.
 
@@ -304,7 +316,7 @@ var sentences = [keyCount]words{
 	HelpOrder:       {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
 	HelpSubscribe:   {"in a chat: what is told there", "在群聊中：设置在那里接收的通知"},
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
-	NoSuchCommand:   {"There is no such command for you here.", "这里没有你可用的此命令。"},
+	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
 	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
 	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
@@ -410,6 +422,18 @@ var sentences = [keyCount]words{
 	NothingBuilt: {"There is no release of %v, and nothing is built here, since .shipmate.yaml has no build: an image pushed to %v becomes a release.", "%v 还没有版本；.shipmate.yaml 没有 build，因此这里不构建：推送到 %v 的镜像会成为版本。"},
 
 	// Reading a comment, and what is only read.
+
+	HelpAlso:          {"The same: %v", "同义：%v"},
+	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
+	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
+	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
+	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
+	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
+	NothingFailed:     {"Run %v succeeded, so nothing of it is run again unless you name a check. Usage: %v", "运行 %v 已成功；如需重新执行，请指明检查。用法：%v"},
+	NoSuchCheck:       {"There is no check %v; there is: %v. Usage: %v", "没有检查 %v；现有：%v。用法：%v"},
+	NotTheHeadAnyMore: {"%v is not the head of pull request %v any more, which is %v, so it is not built again.", "%v 已不是拉取请求 %v 的最新提交（当前为 %v），因此不再构建。"},
+	Rebuilt:           {"Run %v does run %v again, but for what passed: %v. %v", "运行 %v 重新执行运行 %v 中未通过的部分，已通过的沿用：%v。%v"},
+	RebuiltWhole:      {"Run %v does the whole of run %v again. %v", "运行 %v 完整地重新执行运行 %v。%v"},
 
 	// Who may.
 
