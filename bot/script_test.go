@@ -42,7 +42,10 @@ import (
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
 //	release build, release CLUSTER     lets it go on
-//	grant LOGIN LEVEL, team LOGIN      changes a permission; adds to @acme/release
+//	grant LOGIN LEVEL [ROLE]           changes a permission, which may be that of a custom role; GitHub tells the bot
+//	team LOGIN [VERB [TEAM]]           add (or nothing), remove or invite: changes who is in a team of acme, @acme/release if none is named
+//	team TEAM in PARENT                nests a team in another one
+//	app PERMISSION LEVEL               changes what the App may do in acme; none takes it
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file and restarts the bot
 //	tick DURATION                      lets time pass
@@ -339,12 +342,33 @@ func TestScripts(t *testing.T) {
 				}
 				return nil
 			}),
-			"grant": script(2, 2, func(s *scene) error {
-				s.repo.SetPermission(s.args[0], s.args[1], "")
-				s.clock.Advance(accessTTL)
+			"grant": script(2, 3, func(s *scene) error {
+				s.repo.SetPermission(s.args[0], s.args[1], append(s.args, "")[2])
+				return s.Settle()
+			}),
+			"team": script(1, 3, func(s *scene) error {
+				switch verb := append(s.args, "add")[1]; verb {
+				case "add":
+					s.gh.AddTeamMember("acme", append(s.args, "add", "release")[2], s.args[0], "member")
+				case "remove":
+					s.gh.RemoveTeamMember("acme", append(s.args, "release")[2], s.args[0])
+				case "invite":
+					s.gh.InviteTeamMember("acme", append(s.args, "release")[2], s.args[0])
+				case "in":
+					s.gh.NestTeam("acme", s.args[0], append(s.args, "")[2])
+				default:
+					return fmt.Errorf("%s is none of its verbs", verb)
+				}
+				return s.Settle()
+			}),
+			"app": script(2, 2, func(s *scene) error {
+				i, _ := s.gh.Installation("acme")
+				if i.Permissions[s.args[0]] = s.args[1]; s.args[1] == "none" {
+					delete(i.Permissions, s.args[0])
+				}
+				s.gh.SetInstallation("acme", i.Permissions, false)
 				return nil
 			}),
-			"team": script(1, 1, func(s *scene) error { s.gh.AddTeamMember("acme", "release", s.args[0], "member"); return nil }),
 			"github": script(4, 4, func(s *scene) error {
 				status, err := strconv.Atoi(s.args[2])
 				if err != nil {
