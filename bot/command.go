@@ -56,8 +56,8 @@ func table() []command {
 		{"diff", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
 		{"logs", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
 		{"deploy", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
-		{"promote", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
-		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
+		{"promote", "/promote env [release]", read, text.HelpPromote, true, (*call).promote},                  // the environment's deployers, or write
+		{"rollback", "/rollback env [to release] [reason…]", read, text.HelpRollback, true, (*call).rollback}, // the same
 		{"approve", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
 		{"reject", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
 		{"lock", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},

@@ -153,7 +153,9 @@ func askWorks(ctx context.Context, c *github.Client, repo string, rel, live stor
 		}
 		return all, fmt.Sprint(resp.NextPage), nil
 	}
-	pushes.ask = func(ctx context.Context, cursor string) ([]push, string, error) { return activity(ctx, c, repo, "", cursor) }
+	pushes.ask = func(ctx context.Context, cursor string) ([]push, string, error) {
+		return activity(ctx, c, repo, "", cursor)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { commits, err = added(gctx, c, repo, rel, live); return err })
 	g.Go(func() error { return pulls.next(gctx) })

@@ -155,7 +155,7 @@ func (repo *Repo) AddRule(branch string, appID int64, contexts ...string) {
 
 // Change is one commit to be made.
 type Change struct {
-	Author  string // login
+	Author  string // login, or the address of somebody whom GitHub does not know
 	Message string
 	Files   map[string]string // path → content, or Deleted
 }
@@ -202,8 +202,12 @@ func (repo *Repo) push(branch, parent, pusher string, changes []Change) (string,
 	return sha, repo.refsChanged(repo.gh.addAccount(pusher, "User"), "")
 }
 
-// person is how an account stands in a commit. mu is held.
+// person is how an account stands in a commit; an email address instead of a login is somebody whom GitHub does not know. mu
+// is held.
 func (gh *GitHub) person(login string) gitPerson {
+	if name, _, ok := strings.Cut(login, "@"); ok {
+		return gitPerson{Name: name, Email: login, Date: gh.now()}
+	}
 	a := gh.addAccount(login, "User")
 	return gitPerson{Name: a.Login, Email: a.Login + "@users.noreply.github.com", Date: gh.now()}
 }
