@@ -58,8 +58,8 @@ func table() []command {
 		{"diff", "对比", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
 		{"logs", "日志", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
 		{"deploy", "部署", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
-		{"promote", "发布", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
-		{"rollback", "回滚", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
+		{"promote", "发布", "/promote env [release]", read, text.HelpPromote, true, (*call).promote},                  // the environment's deployers, or write
+		{"rollback", "回滚", "/rollback env [to release] [reason…]", read, text.HelpRollback, true, (*call).rollback}, // the same
 		{"approve", "批准", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
 		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
 		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
@@ -113,6 +113,7 @@ type call struct {
 	issue    int       // the pull request or issue that it was said on, 0 for none
 	sha      string    // the commit that it was said at, where the surface shows one: a check run
 	said     time.Time // when, by the surface's clock
+	heard    time.Time // when it came to us, by our clock
 	d        *decision
 
 	cmd *command
@@ -216,55 +217,6 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 		}
 		return a, err
 	}, nil
-}
-
-// needs refuses whoever lacks a permission on the repository, naming those who have it.
-func (c *call) needs(ctx context.Context, p permission) (outcome, error) {
-	if p == none {
-		return nil, nil
-	}
-	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
-	if err != nil {
-		return c.unknown(err)
-	}
-	c.d.note("%s has %s on %s, %s is needed", c.login, has, c.repo.Name, p)
-	if has >= p {
-		return nil, nil
-	}
-	return c.no(text.NeedsPermission, p, code(c.repo.Name), has, names(holders(ctx, c.client, c.repo.Name, p))), nil
-}
-
-// unknown refuses what cannot be determined, and says so; a far end that is merely down is asked again.
-func (c *call) unknown(err error) (outcome, error) {
-	var r *Refusal
-	if errors.As(err, &r) {
-		return c.no(text.CannotCheck, r.Text), nil
-	}
-	if !declined(err) {
-		return nil, err
-	}
-	var answer *github.ErrorResponse
-	why := err.Error()
-	if errors.As(err, &answer) { // without the address, which tells a reader nothing
-		why = fmt.Sprintf("GitHub answers %d %s", answer.Response.StatusCode, answer.Message)
-	}
-	return c.no(text.CannotCheck, code(strings.TrimSpace(why))), nil
-}
-
-// listed refuses whoever is not in a list of logins and teams; an empty list means a permission.
-func (c *call) listed(ctx context.Context, list []string, otherwise permission) (outcome, error) {
-	if len(list) == 0 {
-		return c.needs(ctx, otherwise)
-	}
-	yes, err := c.bot.access.oneOf(ctx, c.client, c.login, list)
-	if err != nil {
-		return c.unknown(err)
-	}
-	c.d.note("%s is in %s: %v", c.login, strings.Join(list, ", "), yes)
-	if yes {
-		return nil, nil
-	}
-	return c.no(text.NotListed, names(list)), nil
 }
 
 // names lists names in code spans: in them nobody is notified.

@@ -83,7 +83,7 @@ const (
 	CommentEdited        //
 	CommentDeleted       //
 	NeedsPermission      // needed, repository, had, names of some who have it
-	NotListed            // names of who may
+	NotListed            // key of the list, names of who may
 	CannotCheck          // reason
 	TooManyCommits       // how many, how many at most
 	NoFile               // default branch
@@ -197,6 +197,16 @@ const (
 	RebuiltWhole      // run number, number of the run before, address
 
 	// Who may.
+
+	NeedsPermissionOfAdmin // needed, repository, had; nobody is known to have it
+	UnknownPermission      // what GitHub called it
+	ForeignTeam            // team, the organization whose teams can be read
+	TeamsUnread            // team
+	GitHubSilent           //
+	MayApprove             // names of some who may
+	NobodyElseMay          //
+	NobodysCommits         // deployment number, commits
+	DidPushTo              // pull request
 
 	// Checks of a commit.
 
@@ -325,7 +335,7 @@ var sentences = [keyCount]words{
 	CommentDeleted:  {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
 
 	NeedsPermission: {"This needs %[1]v on %[2]v; you have %[3]v. Who has it: %[4]v.", "此操作需要 %[2]v 的 %[1]v 权限；你的权限是 %[3]v。拥有此权限的人：%[4]v。"},
-	NotListed:       {"This environment lets only these do that: %v.", "此环境只允许以下成员执行此操作：%v。"},
+	NotListed:       {"The environment's %[1]v does not name you, only %[2]v. Ask one of them, or have the list changed in .shipmate.yaml on the default branch.", "此环境的 %[1]v 中没有你，只有 %[2]v。请联系其中一位，或在默认分支的 .shipmate.yaml 中修改名单。"},
 	CannotCheck:     {"It could not be checked whether you may, so nothing was done: %v", "无法核实你的权限，因此未执行任何操作：%v"},
 
 	TooManyCommits:     {"there are %v commits, pull requests or pushes since what is live, too many to tell whose they are (at most %v); promote more often, or set approvals.self", "自线上版本以来有 %v 个提交、拉取请求或推送，超出可核实的数量（最多 %v）；请更频繁地发布，或设置 approvals.self"},
@@ -436,6 +446,16 @@ var sentences = [keyCount]words{
 	RebuiltWhole:      {"Run %v does the whole of run %v again. %v", "运行 %v 完整地重新执行运行 %v。%v"},
 
 	// Who may.
+
+	NeedsPermissionOfAdmin: {"This needs %[1]v on %[2]v; you have %[3]v. An admin of the repository can give it to you, under Settings, Collaborators and teams.", "此操作需要 %[2]v 的 %[1]v 权限；你的权限是 %[3]v。仓库管理员可在 Settings → Collaborators and teams 中授权。"},
+	UnknownPermission:      {"GitHub names a permission that this version doesn't know, %v; tell whoever runs this bot", "GitHub 返回了此版本不认识的权限 %v；请告知机器人的维护者"},
+	ForeignTeam:            {"the team %[1]v belongs to another organization, and only the teams of %[2]v can be read here; name one of those in .shipmate.yaml", "团队 %[1]v 属于其他组织，这里只能读取 %[2]v 的团队；请在 .shipmate.yaml 中改用后者的团队"},
+	TeamsUnread:            {"GitHub does not let this bot read who is in %v; an owner of the organization has to grant the App the permission Members: read", "GitHub 不允许机器人读取 %v 的成员；请由组织所有者为此 App 授予 Members: read 权限"},
+	GitHubSilent:           {"GitHub does not answer at the moment; say it again in a few minutes", "GitHub 暂时没有响应；请几分钟后重新发送"},
+	MayApprove:             {"Who may: %v.", "可以批准的人：%v。"},
+	NobodyElseMay:          {"Nobody else may as yet: have somebody added to approvals.by in .shipmate.yaml, or given maintain on the repository.", "目前没有其他人可以批准：请在 .shipmate.yaml 的 approvals.by 中添加成员，或为他人授予仓库的 maintain 权限。"},
+	NobodysCommits:         {"Deployment %[1]v can't be approved yet, since nobody can tell whose work is in these commits: %[2]v. They name people whom GitHub doesn't know, and came by no push or pull request of their own. Have their authors add their e-mail addresses to their GitHub accounts, then approve again.", "部署 %[1]v 暂时无法批准，因为无法确定以下提交出自谁手：%[2]v。提交中的署名无法对应到 GitHub 账号，也没有单独的推送或拉取请求记录。请作者把邮箱添加到自己的 GitHub 账号，然后重新批准。"},
+	DidPushTo:              {"pushed to pull request %v", "推送过拉取请求 %v"},
 
 	// Checks of a commit.
 
