@@ -343,8 +343,12 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	if no != nil || err != nil {
 		return no, err
 	}
-	if len(args) > 1 || len(args) == 1 && (args[0] == "adopt" || args[0] == "now!") {
+	args, green := whenGreen(args)
+	if len(args) >= 1 && (args[0] == "adopt" || args[0] == "now!") {
 		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
+	}
+	if len(args) > 1 {
+		return c.usage(), nil
 	}
 	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
 		return no, err
@@ -354,18 +358,21 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		return nil, err
 	}
 	q.Pull = c.issue
+	if green {
+		q.Green, q.At = true, c.bot.db.Now()
+	}
 	if len(args) == 1 && len(args[0]) < 7 {
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
 		}
-		return func(tx *store.Tx) (answer, error) {
+		return c.green(q, func(tx *store.Tx) (answer, error) {
 			rel, err := c.release(tx, a.name, n)
 			if err != nil {
 				return answer{}, err
 			}
 			return c.start(tx, env, rel, q)
-		}, nil
+		}), nil
 	}
 	sha, ref, no, err := c.commit(ctx, env, args)
 	if no != nil || err != nil {
@@ -394,7 +401,7 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	}
 	run := store.Run{Repo: c.repo.Name, App: a.name, Ref: ref, SHA: sha, Subject: firstLine(gc.GetCommit().GetMessage()), Author: author,
 		Sender: c.login, Cause: store.CauseCommand, Pull: c.pull, Event: c.event}
-	return func(tx *store.Tx) (answer, error) {
+	return c.green(q, func(tx *store.Tx) (answer, error) {
 		rel, err := tx.ReleaseOf(c.repo.Name, a.name, sha)
 		if err == nil && rel.Ref == ref {
 			return c.start(tx, env, rel, q)
@@ -416,7 +423,7 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		c.d.note("there is no release of %.7s: build it", sha)
 		id, err := newRun(tx, run, apps[i].config, []store.Request{q})
 		return tells(id, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), err)
-	}, nil
+	}), nil
 }
 
 // commit finds the commit that a /deploy means, and the branch that it is on.
