@@ -298,8 +298,12 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	if len(args) > 0 && strings.EqualFold(args[0], "now!") {
 		return c.breakGlass(ctx, a, env, args[1:])
 	}
-	if len(args) > 1 || len(args) == 1 && args[0] == "adopt" {
+	args, green := whenGreen(args)
+	if len(args) >= 1 && args[0] == "adopt" {
 		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
+	}
+	if len(args) > 1 {
+		return c.usage(), nil
 	}
 	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
 		return no, err
@@ -309,18 +313,21 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		return nil, err
 	}
 	q.Pull = c.issue
+	if green {
+		q.Green, q.At = true, c.bot.db.Now()
+	}
 	if len(args) == 1 && len(args[0]) < 7 {
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
 		}
-		return func(tx *store.Tx) (answer, error) {
+		return c.green(q, func(tx *store.Tx) (answer, error) {
 			rel, err := c.release(tx, a.name, n)
 			if err != nil {
 				return answer{}, err
 			}
 			return c.start(tx, env, rel, q)
-		}, nil
+		}), nil
 	}
 	return c.deployHead(ctx, a, env, args, q)
 }
@@ -355,7 +362,7 @@ func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment,
 	}
 	run := store.Run{Repo: c.repo.Name, App: a.name, Ref: ref, SHA: sha, Subject: firstLine(gc.GetCommit().GetMessage()), Author: author,
 		Sender: c.login, Cause: store.CauseCommand, Pull: c.pull, Event: c.event}
-	return func(tx *store.Tx) (answer, error) {
+	return c.green(q, func(tx *store.Tx) (answer, error) {
 		rel, err := tx.ReleaseOf(c.repo.Name, a.name, sha)
 		if err == nil && rel.Ref == ref {
 			return c.start(tx, env, rel, q)
@@ -377,7 +384,7 @@ func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment,
 		c.d.note("there is no release of %.7s: build it", sha)
 		id, err := newRun(tx, run, apps[i].config, []store.Request{q})
 		return tells(id, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), err)
-	}, nil
+	}), nil
 }
 
 // commit finds the commit that a /deploy means, and the branch that it is on.

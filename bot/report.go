@@ -459,15 +459,17 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 		return time.Time{}, err
 	}
 	s := subject{key: "command/" + event, repo: repo}
-	err = b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
-		return "", b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
-			_, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction)
-			if declined(err) {
-				return nil // a comment that is gone cannot be reacted to; its author is still answered
-			}
-			return err
+	if r.Comment != 0 { // else it answers none
+		err = b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
+			return "", b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
+				_, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction)
+				if declined(err) {
+					return nil // a comment that is gone cannot be reacted to; its author is still answered
+				}
+				return err
+			})
 		})
-	})
+	}
 	if err != nil || r.Body == "" {
 		return time.Time{}, err
 	}

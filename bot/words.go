@@ -52,6 +52,9 @@ func buildWords(s subject, l text.Lang) string {
 		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
+	if r.Reason == store.ReasonHeadMoved {
+		return l.Say(text.SupersededByHead)
+	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
 }
 
@@ -111,10 +114,16 @@ func deployWords(s subject, l text.Lang) string {
 		case store.ReasonNoEnvironment:
 			return l.Say(text.EnvironmentGone)
 		}
+		if d.Reason == store.ReasonClosed {
+			return l.Say(text.ClosedUnmerged)
+		}
 		return cancelledWords(s, l)
 	case store.Superseded:
 		if d.Reason == store.ReasonMoved {
 			return l.Say(text.EnvironmentMoved)
+		}
+		if d.Reason == store.ReasonHeadMoved {
+			return l.Say(text.SupersededByHead)
 		}
 	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
@@ -157,15 +166,7 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 	case store.BlockFreeze:
 		return l.Say(text.FrozenUntil, l.Time(b.Until), b.Text)
 	case store.BlockChecks:
-		switch {
-		case b.Text != "":
-			return l.Say(text.ChecksUnread, b.Text)
-		case len(b.Names) == 0:
-			return l.Say(text.ChecksNotRead)
-		case b.Have > 0:
-			return l.Say(text.ChecksFailed, b.Have, strings.Join(b.Names, ", "))
-		}
-		return l.Say(text.ChecksWaiting, strings.Join(b.Names, ", "))
+		return checksWords(b, l)
 	case store.BlockPart:
 		if b.Number == 0 {
 			return l.Say(text.WaitsForOrder)

@@ -45,6 +45,7 @@ type Block struct {
 	Until       time.Time `json:"until,omitzero"`
 	Text        string    `json:"text,omitempty"`
 	Names       []string  `json:"names,omitempty"`
+	Others      []Check   `json:"others,omitempty"` // of Names: those that are there, but not of whom they have to be
 }
 
 // Checks are what was last read of the checks of a deployment's commit that it waits for.
@@ -52,7 +53,9 @@ type Checks struct {
 	At     time.Time `json:"at"`
 	Red    []Check   `json:"red,omitempty"`    // ended, and not well
 	Open   []Check   `json:"open,omitempty"`   // not ended, or not there yet
+	None   bool      `json:"none,omitempty"`   // there is not one yet, and they are awaited
 	Unread string    `json:"unread,omitempty"` // why they could not be read
+	Of     string    `json:"of,omitempty"`     // what was asked for
 }
 
 // A Check is a check run or commit status of something else.
@@ -61,6 +64,8 @@ type Check struct {
 	App  string `json:"app,omitempty"` // whose it has to be, where that is said
 	Is   string `json:"is,omitempty"`  // its state in GitHub's word, empty where it is not there
 	URL  string `json:"url,omitempty"`
+
+	By []string `json:"by,omitempty"` // whose there are of that name, where none is App's
 }
 
 // A Scope is what a deployment changes in its environment, for those who approve it.

@@ -210,6 +210,13 @@ const (
 
 	// Checks of a commit.
 
+	ChecksNone       //
+	CheckOfAnother   // name, whose it is, whose it has to be
+	WhenGreen        //
+	SupersededByHead //
+	ClosedUnmerged   //
+	LeftBehindByHead // commit, environment, login, new head, command
+
 	// Locks, holds and freezes.
 
 	// Approvals, and what went without.
@@ -458,6 +465,13 @@ var sentences = [keyCount]words{
 	DidPushTo:              {"pushed to pull request %v", "推送过拉取请求 %v"},
 
 	// Checks of a commit.
+
+	ChecksNone:       {"waiting for the commit's first check; if none begins within a minute of the push, it goes on", "等待提交的首项检查；推送后一分钟内若无任何检查，则继续"},
+	CheckOfAnother:   {"%[1]v is there, but by %[2]v, not by %[3]v", "已有 %[1]v，但来自 %[2]v，而非 %[3]v"},
+	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
+	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
+	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
+	LeftBehindByHead: {"%[1]v does not go to %[2]v any more, as %[3]v had asked for: the pull request's head moved on to %[4]v. To mean that one, say %[5]v", "%[3]v 要求的 %[1]v 不再部署到 %[2]v：拉取请求已更新到 %[4]v。如需部署新的提交，请发送 %[5]v"},
 
 	// Locks, holds and freezes.
 
