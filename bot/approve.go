@@ -62,6 +62,9 @@ func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
 }
 
 func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
+	if fn, err := c.whyRejected(ctx, args); fn != nil || err != nil {
+		return fn, err
+	}
 	return c.vote(ctx, args, "reject")
 }
 
@@ -104,7 +107,10 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 	}
 	reason := strings.Join(rest, " ")
 	if vote == "reject" && reason == "" {
-		return c.usage(), nil
+		if c.via != viaButton {
+			return c.usage(), nil
+		}
+		reason = store.ReasonButton // until whoever pressed it says why
 	}
 	b, err := c.ballot(ctx, d)
 	if err != nil {

@@ -114,6 +114,7 @@ type call struct {
 	sha      string    // the commit that it was said at, where the surface shows one: a check run
 	said     time.Time // when, by the surface's clock
 	heard    time.Time // when it came to us, by our clock
+	about    string    // the app that it is about, empty: the arguments name one of several
 	d        *decision
 
 	cmd *command
@@ -214,6 +215,7 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 		err = tx.Nested(func() error { a, err = fn(tx); return err })
 		if err == nil {
 			c.d.note("obeyed /%s", l.Name)
+			err = c.record(tx, l, a)
 		}
 		return a, err
 	}, nil
@@ -268,13 +270,17 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 		return a, nil, c.no(text.NoFile, code(c.repo.DefaultBranch)), nil
 	}
 	i := -1
-	if len(args) > 0 {
+	if c.about != "" {
+		if i = slices.IndexFunc(apps, func(a app) bool { return a.name == c.about }); i >= 0 {
+			args = slices.Insert(slices.Clone(args), 0, c.about)
+		}
+	} else if len(args) > 0 {
 		i = slices.IndexFunc(apps, func(a app) bool { return a.name == args[0] })
 	}
 	switch {
-	case i >= 0 && (len(apps) > 1 || len(args) > 1):
+	case i >= 0 && (len(apps) > 1 || len(args) > 1 || c.about != ""):
 		a, args = apps[i], args[1:]
-	case len(apps) == 1:
+	case len(apps) == 1 && c.about == "":
 		a = apps[0]
 	default:
 		var known []string

@@ -418,7 +418,9 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		}
 		var texts []string
 		for _, a := range said {
-			if a.text != "" {
+			if a.run != "" { // the living comment of its release tells it
+				reply.About = a.run
+			} else if a.text != "" {
 				texts = append(texts, text.Markdown(a.text))
 			}
 		}

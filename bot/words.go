@@ -101,6 +101,9 @@ func deployWords(s subject, l text.Lang) string {
 		return l.Say(text.DeployFailed, failureLine(d.Failure.V))
 	case store.Rejected:
 		by, reason, _ := strings.Cut(d.Reason, ": ")
+		if reason == store.ReasonButton {
+			reason = l.Say(text.ByButton)
+		}
 		return l.Say(text.Rejected, by, reason)
 	case store.Expired:
 		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))

@@ -264,6 +264,32 @@ const (
 
 	// The check run and the living comment.
 
+	HeadState     //
+	HeadBy        //
+	HeadSince     //
+	Approve       // what a button is called
+	Reject        // what a button is called
+	RollBack      // what a button is called
+	ButtonTo      // release, environment; what a button is about
+	ButtonBack    // release, environment; what a button is about
+	LogOnPage     // address
+	LastLines     //
+	CommentTitle  // app, release, commit
+	RunTitle      // app, commit
+	WaitsFor      // deployment number, environment, reasons
+	VoteBy        // command that approves, command that rejects
+	LastCommands  //
+	CommandBy     // command, login, answer
+	ButtonBy      // command, login, answer
+	MoreCommands  // how many
+	MoreLines     // how many
+	ByButton      //
+	SayWhy        // login, deployment number, command
+	ReasonGiven   // deployment number
+	ButtonLate    // duration, command
+	ButtonChanged //
+	WentLive      // duration
+
 	// Release orders.
 
 	keyCount
@@ -518,6 +544,32 @@ var sentences = [keyCount]words{
 	LockedAgainst:    {"%[1]v is locked by %[2]v until %[3]v (%[4]v), and going without approval does not break a lock. They, or somebody with maintain, can say %[5]v.", "%[1]v 已被 %[2]v 锁定至 %[3]v（%[4]v），跳过审批不能越过锁定。锁定者或有 maintain 权限的人可发送 %[5]v。"},
 
 	// The check run and the living comment.
+
+	HeadState:     {"State", "状态"},
+	HeadBy:        {"By", "操作人"},
+	HeadSince:     {"Since", "时间"},
+	Approve:       {"Approve", "批准"},
+	Reject:        {"Reject", "驳回"},
+	RollBack:      {"Roll back", "回滚"},
+	ButtonTo:      {"release %[1]v to %[2]v", "版本 %[1]v 到 %[2]v"},
+	ButtonBack:    {"%[2]v, away from release %[1]v", "%[2]v：撤下版本 %[1]v"},
+	LogOnPage:     {"This repository is public, so its log is not shown here; whoever may see it finds it on %v", "此仓库是公开的，因此这里不显示日志；有权查看的人可打开 %v"},
+	LastLines:     {"The last lines of the log:", "日志的最后几行："},
+	CommentTitle:  {"%[1]v, release %[2]v of commit %[3]v", "%[1]v 版本 %[2]v（提交 %[3]v）"},
+	RunTitle:      {"%[1]v, commit %[2]v", "%[1]v（提交 %[2]v）"},
+	WaitsFor:      {"Deployment %[1]v to %[2]v waits: %[3]v", "部署 %[1]v（到 %[2]v）等待中：%[3]v"},
+	VoteBy:        {"To decide, say %[1]v or %[2]v", "请发送 %[1]v 或 %[2]v 作出决定"},
+	LastCommands:  {"The last commands, newest first:", "最近的命令（新的在前）："},
+	CommandBy:     {"%[1]v by %[2]v: %[3]v", "%[2]v 发送 %[1]v：%[3]v"},
+	ButtonBy:      {"%[1]v by %[2]v, by button: %[3]v", "%[2]v 点击按钮 %[1]v：%[3]v"},
+	MoreCommands:  {"and %v earlier ones", "以及更早的 %v 条"},
+	MoreLines:     {"%v more lines are left out here", "此处省略其余 %v 行"},
+	ByButton:      {"by button", "通过按钮操作"},
+	SayWhy:        {"%[1]v rejected deployment %[2]v by button; to say why: %[3]v", "%[1]v 通过按钮驳回了部署 %[2]v；请说明原因：%[3]v"},
+	ReasonGiven:   {"The reason stands with deployment %v now.", "已为部署 %v 补充驳回原因。"},
+	ButtonLate:    {"This came %[1]v after the button was pressed, so %[2]v was not done. To confirm it, press again or say it in a comment.", "按钮点击后过了 %[1]v 才送达，因此未执行 %[2]v。如需确认，请再次点击或在评论中发送。"},
+	ButtonChanged: {"What the button was about has changed since; look again.", "按钮对应的内容已发生变化，请重新查看。"},
+	WentLive:      {"went live in %v", "已上线，用时 %v"},
 
 	// Release orders.
 }
