@@ -419,7 +419,7 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		}
 		var texts []string
 		for _, a := range said {
-			if a.text != "" {
+			if a.text != "" && (a.order == nil || a.order.Pull != reply.Issue) { // else the order's own comment tells it
 				texts = append(texts, text.Markdown(a.text))
 			}
 		}

@@ -219,6 +219,11 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 		return f, err
 	}
 	f.Checked, f.Checks = d.Green, d.Checks.V
+	if d.OrderID != "" {
+		if f.Order, err = e.orderFacts(tx, d); err != nil {
+			return f, err
+		}
+	}
 	if f.After != "" {
 		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err

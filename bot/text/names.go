@@ -25,6 +25,7 @@ const (
 	Step
 	Reason
 	Note
+	Order
 	fieldCount
 )
 
@@ -47,6 +48,7 @@ var fields = [fieldCount]words{
 	Step:        {"Step", "步骤"},
 	Reason:      {"Reason", "原因"},
 	Note:        {"Note", "提示"},
+	Order:       {"Release order", "发布单"},
 }
 
 // Field is the field's name.
@@ -69,6 +71,9 @@ var states = map[string]words{
 	"superseded":  {"superseded", "已被取代"},
 	"rejected":    {"rejected", "已驳回"},
 	"expired":     {"expired", "已过期"},
+	"draft":       {"being prepared", "准备中"},
+	"waiting":     {"waiting for approval", "等待批准"},
+	"approved":    {"approved", "已批准"},
 }
 
 // State is the word for a state of a run, a step or a deployment as the database has it; an unknown one is returned.

@@ -63,3 +63,5 @@ CREATE TABLE order_approvals (
 -- The run whose living comment on GitHub tells what came of the commands; empty: their answer is a comment of its own.
 ALTER TABLE replies ADD COLUMN about TEXT NOT NULL DEFAULT '';
 CREATE INDEX replies_about ON replies (about) WHERE about <> '';
+
+CREATE INDEX orders_rollback ON orders (rollback_of, number) WHERE rollback_of <> '';
