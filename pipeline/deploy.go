@@ -535,7 +535,11 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		if err := tx.EndDeployment(*d, store.Succeeded, "", nil); err != nil || d.RollbackOf == "" {
 			return err
 		}
-		return tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf) // which now says what it was taken back to
+		from, err := tx.Deployment(d.RollbackOf)
+		if err == nil && from.OrderID != "" {
+			err = tx.Wake(store.TaskReport, "order/"+from.OrderID)
+		}
+		return errors.Join(err, tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf)) // which now says what it was taken back to
 	})
 }
 
