@@ -101,6 +101,9 @@ func (c *call) ballot(ctx context.Context, d store.Deployment) (v ballot, err er
 
 // vote records one person's vote, bound to exactly what they were shown.
 func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, error) {
+	if fn, ok, err := c.orderVoted(ctx, args, vote); ok || err != nil {
+		return fn, err
+	}
 	d, rest, no, err := c.waiting(ctx, args)
 	if no != nil || err != nil {
 		return no, err

@@ -239,6 +239,9 @@ func (b *Bot) works() map[string]work {
 		store.TaskEnv: {parallel: 32, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
 			return judged(b.engine.AdvanceEnv(ctx, key, attempts))
 		}},
+		store.TaskOrder: {parallel: 4, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
+			return judged(b.engine.AdvanceOrder(ctx, key, attempts))
+		}},
 		store.TaskReport: {parallel: 4, do: b.report},
 		store.TaskReply:  {parallel: 4, do: b.reply},
 		taskSay:          {parallel: 8, do: b.say},

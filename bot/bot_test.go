@@ -400,7 +400,11 @@ func (l *lab) Tick(d time.Duration) error {
 				return err
 			}
 		}
-		return nil
+		orders, err := tx.OpenOrders("acme/web")
+		for _, o := range orders {
+			err = errors.Join(err, tx.Wake(store.TaskOrder, o.ID))
+		}
+		return err
 	})
 }
 

@@ -35,13 +35,15 @@ type outcome func(*store.Tx) (answer, error)
 type answer struct {
 	text string // in the marks of text.Quote
 	run  string // the run whose release it is about: on GitHub that one's living comment tells it; empty: it is a reply of its own
+	// The release order that it is about, whose one comment tells it where that is; nil: it is about none.
+	order *store.Order
 }
 
 // reply is an answer about no release.
 func reply(text string, err error) (answer, error) { return answer{text: text}, err }
 
 // tells is an answer that the living comment of a release tells.
-func tells(run, text string, err error) (answer, error) { return answer{text, run}, err }
+func tells(run, text string, err error) (answer, error) { return answer{text: text, run: run}, err }
 
 // A Refusal is the answer to a command that is not obeyed, in words for the person, in the marks of text.Quote.
 type Refusal struct{ Text string }
@@ -535,6 +537,9 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 
 // rollback goes back to what an environment had before, with the stored objects of that deployment.
 func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
+	if number, reason := namedOrder(args); number > 0 {
+		return c.rollbackOrder(ctx, number, strings.Join(reason, " "))
+	}
 	a, env, args, no, err := c.target(ctx, args)
 	if no != nil || err != nil {
 		return no, err

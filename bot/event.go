@@ -420,7 +420,7 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		for _, a := range said {
 			if a.run != "" { // the living comment of its release tells it
 				reply.About = a.run
-			} else if a.text != "" {
+			} else if a.text != "" && (a.order == nil || a.order.Pull != reply.Issue) { // else the order's own comment tells it
 				texts = append(texts, text.Markdown(a.text))
 			}
 		}

@@ -49,6 +49,8 @@ type subject struct {
 	newest  bool               // it speaks for its commit (and environment), and nothing newer does
 	notify  []pipeline.Notify
 	steps   []store.Step // of a run
+	order   *store.Order // the release order that the deployment is a part of, or nil
+	ofParts int          // how many parts that has
 }
 
 // load reads a subject.
@@ -74,6 +76,16 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 				return err
 			}
 			s.rules = b.cfg.Floor(s.spec.Environment.Cluster, s.spec.Environment.Approvals)
+			if d.OrderID != "" {
+				if s.order, err = store.Optional(tx.Order(d.OrderID)); err != nil {
+					return err
+				}
+				parts, err := tx.OrderParts(d.OrderID)
+				if err != nil {
+					return err
+				}
+				s.ofParts = len(parts)
+			}
 			live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 			if err != nil {
 				return err
@@ -135,6 +147,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 // report wakes what has to say something about a subject. It does no more than that, so that a surface that is slow or
 // down holds up no other.
 func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) {
+	if strings.HasPrefix(key, "order/") {
+		return time.Time{}, b.reportOrder(ctx, key)
+	}
 	s, err := b.load(ctx, key)
 	if err != nil {
 		return time.Time{}, err
@@ -180,6 +195,9 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 // say compares what should be said about a subject on one surface with what was said last, and sends the difference.
 func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, error) {
 	subjectKey, surface, _ := strings.Cut(key, "\n")
+	if strings.HasPrefix(subjectKey, "order/") {
+		return time.Time{}, final(b.sayOrder(ctx, subjectKey), attempts)
+	}
 	s, err := b.load(ctx, subjectKey)
 	if err != nil {
 		return time.Time{}, err

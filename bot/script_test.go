@@ -46,7 +46,8 @@ import (
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
 //	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
-//	page runs|deployments NUMBER       prints a page of the bot
+//	page runs|deployments|orders NUMBER  prints a page of the bot
+//	order NUMBER                       waits until nothing is left to do and prints the one comment of a release order
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
@@ -417,6 +418,14 @@ func TestScripts(t *testing.T) {
 					}
 					return all
 				})
+			}),
+			"order": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				text, err := s.Order(s.args[0])
+				_, _ = fmt.Fprintln(s.Stdout(), text)
+				return err
 			}),
 			"page": script(2, 2, func(s *scene) error {
 				if err := s.Settle(); err != nil {

@@ -120,6 +120,9 @@ func deployWords(s subject, l text.Lang) string {
 		if d.Reason == store.ReasonClosed {
 			return l.Say(text.ClosedUnmerged)
 		}
+		if d.Reason == store.ReasonOrder {
+			return l.Say(text.CancelledWithOrder)
+		}
 		return cancelledWords(s, l)
 	case store.Superseded:
 		if d.Reason == store.ReasonMoved {
@@ -171,6 +174,9 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 	case store.BlockChecks:
 		return checksWords(b, l)
 	case store.BlockPart:
+		if b.Need > 0 {
+			return l.Say(text.WaitsForOrderApproval, b.Have, b.Need)
+		}
 		if b.Number == 0 {
 			return l.Say(text.WaitsForOrder)
 		}
@@ -198,7 +204,7 @@ func moment(s subject) string {
 	}
 	switch s.d.State {
 	case store.Blocked:
-		if slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval }) {
+		if slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval || asksForOrder(*s.d, b) }) {
 			return "waiting"
 		}
 		return ""
@@ -212,6 +218,11 @@ func moment(s subject) string {
 		return "stopped"
 	}
 	return ""
+}
+
+// asksForOrder tells whether a block says that a release order waits for approvals; its first part speaks for all.
+func asksForOrder(d store.Deployment, b store.Block) bool {
+	return b.Kind == store.BlockPart && b.Need > 0 && d.Part == 1
 }
 
 // look is how a state looks in a chat.
@@ -297,6 +308,9 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 			{Name: l.Field(text.Cluster), Value: env.Cluster + " / " + env.Namespace},
 			{Name: l.Field(text.Release), Value: fmt.Sprint(d.Release)}, commit, branch,
 			{Name: l.Field(text.TriggeredBy), Value: d.Requester}}
+		if s.order != nil {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Order), Value: l.Say(text.PartOfOrder, s.order.Number, d.Part, s.ofParts), URL: b.page("orders", s.order.ID)})
+		}
 		if who := approvers(s); len(who) > 0 {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Approver), Value: strings.Join(who, ", ")})
 		}
@@ -342,7 +356,7 @@ func (b *Bot) mentions(s subject, n pipeline.Notify, what, kind, name string) []
 	case "approvers":
 		if s.d != nil {
 			for _, block := range s.d.Blocks.V {
-				if block.Kind == store.BlockApproval {
+				if block.Kind == store.BlockApproval || asksForOrder(*s.d, block) {
 					logins = append(logins, block.By...)
 				}
 			}

@@ -239,6 +239,11 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	if !Allows(&env, rel.Ref, repo.DefaultBranch) {
 		f.Branch = strings.TrimPrefix(strings.TrimPrefix(rel.Ref, branchPrefix), tagPrefix)
 	}
+	if d.OrderID != "" {
+		if f.Order, err = e.orderFacts(tx, d); err != nil {
+			return f, err
+		}
+	}
 	if f.After != "" {
 		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err
@@ -555,7 +560,11 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		if err := errors.Join(tx.EndDeployment(*d, store.Succeeded, "", nil), overtake(tx, *d)); err != nil || d.RollbackOf == "" {
 			return err
 		}
-		return tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf) // which now says what it was taken back to
+		from, err := tx.Deployment(d.RollbackOf)
+		if err == nil && from.OrderID != "" {
+			err = tx.Wake(store.TaskReport, "order/"+from.OrderID)
+		}
+		return errors.Join(err, tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf)) // which now says what it was taken back to
 	})
 }
 

@@ -292,6 +292,45 @@ const (
 
 	// Release orders.
 
+	OfPart                // app, refusal
+	NotAPart              // what was typed, usage
+	PartsOfOrder          // how many at most, usage
+	OrderNeedsReason      // usage
+	NoSuchApp             // app, names, usage
+	PartTwice             // app, usage
+	NoSuchOrder           // order number, usage
+	OrderMade             // order number, environment, parts, address
+	OrderTitle            // order number, environment
+	OrderBackTitle        // order number, number of the order that is taken back, environment
+	OrderAsked            // state, login, reason
+	OrderPart             // part, deployment number, state or reasons
+	OrderPartDetails      // part number
+	OrderHasEnded         // order number, state
+	OrderFailed           // part number, app
+	OrderDone             // parts
+	OrderOffer            // command
+	OrderCancelled        // order number
+	OrderNotWaiting       // order number, state
+	OrderVotedAlready     // order number
+	OrderApproved         // order number, how many approved, how many are needed
+	OrderRejected         // order number
+	OrderApprovedBy       // names
+	OrderVoid             // names
+	MayApprovePart        // app, names of who may
+	Maintainers           //
+	OrderHow              // command that approves, command that rejects
+	OrderUntil            // time
+	OrderIsRollback       // order number
+	OrderTakenBack        // order number, number of the order that takes it back
+	NothingToTakeBack     // order number, why
+	PartOvertaken         // app, deployment number
+	PartWithoutBefore     // app
+	OrderRollbackMade     // order number, number of the order that is taken back, parts, address
+	StatusOrder           // environment, order number, state
+	CancelledWithOrder    //
+	WaitsForOrderApproval // how many approved, how many are needed
+	PartOfOrder           // order number, part, how many parts
+
 	keyCount
 )
 
@@ -572,4 +611,43 @@ var sentences = [keyCount]words{
 	WentLive:      {"went live in %v", "已上线，用时 %v"},
 
 	// Release orders.
+
+	OfPart:                {"About %[1]v: %[2]v", "关于 %[1]v：%[2]v"},
+	NotAPart:              {"%[1]v is no part of an order: write app@release, as in web@12. Usage: %[2]v", "%[1]v 不是发布单的一项：请写成“应用@版本”，如 web@12。用法：%[2]v"},
+	PartsOfOrder:          {"A release order has 1 to %[1]v parts, each written app@release. Usage: %[2]v", "发布单包含 1 至 %[1]v 项，每项写成“应用@版本”。用法：%[2]v"},
+	OrderNeedsReason:      {"Say why, behind the parts: a release order needs a reason. Usage: %v", "请在各项之后写明原因：发布单必须有原因。用法：%v"},
+	NoSuchApp:             {"There is no app %[1]v here; there is: %[2]v. Usage: %[3]v", "这里没有应用 %[1]v；现有：%[2]v。用法：%[3]v"},
+	PartTwice:             {"%[1]v is named twice; an app goes once in an order. Usage: %[2]v", "%[1]v 出现了两次；同一发布单中每个应用只能出现一次。用法：%[2]v"},
+	NoSuchOrder:           {"There is no release order %[1]v. Usage: %[2]v", "没有发布单 %[1]v。用法：%[2]v"},
+	OrderMade:             {"Release order %[1]v to %[2]v is made: %[3]v. %[4]v", "已创建发布单 %[1]v（%[2]v）：%[3]v。%[4]v"},
+	OrderTitle:            {"Release order %[1]v to %[2]v", "发布单 %[1]v（%[2]v）"},
+	OrderBackTitle:        {"Release order %[1]v takes order %[2]v back in %[3]v", "发布单 %[1]v：在 %[3]v 回滚发布单 %[2]v"},
+	OrderAsked:            {"Now %[1]v. Asked for by %[2]v: %[3]v", "当前状态：%[1]v。申请人 %[2]v：%[3]v"},
+	OrderPart:             {"%[1]v, deployment %[2]v: %[3]v", "%[1]v，部署 %[2]v：%[3]v"},
+	OrderPartDetails:      {"What part %v changes", "第 %v 项的变更"},
+	OrderHasEnded:         {"Release order %[1]v has ended: %[2]v.", "发布单 %[1]v 已结束：%[2]v。"},
+	OrderFailed:           {"failed at part %[1]v (%[2]v); what had not begun is cancelled", "在第 %[1]v 项（%[2]v）失败，尚未开始的已取消"},
+	OrderDone:             {"Done: %v.", "已完成：%v。"},
+	OrderOffer:            {"%v takes back what is live of it, the last part first.", "发送 %v 可按相反顺序回滚其中已上线的部分。"},
+	OrderCancelled:        {"Release order %v is cancelled.", "发布单 %v 已取消。"},
+	OrderNotWaiting:       {"Release order %[1]v does not wait for an approval (any more); it is %[2]v.", "发布单 %[1]v 当前不在等待批准；状态：%[2]v。"},
+	OrderVotedAlready:     {"You have approved release order %v already.", "你已批准过发布单 %v。"},
+	OrderApproved:         {"Approved release order %[1]v (%[2]v of %[3]v).", "已批准发布单 %[1]v（%[2]v/%[3]v）。"},
+	OrderRejected:         {"Rejected release order %v; none of what waited in it goes on.", "已驳回发布单 %v；其中等待的内容不再进行。"},
+	OrderApprovedBy:       {"Approved by %v.", "批准人：%v。"},
+	OrderVoid:             {"What these had approved has changed since, so their approvals are void: %v.", "以下成员批准后内容已变更，其批准作废：%v。"},
+	MayApprovePart:        {"%[1]v may be approved by %[2]v.", "%[1]v 可由 %[2]v 批准。"},
+	Maintainers:           {"everyone who may maintain the repository", "拥有仓库 maintain 权限的人"},
+	OrderHow:              {"One approval is for all parts: %[1]v or %[2]v", "一次批准适用于所有项：%[1]v 或 %[2]v"},
+	OrderUntil:            {"It expires at %v.", "%v 过期。"},
+	OrderIsRollback:       {"Release order %v takes another one back; to go forward again, make a new order.", "发布单 %v 本身是回滚；如需重新发布，请新建发布单。"},
+	OrderTakenBack:        {"Release order %[1]v is taken back by release order %[2]v.", "发布单 %[1]v 由发布单 %[2]v 回滚。"},
+	NothingToTakeBack:     {"Nothing of release order %[1]v is live, so there is nothing to take back. %[2]v", "发布单 %[1]v 没有仍在线上的内容，无需回滚。%[2]v"},
+	PartOvertaken:         {"%[1]v is left as it is, since deployment %[2]v went there later.", "%[1]v 保持不变，因为之后已有部署 %[2]v。"},
+	PartWithoutBefore:     {"%v is left as it is, since nothing was live there before.", "%v 保持不变，因为此前没有线上版本。"},
+	OrderRollbackMade:     {"Release order %[1]v takes order %[2]v back: %[3]v. Automatic deployments there wait until /unlock. %[4]v", "发布单 %[1]v 回滚发布单 %[2]v：%[3]v。相关环境的自动部署将暂停，直到 /unlock。%[4]v"},
+	StatusOrder:           {"%[1]v: release order %[2]v, %[3]v", "%[1]v：发布单 %[2]v，%[3]v"},
+	CancelledWithOrder:    {"cancelled, since its release order ended before", "发布单已提前结束，此项已取消"},
+	WaitsForOrderApproval: {"waiting for the approval of its release order (%[1]v of %[2]v)", "等待发布单获批（%[1]v/%[2]v）"},
+	PartOfOrder:           {"%[1]v, part %[2]v of %[3]v", "%[1]v，第 %[2]v 项，共 %[3]v 项"},
 }

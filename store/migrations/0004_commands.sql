@@ -82,3 +82,5 @@ CREATE TABLE answers (
   PRIMARY KEY (event, seq)
 ) STRICT;
 CREATE INDEX answers_run ON answers (run, at, event, seq);
+
+CREATE INDEX orders_rollback ON orders (rollback_of, number) WHERE rollback_of <> '';
