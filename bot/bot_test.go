@@ -400,7 +400,11 @@ func (l *lab) Tick(d time.Duration) error {
 				return err
 			}
 		}
-		return nil
+		orders, err := tx.OpenOrders("acme/web")
+		for _, o := range orders {
+			err = errors.Join(err, tx.Wake(store.TaskOrder, o.ID))
+		}
+		return err
 	})
 }
 
@@ -763,7 +767,7 @@ func (r *fakeRegistry) Fail(errs ...error) {
 	r.errs = append(r.errs, errs...)
 }
 
-// fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
+// fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN flaky" fails the first time, "RUN block" waits for Release, "RUN echo …" writes to the
 // log, "RUN same" makes an image that is always the same, and everything else one that never is.
 type fakeBuilder struct {
 	registry *fakeRegistry
@@ -773,6 +777,7 @@ type fakeBuilder struct {
 	errs     []error // of the next builds, whatever the Dockerfile says
 	blocked  int
 	release  chan struct{}
+	flaked   bool
 }
 
 func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
@@ -805,7 +810,7 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 			out(build.Line{At: time.Now(), Step: line, Stream: 1, Text: s})
 		}
 		switch command, _ := strings.CutPrefix(line, "RUN "); {
-		case command == "false":
+		case command == "false" || command == "flaky" && !b.flakes():
 			failed := &build.Failure{Step: line, Command: line, File: req.Dockerfile, Line: i + 1, Tail: tail, Err: errors.New("exit code: 1")}
 			if req.Command != nil {
 				failed.File, failed.Line = "", 0
@@ -837,6 +842,15 @@ func oneBuilder(cfg *Config, d daemon) *builders {
 	b := shareOut(cfg, &builder{daemon: d, name: "tcp://127.0.0.1:1"}, &builder{daemon: d, name: "tcp://127.0.0.1:2", forks: true})
 	b.each = unbounded
 	return b
+}
+
+// flakes tells whether what fails the first time goes well.
+func (b *fakeBuilder) flakes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.flaked
+	b.flaked = true
+	return before
 }
 
 func (b *fakeBuilder) Ping(context.Context) error { return nil }

@@ -40,6 +40,7 @@ type subject struct {
 	d       *store.Deployment  // set when the subject is a deployment
 	rel     store.Release      // of the deployment
 	votes   []store.Approval   // on the deployment
+	rules   pipeline.Approvals // of the deployment: what its environment asks for, raised to the cluster's floor
 	spec    pipeline.Spec      // of the deployment
 	back    *store.Deployment  // the deployment that went back from this one, or nil
 	live    bool               // the deployment is what is live
@@ -48,6 +49,8 @@ type subject struct {
 	newest  bool               // it speaks for its commit (and environment), and nothing newer does
 	notify  []pipeline.Notify
 	steps   []store.Step // of a run
+	order   *store.Order // the release order that the deployment is a part of, or nil
+	ofParts int          // how many parts that has
 }
 
 // load reads a subject.
@@ -71,6 +74,17 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			}
 			if s.votes, err = tx.Approvals(d.ID); err != nil {
 				return err
+			}
+			s.rules = b.cfg.Floor(s.spec.Environment.Cluster, s.spec.Environment.Approvals)
+			if d.OrderID != "" {
+				if s.order, err = store.Optional(tx.Order(d.OrderID)); err != nil {
+					return err
+				}
+				parts, err := tx.OrderParts(d.OrderID)
+				if err != nil {
+					return err
+				}
+				s.ofParts = len(parts)
 			}
 			live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 			if err != nil {
@@ -133,6 +147,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 // report wakes what has to say something about a subject. It does no more than that, so that a surface that is slow or
 // down holds up no other.
 func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) {
+	if strings.HasPrefix(key, "order/") {
+		return time.Time{}, b.reportOrder(ctx, key)
+	}
 	s, err := b.load(ctx, key)
 	if err != nil {
 		return time.Time{}, err
@@ -149,6 +166,7 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 			living = "run/" + s.run.ID // one living message for a release and where it goes by itself
 		}
 	}
+	surfaces = append(surfaces, noticeSurfaces(s)...)
 	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
 		for _, surface := range surfaces {
 			if err := tx.Wake(taskSay, key+"\n"+surface); err != nil {
@@ -177,6 +195,9 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 // say compares what should be said about a subject on one surface with what was said last, and sends the difference.
 func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, error) {
 	subjectKey, surface, _ := strings.Cut(key, "\n")
+	if strings.HasPrefix(subjectKey, "order/") {
+		return time.Time{}, final(b.sayOrder(ctx, subjectKey), attempts)
+	}
 	s, err := b.load(ctx, subjectKey)
 	if err != nil {
 		return time.Time{}, err
@@ -198,6 +219,8 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 		err = b.sayDeployment(ctx, s)
 	case strings.HasPrefix(surface, surfaceCheck):
 		err = b.sayCheck(ctx, s, part[2])
+	case strings.HasPrefix(surface, surfaceNotice):
+		err = b.sayNotice(ctx, s, surface)
 	case part[0] == "wecom" && len(part) == 2:
 		err = b.sayMoment(ctx, s, part[1])
 	case part[0] == "slack" && len(part) == 3:

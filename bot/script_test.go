@@ -23,12 +23,15 @@ import (
 //
 // Its commands (! before one of them means: is refused, or is not so):
 //
-//	push LOGIN BRANCH DIR [MESSAGE]    pushes the files under DIR; $DIR is then the commit
+//	push LOGIN BRANCH DIR [MESSAGE]    pushes the files under DIR; $DIR is then the commit. ADDRESS:LOGIN for LOGIN is a commit by somebody whom
+//	                                   GitHub does not know, pushed by LOGIN
 //	fork LOGIN                         has LOGIN fork the repository; push and pr then take LOGIN:BRANCH
 //	pr LOGIN BRANCH [BASE]             opens a pull request of BRANCH into BASE, or master; its number is $PR
 //	pull VERB LOGIN [TEXT]             close, reopen, ready (no draft any more), title TEXT or base BRANCH: changes $PR
 //	vague N                            has GitHub answer N times from now on that it does not know yet whether a pull request merges
 //	merge LOGIN                        merges $PR; $MERGED is then the commit
+//	squash LOGIN MESSAGE               the same by one commit with that message
+//	local ADDRESS DIR LOGIN            has LOGIN merge a branch by ADDRESS on their own machine and push the result to master; $MERGED is then the commit
 //	say LOGIN TEXT                     comments on $PR (\n is a line end), waits for the answer and prints it
 //	comment LOGIN TEXT                 comments on $PR and does not wait
 //	edit TEXT, delete                  changes the last comment
@@ -43,12 +46,16 @@ import (
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
 //	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
-//	page runs|deployments NUMBER       prints a page of the bot
+//	page runs|deployments|orders NUMBER  prints a page of the bot
+//	order NUMBER                       waits until nothing is left to do and prints the one comment of a release order
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
 //	release build, release CLUSTER     lets it go on
-//	grant LOGIN LEVEL, team LOGIN      changes a permission; adds to @acme/release
+//	grant LOGIN LEVEL [ROLE]           changes a permission, which may be that of a custom role; GitHub tells the bot
+//	team LOGIN [VERB [TEAM]]           add (or nothing), remove or invite: changes who is in a team of acme, @acme/release if none is named
+//	team TEAM in PARENT                nests a team in another one
+//	app PERMISSION LEVEL               changes what the App may do in acme; none takes it
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file and restarts the bot
 //	tick DURATION                      lets time pass
@@ -115,8 +122,26 @@ func TestScripts(t *testing.T) {
 					repo, branch = s.gh.Repo(owner+"/web"), b
 				}
 				s.clock.Advance(2 * time.Second)
-				sha, err := repo.Commit(branch, s.args[0], message, files)
+				author, pusher, ok := strings.Cut(s.args[0], ":")
+				if !ok {
+					pusher = author
+				}
+				sha, err := repo.Push(branch, pusher, sim.Change{Author: author, Message: message, Files: files})
 				s.Setenv(s.args[2], sha)
+				return err
+			}),
+			"local": script(3, 3, func(s *scene) error {
+				files, err := readFiles(s.MkAbs(s.args[1]))
+				s.Check(err)
+				s.clock.Advance(2 * time.Second)
+				sha, err := s.repo.MergeLocally("master", s.args[2], sim.Change{Author: s.args[0], Message: "Change " + s.args[1], Files: files})
+				s.Setenv("MERGED", sha)
+				return err
+			}),
+			"squash": script(2, 2, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				sha, err := s.repo.SquashPullRequest(s.pr(), s.args[0], strings.ReplaceAll(s.args[1], `\n`, "\n"))
+				s.Setenv("MERGED", sha)
 				return err
 			}),
 			"back": script(3, 3, func(s *scene) error {
@@ -394,6 +419,14 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
+			"order": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				text, err := s.Order(s.args[0])
+				_, _ = fmt.Fprintln(s.Stdout(), text)
+				return err
+			}),
 			"page": script(2, 2, func(s *scene) error {
 				if err := s.Settle(); err != nil {
 					return err
@@ -434,12 +467,37 @@ func TestScripts(t *testing.T) {
 				}
 				return nil
 			}),
-			"grant": script(2, 2, func(s *scene) error {
-				s.repo.SetPermission(s.args[0], s.args[1], "")
-				s.clock.Advance(accessTTL)
+			"grant": script(2, 3, func(s *scene) error {
+				s.repo.SetPermission(s.args[0], s.args[1], append(s.args, "")[2])
+				return s.Settle()
+			}),
+			"team": script(1, 3, func(s *scene) error {
+				team := "release"
+				if len(s.args) == 3 {
+					team = s.args[2]
+				}
+				switch verb := append(s.args, "add")[1]; verb {
+				case "add":
+					s.gh.AddTeamMember("acme", team, s.args[0], "member")
+				case "remove":
+					s.gh.RemoveTeamMember("acme", team, s.args[0])
+				case "invite":
+					s.gh.InviteTeamMember("acme", team, s.args[0])
+				case "in":
+					s.gh.NestTeam("acme", s.args[0], team)
+				default:
+					return fmt.Errorf("%s is none of its verbs", verb)
+				}
+				return s.Settle()
+			}),
+			"app": script(2, 2, func(s *scene) error {
+				i, _ := s.gh.Installation("acme")
+				if i.Permissions[s.args[0]] = s.args[1]; s.args[1] == "none" {
+					delete(i.Permissions, s.args[0])
+				}
+				s.gh.SetInstallation("acme", i.Permissions, false)
 				return nil
 			}),
-			"team": script(1, 1, func(s *scene) error { s.gh.AddTeamMember("acme", "release", s.args[0], "member"); return nil }),
 			"github": script(4, 4, func(s *scene) error {
 				status, err := strconv.Atoi(s.args[2])
 				if err != nil {

@@ -64,6 +64,9 @@ CREATE TABLE order_approvals (
 ALTER TABLE replies ADD COLUMN about TEXT NOT NULL DEFAULT '';
 CREATE INDEX replies_about ON replies (about) WHERE about <> '';
 
+-- The rules under which a deployment is asked about, and how they changed since.
+ALTER TABLE deployments ADD COLUMN rules TEXT NOT NULL DEFAULT 'null';      -- JSON
+
 -- What the commands about the release of a run came to, as its living comment tells it.
 CREATE TABLE answers (
   event   TEXT NOT NULL,
@@ -79,3 +82,5 @@ CREATE TABLE answers (
   PRIMARY KEY (event, seq)
 ) STRICT;
 CREATE INDEX answers_run ON answers (run, at, event, seq);
+
+CREATE INDEX orders_rollback ON orders (rollback_of, number) WHERE rollback_of <> '';
