@@ -69,7 +69,7 @@ func TestCheckRunLimits(t *testing.T) {
 		b := &Bot{lang: lang, cfg: &Config{PublicURL: "https://ship.example.com"}}
 		waits := &store.Deployment{Environment: long, Number: 1234567890, Release: 1234567890, State: store.Blocked, Blocks: store.JSON[[]store.Block]{V: []store.Block{{Kind: store.BlockApproval, Need: 1}}}}
 		live := &store.Deployment{Environment: long, Number: 1234567890, State: store.Failed, Failure: store.JSON[*store.Failure]{V: &store.Failure{Reason: "no", Logs: []string{"a secret line"}}}}
-		v := view{subject: subject{run: store.Run{State: store.RunSucceeded}}, envs: []subject{{d: waits}, {d: live}}, undo: &subject{d: live}}
+		v := view{subject: subject{run: store.Run{State: store.RunSucceeded}}, envs: []subject{{d: waits, rel: store.Release{SHA: "0123456789"}}, {d: live}}, undo: &subject{d: live}}
 		for range 3000 {
 			v.steps = append(v.steps, store.Step{Kind: "check/" + long, State: store.StepSucceeded})
 		}

@@ -277,11 +277,12 @@ func (b *Bot) checkSummary(v view) string {
 	return strings.Join(parts, "\n\n")
 }
 
-// checkText is why it failed, with the tail of the log where the repository is private, in markdown; empty where nothing did.
+// checkText is what those who decide have to know, and why it failed, with the tail of the log where the repository is private, in
+// markdown; empty where nothing waits or failed.
 func (b *Bot) checkText(v view) string {
-	f := failureOf(v)
+	f, waits := failureOf(v), b.waitsWords(v)
 	if f == nil {
-		return ""
+		return waits
 	}
 	l := b.lang
 	parts := []string{text.Markdown(code(failureLine(f)))}
@@ -298,9 +299,12 @@ func (b *Bot) checkText(v view) string {
 	switch {
 	case len(lines) == 0:
 	case v.repo.Private:
-		parts = append(parts, l.Say(text.LastLines), fenced(tail(lines, maxOutput*3/4)))
+		parts = append(parts, l.Say(text.LastLines), fenced(tail(lines, maxOutput-maxPart-2000)))
 	default: // of a public repository no log line is posted
 		parts = append(parts, l.Say(text.LogOnPage, b.page("runs", v.run.ID)))
+	}
+	if waits != "" {
+		parts = append([]string{waits}, parts...)
 	}
 	return strings.Join(parts, "\n\n")
 }

@@ -191,6 +191,9 @@ func (b *Bot) readScope(ctx context.Context, id string, attempts int) (time.Time
 	if err != nil || (store.Final(d.State) || store.Active(d.State)) && d.Scope.V != nil && d.Scope.V.Unread == "" {
 		return time.Time{}, err
 	}
+	if old := d.Scope.V; old != nil && old.Unread == "" && old.From == live.Number {
+		return time.Time{}, nil // nothing has gone there since
+	}
 	scope := store.Scope{From: live.Number}
 	objs, err := b.engine.Objects(d)
 	if err != nil {
