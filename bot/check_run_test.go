@@ -98,3 +98,42 @@ func TestCheckRunLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestNeededToMerge: a check run that merging waits for is no hindrance to it while a person is waited for.
+func TestNeededToMerge(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	file := "app: web\nbuild: {image: registry.example.com/team/web}\nenvironments:\n" +
+		"  - {name: staging, cluster: test, namespace: staging, manifests: deploy/, approvals: {count: 1}}\n"
+	got(l.Push("root", "master", "Ask", map[string]string{".shipmate.yaml": file}))(t)
+	must(t, l.Settle())
+	sha := got(l.Push("dave", "feature", "A change", map[string]string{"app.txt": "x"}))(t)
+	pull := got(l.repo.OpenPullRequest("feature", "master", "dave", "A change"))(t)
+	if ok, reply, err := l.Say(pull, "dave", "/deploy staging"); !ok || err != nil {
+		t.Fatal(reply, err)
+	}
+	is := func(want string) {
+		t.Helper()
+		must(t, until("the check run is "+want, func() error {
+			runs := l.repo.CheckRuns(sha)
+			if len(runs) != 1 || runs[0].Conclusion != want || len(runs[0].Actions) != 2 {
+				return fmt.Errorf("%v", runs)
+			}
+			return nil
+		}))
+	}
+	is("action_required")
+	l.repo.AddRule("master", 4711, "shipmate") // another App's of that name is none of ours
+	again := func() {
+		t.Helper()
+		must(t, l.Tick(2*time.Minute))
+		run := got(l.lookup("SELECT id FROM runs WHERE sha = ?", sha))(t)
+		must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error { return tx.Wake(taskSay, "run/"+run+"\n"+surfaceRun) }))
+		must(t, l.Settle())
+	}
+	again()
+	is("action_required")
+	l.repo.AddRule("master", 0, "shipmate")
+	again()
+	is("success")
+}
