@@ -285,7 +285,11 @@ func (b *Bot) checkText(v view) string {
 		return waits
 	}
 	l := b.lang
-	parts := []string{text.Markdown(code(failureLine(f)))}
+	why := failureLine(f)
+	if f.Where != "" && strings.HasPrefix(f.Reason, f.Where) {
+		why = f.Reason // it says where already
+	}
+	parts := []string{text.Markdown(code(why))}
 	if f.Hint != "" {
 		parts = append(parts, text.Markdown(code(f.Hint)))
 	}
