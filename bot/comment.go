@@ -337,7 +337,7 @@ func (b *Bot) commentWords(v view) string {
 	}
 	for _, e := range v.envs {
 		if by, reason, _ := strings.Cut(e.d.Reason, ": "); e.d.State == store.Rejected && reason == store.ReasonButton {
-			parts = append(parts, text.Markdown(l.Say(text.SayWhy, code(by), e.d.Number, code(fmt.Sprintf("/reject %d …", e.d.Number)))))
+			parts = append(parts, text.Markdown(l.Say(text.SayWhy, code(by), e.d.Number, code(b.typed(fmt.Sprintf("/reject %d …", e.d.Number))))))
 		}
 	}
 	if failed := failureOf(v); failed != nil && failed.Hint != "" {
