@@ -40,7 +40,7 @@ func (b *Bot) sayRun(ctx context.Context, s subject) (again time.Time, err error
 	if err != nil {
 		return again, err
 	}
-	if until, yes := v.passing(b.db.Now()); yes && last.Ref != "" {
+	if until, yes := v.passing(b.db.Now(), false); yes && last.Ref != "" {
 		return until, nil
 	}
 	want, err := b.checkRunOf(v, func() (bool, error) { return b.neededToMerge(ctx, v) })

@@ -120,20 +120,22 @@ func (v view) moving() bool {
 	return !store.Final(v.run.State) || slices.ContainsFunc(v.envs, func(e subject) bool { return e.d.State == store.Queued || store.Active(e.d.State) })
 }
 
-// passing is [subject.passing] of any of the deployments. Those who decide are not asked before it is known about what, unless that
-// takes long.
-func (v view) passing(now time.Time) (until time.Time, yes bool) {
+// passing is [subject.passing] of any of the deployments: a rollout may last a while before it is told, unless there is an
+// answer to be told. Those who decide are not asked before it is known about what, unless that takes long.
+func (v view) passing(now time.Time, answered bool) (until time.Time, yes bool) {
 	for _, e := range v.envs {
 		u, y := e.passing(now)
-		if store.Active(e.d.State) && e.d.State != store.Paused {
+		switch {
+		case e.waitsForVotes() && e.d.Scope.V == nil:
+			u = e.d.CreatedAt.Add(instant)
+			y = now.Before(u)
+		case store.Active(e.d.State) && e.d.State != store.Paused && !answered:
 			u = e.d.BeganAt.Add(rolling)
 			y = now.Before(u)
 		}
-		if e.waitsForVotes() && e.d.Scope.V == nil {
-			u = e.d.CreatedAt.Add(instant)
-			y = now.Before(u)
+		if y {
+			until, yes = later(until, u), true
 		}
-		until, yes = later(until, u), yes || y
 	}
 	return until, yes
 }
@@ -262,15 +264,8 @@ func (b *Bot) sayComment(ctx context.Context, s subject) (again time.Time, err e
 	if err != nil || last.Said == "" && last.Ref == "" && !v.steered() {
 		return again, err
 	}
-	if until, yes := v.passing(b.db.Now()); yes {
-		if !v.answeredSince(last.At.Time) {
-			return until, nil
-		}
-		for _, e := range v.envs { // an answer waits for an instant only
-			if until, yes := e.passing(b.db.Now()); yes {
-				return until, nil
-			}
-		}
+	if until, yes := v.passing(b.db.Now(), v.answeredSince(last.At.Time)); yes {
+		return until, nil
 	}
 	issue, err := b.place(ctx, v)
 	if err != nil || issue == 0 {
