@@ -74,7 +74,7 @@ func DefaultPermissions() map[string]string {
 
 // DefaultEvents are those that Shipmate subscribes to.
 func DefaultEvents() []string {
-	return []string{"check_run", "create", "delete", "issue_comment", "pull_request", "push"}
+	return []string{"check_run", "check_suite", "create", "delete", "issue_comment", "pull_request", "push", "status"}
 }
 
 // GitHub is a simulated GitHub. It is an [http.Handler] that serves the REST API
@@ -93,6 +93,7 @@ type GitHub struct {
 	accounts      map[string]*account // by lower-case login
 	installations []*Installation
 	repos         map[string]*Repo // by lower-case owner/name
+	apps          map[int64]string // other Apps' slugs
 	tokens        map[string]*token
 	userTokens    map[string]*account
 	requests      []Request
