@@ -354,7 +354,7 @@ func (c *call) okToTest(ctx context.Context, args []string) (outcome, error) {
 	case forkOf(pr, c.repo) == "":
 		return c.no(text.NotAFork, c.pull), nil
 	case !strings.EqualFold(args[0], head):
-		return c.no(text.NotTheHead, code(args[0]), code(head), code("/ok-to-test "+head)), nil
+		return c.no(text.NotTheHead, code(args[0]), code(head), code(c.typed("/ok-to-test "+head))), nil
 	}
 	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, "", c.d)
 	if err != nil {

@@ -66,6 +66,7 @@ issue-comment-created issue-comment-edited issue-comment-deleted
 pull-request-opened pull-request-synchronize pull-request-reopened pull-request-closed
 check-run-rerequested check-run-requested-action check-run-created check-run-completed
 status
+member-added member-edited member-removed membership-added membership-removed team-edited
 `.trim().split(/\s+/)
 
 const source = JSON.parse(readFileSync(process.argv[2]))
