@@ -88,7 +88,7 @@ func (b *Bot) readChecks(ctx context.Context, id string, _ int) (again time.Time
 	if failed != nil {
 		checks = store.Checks{Unread: b.engine.Mask(unreadBecause(failed))}
 	}
-	checks.Of = wanted.String()
+	checks.Of = wanted.Key()
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Deployment(id)
 		if err != nil {

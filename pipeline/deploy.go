@@ -228,7 +228,7 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	}
 	if wanted := ChecksOf(d, env); len(wanted) > 0 {
 		f.Checked = true
-		if c := d.Checks.V; c != nil && c.Of == wanted.String() && f.Now.Before(c.At.Add(store.ChecksFresh)) {
+		if c := d.Checks.V; c != nil && c.Of == wanted.Key() && f.Now.Before(c.At.Add(store.ChecksFresh)) {
 			f.Checks = c // else it is read anew before it counts
 		}
 	}

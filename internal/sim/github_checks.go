@@ -79,9 +79,6 @@ func (c *call) createStatus() (int, any) {
 		By: c.gh.bot().Login, Created: c.gh.now(),
 	}
 	c.repo.statuses = append(c.repo.statuses, s)
-	if err := c.repo.statusEvent(s); err != nil {
-		return c.broken(err)
-	}
 	c.gh.wrote(Write{
 		Kind: "status", Repository: c.repo.FullName(), Name: s.Context, SHA: s.SHA, State: s.State, Description: s.Description, URL: s.TargetURL,
 	})
