@@ -206,6 +206,9 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	f.Approvals = e.Server.Floor(env.Cluster, env.Approvals)
 	f.Bound = Bound(rel, d.ObjectsHash, e.policy(env))
 	f.After, f.Soak = env.After, env.Soak
+	if window, until, ok := Frozen(env.Freeze, f.Now); ok {
+		f.Freeze = &Freeze{window, until}
+	}
 	if f.Votes, err = tx.Approvals(d.ID); err != nil {
 		return f, err
 	}
