@@ -142,7 +142,12 @@ type Hold struct {
 	By          string `db:"by"` // a login; empty when a backup was restored
 	Reason      string `db:"reason"`
 	Since       Time   `db:"since"`
+	Issue       int    `db:"issue"`       // the pull request or issue of the rollback, where its holder is told; 0 for none
+	RemindedAt  Time   `db:"reminded_at"` // when people were last reminded of it
 }
+
+// HoldReminder is how often people are reminded of a hold.
+const HoldReminder = 24 * time.Hour
 
 // EnvKey is the key of the task that works on one environment of one app.
 func EnvKey(repo, app, environment string) string { return repo + "\n" + app + "\n" + environment }
@@ -372,9 +377,9 @@ func (tx *Tx) Approvals(deployment string) ([]Approval, error) {
 // PutHold leaves (or renews) a hold.
 func (tx *Tx) PutHold(h Hold) error {
 	h.Since = Time{tx.now}
-	err := tx.named(`INSERT INTO holds (repo, app, environment, by, reason, since) VALUES (:repo, :app, :environment, :by, :reason, :since)
-		ON CONFLICT (repo, app, environment) DO UPDATE SET by = excluded.by, reason = excluded.reason, since = excluded.since`, h)
-	return err
+	err := tx.named(`INSERT INTO holds (repo, app, environment, by, reason, since, issue) VALUES (:repo, :app, :environment, :by, :reason, :since, :issue)
+		ON CONFLICT (repo, app, environment) DO UPDATE SET by = excluded.by, reason = excluded.reason, since = excluded.since, issue = excluded.issue, reminded_at = NULL`, h)
+	return errors.Join(err, tx.WakeAt(TaskHolds, "", tx.now.Add(HoldReminder)))
 }
 
 // Hold reads the hold of an environment.

@@ -29,6 +29,8 @@ func (db *DB) Import(ctx context.Context, file, repo string) error {
 		{"steps", "owner IN" + mine + " OR owner IN (SELECT id FROM other.runs WHERE repo = :repo)"},
 		{"approvals", "deployment IN" + mine},
 		{"holds", "repo = :repo"},
+		{"locks", "repo = :repo"},
+		{"lock_waits", "repo = :repo"},
 		{"ok_to_test", "repo = :repo"},
 	} {
 		var columns []string
