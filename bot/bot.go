@@ -130,7 +130,8 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.db.Now = w.now
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return errors.Join(tx.Recover(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
-			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""))
+			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""),
+			tx.Wake(store.TaskLocks, ""), tx.Wake(store.TaskHolds, ""))
 	})
 	if err != nil {
 		return nil, err
@@ -247,6 +248,10 @@ func (b *Bot) works() map[string]work {
 		taskHeal:         {parallel: 1, anytime: true, do: b.heal},
 		taskDeclare:      {parallel: 4, anytime: true, do: b.readDeclared},
 		taskSchedule:     {parallel: 1, anytime: true, do: b.schedules},
+		store.TaskLocks:  {parallel: 1, anytime: true, do: b.locks},
+		store.TaskHolds:  {parallel: 1, anytime: true, do: b.holds},
+		store.TaskNotice: {parallel: 4, do: b.notice},
+		taskRemind:       {parallel: 4, do: b.remind},
 	}
 }
 

@@ -124,6 +124,12 @@ func answers(tx *store.Tx, all []outcome) (said []answer, refused bool, err erro
 		var no *Refusal
 		if errors.As(err, &no) {
 			refused, a = true, answer{text: no.Text}
+			var l leaving
+			if errors.As(err, &l) {
+				if err := l.leave(tx); err != nil {
+					return nil, false, err
+				}
+			}
 		} else if err != nil {
 			return nil, false, err
 		}
@@ -402,6 +408,9 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return answer{}, err
 		}
+		if err := c.locked(tx, a.name, env.Name); err != nil {
+			return answer{}, err
+		}
 		if apps[i].config.Build.Image == "" {
 			return c.newestPushed(tx, apps[i].config, env, sha, ref, len(args) == 0, q)
 		}
@@ -489,6 +498,9 @@ func (c *call) release(tx *store.Tx, app string, n int) (store.Release, error) {
 func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (answer, error) {
 	if !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
 		return answer{}, c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
+	}
+	if err := c.locked(tx, rel.App, env.Name); err != nil {
+		return answer{}, err
 	}
 	live, err := tx.Live(rel.Repo, rel.App, env.Name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -620,7 +632,8 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
 		err = errors.Join(
-			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
+			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: text.Fit(reason, maxReason), Issue: c.issue}),
+			c.passLocks(tx, d),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
 				Detail: fmt.Sprintf("%s back from release %d to %d: %s", env.Name, current.Release, d.Release, reason)}))
 		return tells(d.Run, c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID)), err)
@@ -745,34 +758,5 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 		}
 		_, err = c.bot.engine.Reconsider(tx, d)
 		return tells(d.Run, c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err)
-	}, nil
-}
-
-func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
-	a, env, args, no, err := c.target(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	if len(args) > 0 {
-		return c.usage(), nil
-	}
-	if no, err := c.needs(ctx, maintain); no != nil || err != nil {
-		return no, err
-	}
-	return func(tx *store.Tx) (answer, error) {
-		h, err := tx.Hold(c.repo.Name, a.name, env.Name)
-		if errors.Is(err, store.ErrNotFound) {
-			return answer{}, c.refuse(text.NotHeld, code(env.Name))
-		}
-		if err != nil {
-			return answer{}, err
-		}
-		err = errors.Join(
-			tx.EndHold(c.repo.Name, a.name, env.Name),
-			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "unlock", Repo: c.repo.Name, Subject: env.Name, Detail: "hold of " + h.By}))
-		if h.By == "" {
-			return reply(c.lang().Say(text.UnlockedAfterRestore, code(env.Name)), err)
-		}
-		return reply(c.lang().Say(text.Unlocked, code(env.Name), code(h.By)), err)
 	}, nil
 }

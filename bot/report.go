@@ -454,8 +454,22 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 		return time.Time{}, err
 	}
 	s := subject{key: "command/" + event, repo: repo}
-	err = b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
-		return "", b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
+	if r.Comment != 0 { // 0: a button was pressed
+		err = b.react(ctx, s, r)
+	}
+	if err != nil || r.Body == "" {
+		return time.Time{}, err
+	}
+	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (ref string, err error) {
+		return b.postComment(ctx, s, r.Issue, r.Body, markOf(event), last)
+	})
+	return time.Time{}, final(err, attempts)
+}
+
+// react sets the reaction on the comment that is answered.
+func (b *Bot) react(ctx context.Context, s subject, r store.Reply) error {
+	return b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
+		return "", b.hub.write(s.repo, s.key, true, func(c *github.Client, owner, name string) error {
 			_, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction)
 			if declined(err) {
 				return nil // a comment that is gone cannot be reacted to; its author is still answered
@@ -463,38 +477,37 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 			return err
 		})
 	})
-	if err != nil || r.Body == "" {
-		return time.Time{}, err
-	}
-	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (ref string, err error) {
-		// The mark is invisible and lets a reply be found that was sent just before a crash.
-		mark := "<!-- shipmate " + event + " -->"
-		if last.Said == asked || last.Said == answered {
-			if ref, err = b.findReply(ctx, r, repo, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
-				return ref, err
-			}
-			if err := b.pending(repo, last); err != nil {
-				return "", err
-			}
-		}
-		err = b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
-			return b.create(ctx, last, func() error {
-				n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
-				ref = fmt.Sprint(n.GetID())
-				return err
-			})
-		})
-		return ref, err
-	})
-	return time.Time{}, final(err, attempts)
 }
 
-// findReply looks for a reply of ours by its mark, among the comments since a time; "" when there is none.
-func (b *Bot) findReply(ctx context.Context, r store.Reply, repo store.Repo, mark string, since time.Time) (ref string, err error) {
+// markOf is invisible in a comment of ours, and lets one be found that was sent just before a crash.
+func markOf(what string) string { return "<!-- shipmate " + what + " -->" }
+
+// postComment makes a comment with a mark, unless an earlier attempt did.
+func (b *Bot) postComment(ctx context.Context, s subject, issue int, body, mark string, last store.Message) (ref string, err error) {
+	if last.Said == asked || last.Said == answered {
+		if ref, err = b.findComment(ctx, s.repo, issue, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
+			return ref, err
+		}
+		if err := b.pending(s.repo, last); err != nil {
+			return "", err
+		}
+	}
+	err = b.hub.write(s.repo, s.key, true, func(c *github.Client, owner, name string) error {
+		return b.create(ctx, last, func() error {
+			n, _, err := c.Issues.CreateComment(ctx, owner, name, issue, &github.IssueComment{Body: github.String(body + "\n\n" + mark)})
+			ref = fmt.Sprint(n.GetID())
+			return err
+		})
+	})
+	return ref, err
+}
+
+// findComment looks for a comment of ours by its mark, among those since a time; "" when there is none.
+func (b *Bot) findComment(ctx context.Context, repo store.Repo, issue int, mark string, since time.Time) (ref string, err error) {
 	owner, name := split(repo.Name)
 	opt := &github.IssueListCommentsOptions{Since: &since, ListOptions: github.ListOptions{PerPage: 100}}
 	for {
-		list, resp, err := b.hub.client(repo.Installation).Issues.ListComments(ctx, owner, name, r.Issue, opt)
+		list, resp, err := b.hub.client(repo.Installation).Issues.ListComments(ctx, owner, name, issue, opt)
 		if err != nil {
 			return "", err
 		}

@@ -90,6 +90,7 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 	var rel store.Release
 	var run store.Run // that made the release
 	var open []subject
+	var bars []string
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
 		if live, err = tx.Live(c.repo.Name, app, env.Name); err == nil {
 			if rel, err = tx.Release(c.repo.Name, app, live.Release); err == nil {
@@ -97,6 +98,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if bars, err = barWords(tx, c.repo.Name, app, env, c.lang()); err != nil {
 			return err
 		}
 		all, err := tx.OpenDeployments(c.repo.Name, app, env.Name)
@@ -127,6 +131,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 			lines = append(lines, c.lang().Say(text.StatusLive, name, releaseWords(run, c.lang()), code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
 		}
+	}
+	for _, why := range bars {
+		lines = append(lines, c.lang().Say(text.StatusBarred, name, code(why)))
 	}
 	for _, s := range open {
 		lines = append(lines, c.lang().Say(text.StatusWaiting, name, s.d.Release, code(deployWords(s, c.lang()))))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/chat"
@@ -145,7 +146,7 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 	case store.BlockLock:
 		return l.Say(text.LockedByUntil, strings.Join(b.By, ", "), l.Time(b.Until), b.Text)
 	case store.BlockFreeze:
-		return l.Say(text.FrozenUntil, l.Time(b.Until), b.Text)
+		return l.Say(text.FrozenUntil, l.Time(inOffset(b.Until)), b.Text)
 	case store.BlockChecks:
 		switch {
 		case b.Text != "":
@@ -165,6 +166,19 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 		return l.Say(text.RatifyFirst, b.Number)
 	}
 	return b.Kind
+}
+
+// inOffset names the zone of a time by its distance from UTC: that of a window is stored without its name.
+func inOffset(t time.Time) time.Time {
+	_, seconds := t.Zone()
+	name := fmt.Sprintf("UTC%+d", seconds/3600)
+	if minutes := seconds / 60 % 60; minutes != 0 {
+		name += fmt.Sprintf(":%02d", max(minutes, -minutes))
+	}
+	if seconds == 0 {
+		name = "UTC"
+	}
+	return t.In(time.FixedZone(name, seconds))
 }
 
 // moment is the notice that a state calls for (contract.md, notify.on), or "".

@@ -190,6 +190,24 @@ const (
 
 	// Locks, holds and freezes.
 
+	Locked       // scope, time, command that ends it
+	LockExtended // scope, time, command that ends it
+	LockedBy     // scope, login, time, reason, command that ends it
+	LockAsk      // command that asks for the lock
+	LockLine     // place in the line
+	LockTurn     // login, scope, time
+	LockDuration // what was written, usage
+	LockFree     // scope, command that takes it, time
+	LockPassed   // scope, release, login, deployment number
+	LockEnded    // scope, login
+	LockEndedBy  // scope, login
+	HoldEndedBy  // scope, login
+	OthersStay   //
+	LineLeft     // scope
+	StatusBarred // environment, what keeps releases out
+	HoldTitle    // app, environment
+	HoldRemedy   // command
+
 	// Approvals, and what went without.
 
 	// The check run and the living comment.
@@ -251,11 +269,11 @@ var sentences = [keyCount]words{
 	HelpRollback:    {"goes back to the release before, or the one you name, without building", "回滚到上一个版本或指定的版本，不重新构建"},
 	HelpApprove:     {"approves exactly what waits", "批准等待中的部署"},
 	HelpReject:      {"rejects what waits", "驳回等待中的部署"},
-	HelpUnlock:      {"ends the hold that a rollback left, so that automatic deployments go on", "解除回滚后的暂停，恢复自动部署"},
+	HelpUnlock:      {"ends your lock; with maintain also another's, and the hold that a rollback left", "解除你的锁定；有 maintain 权限时也可解除他人的锁定和回滚后的暂停"},
 	HelpHistory:     {"the releases of an environment, newest first, and by whom", "某个环境的历史版本（最新在前）以及操作人"},
 	HelpDiff:        {"what would change in the cluster", "集群中将发生的变更"},
 	HelpLogs:        {"the end of a step's log, and of the pods that fail", "某个步骤日志的末尾，以及失败的 Pod 的日志"},
-	HelpLock:        {"keeps an environment for yourself for a while; said again, it is extended", "在一段时间内独占某个环境；再次发送则延长"},
+	HelpLock:        {"keeps an environment for yourself for 8h or as long as you say; said again, it is extended", "独占某个环境 8 小时或指定的时长；再次发送则续期"},
 	HelpPause:       {"stops a progressive rollout where it is", "暂停渐进式发布"},
 	HelpResume:      {"lets a paused rollout go on", "继续已暂停的发布"},
 	HelpAbort:       {"gives a progressive rollout up and returns all traffic", "中止渐进式发布并恢复全部流量"},
@@ -303,7 +321,7 @@ var sentences = [keyCount]words{
 	AlreadyVoted:         {"You approved deployment %v already.", "你已批准过部署 %v。"},
 	OwnApproval:          {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
 	RejectedReply:        {"Deployment %v to %v is rejected.", "部署 %v（到 %v）已驳回。"},
-	NotHeld:              {"There is no hold on %v.", "%v 没有被暂停。"},
+	NotHeld:              {"There is neither a lock nor a hold on %v.", "%v 既没有被锁定，也没有被暂停。"},
 	UnlockedAfterRestore: {"The hold on %v, left when a backup was restored, has ended; automatic deployments go on.", "%v 上由恢复备份留下的暂停已解除；自动部署恢复。"},
 	Unlocked:             {"The hold on %v, left by a rollback of %v, has ended; automatic deployments go on.", "%v 上由 %v 回滚留下的暂停已解除；自动部署恢复。"},
 
@@ -375,6 +393,24 @@ var sentences = [keyCount]words{
 	// Checks of a commit.
 
 	// Locks, holds and freezes.
+
+	Locked:       {"%[1]v is locked by you until %[2]v. Until then others' deployments to it are refused and automatic ones wait; a rollback passes. %[3]v ends it.", "%[1]v 已由你锁定至 %[2]v。在此之前，他人的部署会被拒绝，自动部署会等待；回滚不受影响。发送 %[3]v 可提前解锁。"},
+	LockExtended: {"%[1]v stays locked by you, now until %[2]v. %[3]v ends it.", "%[1]v 的锁定已续期至 %[2]v。发送 %[3]v 可提前解锁。"},
+	LockedBy:     {"%[1]v is locked by %[2]v until %[3]v: %[4]v. Until then only %[2]v deploys there; %[5]v from %[2]v, or from somebody with maintain, ends the lock.", "%[1]v 已被 %[2]v 锁定至 %[3]v：%[4]v。在此之前只有 %[2]v 能部署；%[2]v 或有 maintain 权限的人发送 %[5]v 可解锁。"},
+	LockAsk:      {"To be told when it is free, say %v with your reason.", "如需在解锁时收到提醒，请发送 %v 并附上原因。"},
+	LockLine:     {"You are number %v in the line, and are told here when it is your turn.", "你在排队中排第 %v 位，轮到你时会在这里提醒。"},
+	LockTurn:     {"It is the turn of %[1]v to lock %[2]v, until %[3]v.", "现在轮到 %[1]v 锁定 %[2]v，保留至 %[3]v。"},
+	LockDuration: {"%[1]v is no time that a lock may last: write 1m to 7d, such as 30m, 2h or 1h30m. Usage: %[2]v", "%[1]v 不是有效的锁定时长：可写 1m 到 7d，例如 30m、2h、1h30m。用法：%[2]v"},
+	LockFree:     {"%[1]v is free, and it is your turn: %[2]v with your reason locks it. It is not locked for you; at %[3]v the next in line is told.", "%[1]v 已解锁，轮到你了：发送 %[2]v 并附上原因即可锁定。系统不会自动为你锁定；%[3]v 之后轮到下一位。"},
+	LockPassed:   {"%[3]v takes %[1]v back to release %[2]v (deployment %[4]v). A rollback passes your lock, which stays.", "%[3]v 正在将 %[1]v 回滚到版本 %[2]v（部署 %[4]v）。回滚不受你的锁定限制，锁定仍然有效。"},
+	LockEnded:    {"The lock of %[2]v on %[1]v has ended.", "%[2]v 对 %[1]v 的锁定已解除。"},
+	LockEndedBy:  {"%[2]v ended your lock on %[1]v.", "%[2]v 解除了你对 %[1]v 的锁定。"},
+	HoldEndedBy:  {"%[2]v ended the hold that your rollback left on %[1]v; automatic deployments go on.", "%[2]v 解除了你回滚后 %[1]v 的暂停；自动部署恢复。"},
+	OthersStay:   {"What is not yours stays.", "他人的锁定和回滚后的暂停仍然保留。"},
+	LineLeft:     {"You no longer wait for %v.", "你已退出 %v 的排队。"},
+	StatusBarred: {"%[1]v: %[2]v", "%[1]v：%[2]v"},
+	HoldTitle:    {"%[1]v in %[2]v is still held", "%[2]v 的 %[1]v 仍暂停自动部署"},
+	HoldRemedy:   {"automatic deployments wait until somebody with maintain says %v", "自动部署将等待，直到有 maintain 权限的人发送 %v"},
 
 	// Approvals, and what went without.
 
