@@ -408,7 +408,7 @@ var sentences = [keyCount]words{
 	HoldEndedBy:  {"%[2]v ended the hold that your rollback left on %[1]v; automatic deployments go on.", "%[2]v 解除了你回滚后 %[1]v 的暂停；自动部署恢复。"},
 	OthersStay:   {"What is not yours stays.", "他人的锁定和回滚后的暂停仍然保留。"},
 	LineLeft:     {"You no longer wait for %v.", "你已退出 %v 的排队。"},
-	StatusBarred: {"%[1]v: %[2]v", "%[1]v：%[2]v"},
+	StatusBarred: {"%[1]v is closed: %[2]v", "%[1]v 暂不放行：%[2]v"},
 	HoldTitle:    {"%[1]v in %[2]v is still held", "%[2]v 的 %[1]v 仍暂停自动部署"},
 	HoldRemedy:   {"automatic deployments wait until somebody with maintain says %v", "自动部署将等待，直到有 maintain 权限的人发送 %v"},
 
