@@ -61,7 +61,9 @@ func FuzzLease(f *testing.F) {
 // Who stands before whom in line, by what they asked for and what others have.
 func TestLockLine(t *testing.T) {
 	lock := func(by, app, env string) store.Lock { return store.Lock{By: by, App: app, Environment: env} }
-	wait := func(who, app, env string) store.LockWait { return store.LockWait{Login: who, App: app, Environment: env} }
+	wait := func(who, app, env string) store.LockWait {
+		return store.LockWait{Login: who, App: app, Environment: env}
+	}
 	tests := map[string]struct {
 		locks  []store.Lock
 		line   []store.LockWait
