@@ -109,7 +109,7 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
 		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
 		Fields: []chat.Field{{Name: l.Field(text.Project), Value: repo.Name, URL: repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
-			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, "/unlock "+h.Environment)}}}
+			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, b.typed("/unlock "+h.Environment))}}}
 	if live != nil {
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}

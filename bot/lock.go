@@ -217,7 +217,7 @@ func (c *call) lock(ctx context.Context, args []string) (outcome, error) {
 				err = errors.Join(err, tx.LeaveLine(w))
 			}
 		}
-		return reply(c.lang().Say(key, name, c.lang().Time(l.Until.Time), code("/unlock "+s.name(v.several))), err)
+		return reply(c.lang().Say(key, name, c.lang().Time(l.Until.Time), code(c.typed("/unlock "+s.name(v.several)))), err)
 	}, nil
 }
 
@@ -241,7 +241,7 @@ func (c *call) refused(said string) error {
 // lockedBy says whose lock it is, why, until when, and who ends it.
 func (c *call) lockedBy(l store.Lock, several bool) string {
 	name := scope{l.App, l.Environment}.name(several)
-	return c.lang().Say(text.LockedBy, code(name), code(l.By), c.lang().Time(l.Until.Time), code(l.Reason), code("/unlock "+name))
+	return c.lang().Say(text.LockedBy, code(name), code(l.By), c.lang().Time(l.Until.Time), code(l.Reason), code(c.typed("/unlock "+name)))
 }
 
 // locked refuses what a person asks for in an environment that is another's by a lock; a way back is never refused.
@@ -255,7 +255,7 @@ func (c *call) locked(tx *store.Tx, app, env string) error {
 	if l == nil {
 		return nil
 	}
-	return c.refused(c.lockedBy(*l, v.several) + " " + c.lang().Say(text.LockAsk, code("/lock "+s.name(v.several))))
+	return c.refused(c.lockedBy(*l, v.several) + " " + c.lang().Say(text.LockAsk, code(c.typed("/lock "+s.name(v.several)))))
 }
 
 // passLocks tells the holders of locks that an environment went back to a release all the same.
@@ -478,7 +478,7 @@ func (b *Bot) advanceLine(tx *store.Tx, repo string) (end time.Time, err error) 
 			w.ToldAt = store.Time{Time: tx.Now()}
 			name := s.name(v.several)
 			err := errors.Join(tx.ToldOfLock(w),
-				b.tell(tx, repo, w.Issue, w.Login, text.LockFree, code(name), code("/lock "+name), b.lang.Time(tx.Now().Add(lockTurn))))
+				b.tell(tx, repo, w.Issue, w.Login, text.LockFree, code(name), code(b.typed("/lock "+name)), b.lang.Time(tx.Now().Add(lockTurn))))
 			if err != nil {
 				return end, err
 			}

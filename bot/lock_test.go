@@ -104,9 +104,9 @@ func TestLockLine(t *testing.T) {
 	}
 }
 
-func TestMention(t *testing.T) {
+func TestAt(t *testing.T) {
 	for login, want := range map[string]string{"alice": "@alice", "a-b_acme": "@a-b_acme", "everyone\n@x": "`everyone @x`", "": "`  `", "org/team": "`org/team`"} {
-		if got := mention(login); got != want {
+		if got := at(login); got != want {
 			t.Errorf("%q: %q, want %q", login, got, want)
 		}
 	}

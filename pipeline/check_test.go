@@ -223,7 +223,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
-		"environments[].require_checks":      "environments: [{require_checks: required}]",
 		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
 		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",
 		"environments[].strategy.blue-green": "environments: [{strategy: {blue-green: {keep: 10m}}}]",

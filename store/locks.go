@@ -10,8 +10,8 @@ const (
 	TaskLocks = "locks"
 	// TaskHolds is the kind of the task that reminds of holds; its key is empty.
 	TaskHolds = "holds"
-	// TaskNotice is the kind of the task that posts a notice; its key is the notice's id.
-	TaskNotice = "notice"
+	// TaskMention is the kind of the task that posts a mention; its key is the mention's id.
+	TaskMention = "mention"
 )
 
 // A Lock is a lease on an environment: what others ask for there waits or is refused until it ends. An App or Environment
@@ -39,8 +39,8 @@ type LockWait struct {
 	ToldAt      Time   `db:"told_at"` // when they were told that it is free
 }
 
-// A Notice is a comment for one person, who is mentioned in it.
-type Notice struct {
+// A Mention is a comment for one person, who is mentioned in it.
+type Mention struct {
 	ID        string `db:"id"`
 	Repo      string `db:"repo"`
 	Issue     int    `db:"issue"` // a pull request or an issue
@@ -154,19 +154,19 @@ func (tx *Tx) RemindedOfHold(h Hold) error {
 	return err
 }
 
-// PutNotice stores a notice and wakes what posts it.
-func (tx *Tx) PutNotice(n Notice) error {
-	n.ID, n.CreatedAt = NewID(), Time{tx.now}
-	return errors.Join(tx.insert("notices", "id repo issue login body created_at", n), tx.Wake(TaskNotice, n.ID))
+// PutMention stores a mention and wakes what posts it.
+func (tx *Tx) PutMention(m Mention) error {
+	m.ID, m.CreatedAt = NewID(), Time{tx.now}
+	return errors.Join(tx.insert("mentions", "id repo issue login body created_at", m), tx.Wake(TaskMention, m.ID))
 }
 
-// Notice reads a notice that was not posted yet.
-func (tx *Tx) Notice(id string) (Notice, error) {
-	return get[Notice](tx, "notice "+id, "SELECT * FROM notices WHERE id = ?", id)
+// Mention reads a mention that was not posted yet.
+func (tx *Tx) Mention(id string) (Mention, error) {
+	return get[Mention](tx, "mention "+id, "SELECT * FROM mentions WHERE id = ?", id)
 }
 
-// DropNotice forgets a notice that was posted.
-func (tx *Tx) DropNotice(id string) error {
-	_, err := tx.exec("DELETE FROM notices WHERE id = ?", id)
+// DropMention forgets a mention that was posted.
+func (tx *Tx) DropMention(id string) error {
+	_, err := tx.exec("DELETE FROM mentions WHERE id = ?", id)
 	return err
 }
