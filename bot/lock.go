@@ -358,21 +358,22 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 				}
 			}
 		}
-		if kept && len(said) == 0 {
-			return less(tx)
-		}
-		if kept {
-			var r *Refusal
-			if _, err := less(tx); errors.As(err, &r) {
-				said = append(said, c.lang().Say(text.OthersStay), r.Text)
-			}
-		}
+		ended := len(said)
 		for _, w := range v.line { // whoever waits for it no longer does
 			if strings.EqualFold(w.Login, c.login) && s == (scope{w.App, w.Environment}) {
 				said = append(said, c.lang().Say(text.LineLeft, code(s.name(v.several))))
 				if err := tx.LeaveLine(w); err != nil {
 					return answer{}, err
 				}
+			}
+		}
+		if kept && len(said) == 0 {
+			return less(tx)
+		}
+		if kept && ended > 0 {
+			var r *Refusal
+			if _, err := less(tx); errors.As(err, &r) {
+				said = append(said, c.lang().Say(text.OthersStay), r.Text)
 			}
 		}
 		if len(said) > 0 {
