@@ -72,6 +72,14 @@ import (
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
 //	args REGEXP                        looks for build arguments of the newest build
+//	foreign COMMIT APP NAME STATE      has another App report a check run: running, or its conclusion (success, failure …)
+//	posts COMMIT LOGIN NAME STATE      has a person, or an App's bot such as ci[bot], set a commit status
+//	ruleset BRANCH APP NAME…           has a ruleset of BRANCH require checks of that App (any: of anybody)
+//	protect BRANCH APP NAME…           the same by the classic branch protection
+//	said REGEXP                        waits for a comment of the bot on $PR
+//	mend                               ends every failure of GitHub
+//	lost                               has the webhooks that come next get lost, until the next found
+//	found                              has webhooks arrive again
 //	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
 func TestScripts(t *testing.T) {
@@ -536,6 +544,54 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 				return s.Tick(d)
+			}),
+			"foreign": script(4, 4, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				s.repo.Foreign(s.args[0], s.args[1], s.args[2], strings.TrimPrefix(s.args[3], "running"))
+				return nil
+			}),
+			"posts": script(4, 4, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				return s.repo.ForeignStatus(s.args[0], s.args[1], s.args[2], s.args[3])
+			}),
+			"ruleset": script(3, 9, func(s *scene) error {
+				s.repo.AddRuleOf(s.args[0], strings.TrimPrefix(s.args[1], "any"), s.args[2:]...)
+				return nil
+			}),
+			"protect": script(3, 9, func(s *scene) error {
+				s.repo.RequireChecksOf(s.args[0], strings.TrimPrefix(s.args[1], "any"), s.args[2:]...)
+				return nil
+			}),
+			"said": script(1, 1, func(s *scene) error {
+				pattern, err := regexp.Compile(s.args[0])
+				s.Check(err)
+				return until("the bot says so", func() error {
+					var all []string
+					for _, c := range s.repo.Comments(s.pr()) {
+						if c.User == "shipmate[bot]" {
+							all = append(all, c.Body)
+						}
+					}
+					if slices.ContainsFunc(all, pattern.MatchString) {
+						return nil
+					}
+					return fmt.Errorf("it says:\n%s", strings.Join(all, "\n\n"))
+				})
+			}),
+			"mend": script(0, 0, func(s *scene) error { s.gh.Recover(); return nil }),
+			"lost": script(0, 0, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				s.gh.SetHook("", "")
+				return nil
+			}),
+			"found": script(0, 0, func(s *scene) error {
+				if err := s.gh.Flush(context.Background()); err != nil {
+					return err
+				}
+				s.gh.SetHook(s.url+"/webhooks/github", hookSecret)
+				return nil
 			}),
 			"down": script(0, 0, func(s *scene) error { return s.lab.Stop() }),
 			"start": script(0, 0, func(s *scene) error {

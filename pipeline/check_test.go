@@ -260,6 +260,7 @@ func TestNotYet(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(chain))
+	f.Add([]byte("build: {image: r.io/a}\nenvironments: [{name: a, cluster: c, namespace: n, manifests: d, require_checks: [x, {name: y, app: z}]}, {name: b, cluster: c, namespace: n, manifests: d, require_checks: required}]"))
 	f.Add([]byte("build: {image: 'a:b/c:d@e', tags: ['{x}'], platforms: ['']}\nenvironments: [{after: x, approvals: {count: -1}}]\nnotify: [{mention: {a: b}}]"))
 	f.Add([]byte("build: &b {image: r.io/a}\nenvironments: [*b, null, {name: x, flow: [{job: a}]}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {

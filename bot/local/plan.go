@@ -208,6 +208,18 @@ func waits(env *pipeline.Environment) string {
 	if env.Soak > 0 {
 		waits = append(waits, fmt.Sprintf("%s in %s", env.Soak, env.After))
 	}
+	switch checks := env.RequireChecks; {
+	case checks.All():
+		waits = append(waits, "all checks of the commit")
+	case checks.ByRules():
+		waits = append(waits, "the checks that its branch requires on GitHub")
+	case len(checks) > 0:
+		var names []string
+		for _, check := range checks {
+			names = append(names, check.Name)
+		}
+		waits = append(waits, "the checks "+strings.Join(names, ", "))
+	}
 	if n := env.Approvals.Count; n > 0 {
 		waits = append(waits, fmt.Sprintf("approvals (%d)", n))
 	}

@@ -215,7 +215,7 @@ const (
 	WhenGreen        //
 	SupersededByHead //
 	ClosedUnmerged   //
-	LeftBehindByHead // commit, environment, login, new head, command
+	LeftBehindByHead // commit, environment, new head, command
 
 	// Locks, holds and freezes.
 
@@ -554,7 +554,7 @@ var sentences = [keyCount]words{
 	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
 	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
 	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
-	LeftBehindByHead: {"%[1]v does not go to %[2]v any more, as %[3]v had asked for: the pull request's head moved on to %[4]v. To mean that one, say %[5]v", "%[3]v 要求的 %[1]v 不再部署到 %[2]v：拉取请求已更新到 %[4]v。如需部署新的提交，请发送 %[5]v"},
+	LeftBehindByHead: {"%[1]v does not go to %[2]v any more: the pull request's head moved on to %[3]v. To mean that one, say %[4]v", "%[1]v 不再部署到 %[2]v：拉取请求已更新到 %[3]v。如需部署新的提交，请发送 %[4]v"},
 
 	// Locks, holds and freezes.
 
