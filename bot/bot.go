@@ -43,6 +43,7 @@ type Bot struct {
 	web      http.Handler
 	live     liveness
 	statuses statuses
+	merging  merging
 	name     func() string // the App's slug
 	unread   atomic.Value  // a string: why the delivery log could not be read the last time
 	worker   *worker
@@ -98,6 +99,7 @@ func connect(cfg *Config) (world, error) {
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
 	b := &Bot{cfg: cfg, log: log, lang: text.Lang(cfg.Language), chats: map[string]chat.Service{},
 		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}},
+		merging:       merging{now: w.now, known: map[string]mergeChecks{}},
 		acceptTimeout: acceptTimeout, large: make(chan struct{}, maxLarge), stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {

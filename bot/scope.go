@@ -46,7 +46,7 @@ func (b *Bot) approvalText(s subject) approvalView {
 	d := s.d
 	v := approvalView{Number: d.Number, App: d.App, Environment: d.Environment, Release: d.Release, SHA: s.rel.SHA, Scope: d.Scope.V,
 		By: s.rules.By, Self: s.rules.Self, Need: s.rules.Count, Until: d.ExpiresAt.Time, Reminded: d.RemindedAt.Time,
-		Approve: fmt.Sprintf("/approve %d", d.Number), Reject: fmt.Sprintf("/reject %d reason…", d.Number), Page: b.page("deployments", d.ID)}
+		Approve: b.typed(fmt.Sprintf("/approve %d", d.Number)), Reject: b.typed(fmt.Sprintf("/reject %d reason…", d.Number)), Page: b.page("deployments", d.ID)}
 	if len(s.rel.Images.V) > 0 {
 		v.Image = s.rel.Images.V[0].Repository + "@" + s.rel.Images.V[0].Digest
 	}
@@ -190,6 +190,9 @@ func (b *Bot) readScope(ctx context.Context, id string, attempts int) (time.Time
 	// What has begun is known as it was when it began.
 	if err != nil || (store.Final(d.State) || store.Active(d.State)) && d.Scope.V != nil && d.Scope.V.Unread == "" {
 		return time.Time{}, err
+	}
+	if old := d.Scope.V; old != nil && old.Unread == "" && old.From == live.Number {
+		return time.Time{}, nil // nothing has gone there since
 	}
 	scope := store.Scope{From: live.Number}
 	objs, err := b.engine.Objects(d)

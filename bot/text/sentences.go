@@ -295,7 +295,6 @@ const (
 	CommentTitle  // app, release, commit
 	RunTitle      // app, commit
 	WaitsFor      // deployment number, environment, reasons
-	VoteBy        // command that approves, command that rejects
 	LastCommands  //
 	CommandBy     // command, login, answer
 	ButtonBy      // command, login, answer
@@ -633,7 +632,6 @@ var sentences = [keyCount]words{
 	CommentTitle:  {"%[1]v, release %[2]v of commit %[3]v", "%[1]v 版本 %[2]v（提交 %[3]v）"},
 	RunTitle:      {"%[1]v, commit %[2]v", "%[1]v（提交 %[2]v）"},
 	WaitsFor:      {"Deployment %[1]v to %[2]v waits: %[3]v", "部署 %[1]v（到 %[2]v）等待中：%[3]v"},
-	VoteBy:        {"To decide, say %[1]v or %[2]v", "请发送 %[1]v 或 %[2]v 作出决定"},
 	LastCommands:  {"The last commands, newest first:", "最近的命令（新的在前）："},
 	CommandBy:     {"%[1]v by %[2]v: %[3]v", "%[2]v 发送 %[1]v：%[3]v"},
 	ButtonBy:      {"%[1]v by %[2]v, by button: %[3]v", "%[2]v 点击按钮 %[1]v：%[3]v"},
