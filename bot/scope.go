@@ -202,16 +202,13 @@ func (b *Bot) readScope(ctx context.Context, id string, attempts int) (time.Time
 		}
 	}
 	failed := b.scopeCommits(ctx, repo, live, rel, &scope)
-	if errors.As(failed, new(*limited)) {
-		return time.Time{}, failed // GitHub says when to ask again
-	}
 	if failed != nil {
 		scope.Unread = refusalWords(failed)
 	}
 	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.SetScope(d, scope) }); err != nil {
 		return time.Time{}, err
 	}
-	return time.Time{}, final(failed, attempts)
+	return time.Time{}, final(failed, attempts) // also of a limit, where GitHub says when to ask again
 }
 
 // refusalWords is an error of GitHub's without the address, which tells a reader nothing.

@@ -36,7 +36,7 @@ import (
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
-//	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
+//	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for N of them
 //	page runs|deployments NUMBER       prints a page of the bot
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
@@ -283,7 +283,7 @@ func TestScripts(t *testing.T) {
 				}
 				return s.Runs(s.cluster(s.args[0]), release)
 			}),
-			"wecom": script(1, 1, func(s *scene) error {
+			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.wecom.Messages(robotKey) {
 						all = append(all, markup.ReplaceAllString(m.Content, ""))
@@ -291,7 +291,7 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
-			"slack": script(1, 1, func(s *scene) error {
+			"slack": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.slack.Messages("C1") {
 						all = append(all, fmt.Sprintf("%s %s", m.Text, m.Blocks))
@@ -466,8 +466,14 @@ func (s *scene) told(messages func() []string) error {
 	pattern, err := regexp.Compile(s.args[0])
 	s.Check(err)
 	all := messages()
-	if !slices.ContainsFunc(all, pattern.MatchString) {
-		return fmt.Errorf("none of %d messages matches:\n%s", len(all), strings.Join(all, "\n\n"))
+	n := 0
+	for _, m := range all {
+		if pattern.MatchString(m) {
+			n++
+		}
+	}
+	if n == 0 && len(s.args) == 1 || len(s.args) == 2 && s.args[1] != strconv.Itoa(n) {
+		return fmt.Errorf("%d of %d messages match:\n%s", n, len(all), strings.Join(all, "\n\n"))
 	}
 	return nil
 }
