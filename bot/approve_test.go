@@ -36,7 +36,9 @@ func (l *lab) speak(via, login, name string, args ...string) (said string, refus
 // TestVotesAtOnce has everybody vote at the same time, each on two surfaces and several times: a person has one vote, and the
 // deployment begins once.
 func TestVotesAtOnce(t *testing.T) {
-	l := newLab(t, func(s string) string { return strings.Replace(s, "require: {approvals: 1", "require: {approvals: 3", 1) })
+	l := newLab(t, func(s string) string {
+		return strings.Replace(s, "require: {approvals: 1", "require: {approvals: 3", 1)
+	})
 	sha := got(l.Push("alice", "master", "Change", map[string]string{"app.txt": "1"}))(t)
 	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
 	if said, refused, err := l.speak("github", "alice", "promote", "production"); err != nil || refused {

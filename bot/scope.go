@@ -74,11 +74,11 @@ func (v approvalView) scope(l text.Lang) (line string, commits []string) {
 	case s.From == 0:
 		line = l.Say(text.AskFirst, code(v.Environment))
 	case s.Back:
-		return l.Say(text.AskBackOnly, s.From, s.Gone), nil
+		return l.Say(text.AskBackOnly, s.From, l.Count(s.Gone, text.Commits)), nil
 	case s.Total == 0:
 		line = l.Say(text.AskSameCommit, s.From)
 	default:
-		line = l.Say(text.AskCommits, s.Total, s.From)
+		line = l.Say(text.AskCommits, l.Count(s.Total, text.Commits), s.From)
 	}
 	for _, c := range s.Commits {
 		one := l.Say(text.AskCommit, code(c.SHA[:min(7, len(c.SHA))]), code(c.Subject), code(c.Author))
@@ -91,7 +91,7 @@ func (v approvalView) scope(l text.Lang) (line string, commits []string) {
 		commits = append(commits, l.Say(text.AskMore, n))
 	}
 	if s.Gone > 0 {
-		commits = append(commits, l.Say(text.AskBack, s.Gone))
+		commits = append(commits, l.Say(text.AskBack, l.Count(s.Gone, text.Commits)))
 	}
 	return line, commits
 }
