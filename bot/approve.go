@@ -62,6 +62,9 @@ func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
 }
 
 func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
+	if fn, err := c.whyRejected(ctx, args); fn != nil || err != nil {
+		return fn, err
+	}
 	return c.vote(ctx, args, "reject")
 }
 
@@ -98,13 +101,19 @@ func (c *call) ballot(ctx context.Context, d store.Deployment) (v ballot, err er
 
 // vote records one person's vote, bound to exactly what they were shown.
 func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, error) {
+	if fn, ok, err := c.orderVoted(ctx, args, vote); ok || err != nil {
+		return fn, err
+	}
 	d, rest, no, err := c.waiting(ctx, args)
 	if no != nil || err != nil {
 		return no, err
 	}
 	reason := strings.Join(rest, " ")
 	if vote == "reject" && reason == "" {
-		return c.usage(), nil
+		if c.via != viaButton {
+			return c.usage(), nil
+		}
+		reason = store.ReasonButton // until whoever pressed it says why
 	}
 	b, err := c.ballot(ctx, d)
 	if err != nil {

@@ -82,6 +82,14 @@ func (c *call) status(ctx context.Context, args []string) (outcome, error) {
 		}
 		lines = append(lines, l...)
 	}
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		orders, err := c.openOrders(tx, a.name, envs)
+		lines = append(lines, orders...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	return func(*store.Tx) (answer, error) { return reply("- "+strings.Join(lines, "\n- "), nil) }, nil
 }
 

@@ -180,6 +180,11 @@ func (e *Engine) Reconsider(tx *store.Tx, d store.Deployment) (store.Deployment,
 	if d, err = e.asked(tx, d, f); err != nil {
 		return d, err
 	}
+	if f.Checked && f.Checks == nil {
+		if err := tx.Wake(store.TaskChecks, d.ID); err != nil {
+			return d, err
+		}
+	}
 	blocks := Blocked(d, f)
 	if d.Objects == nil { // nothing can be approved before it is known
 		blocks = slices.DeleteFunc(blocks, func(b store.Block) bool { return b.Kind == store.BlockApproval })
@@ -221,7 +226,24 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	if f.Unratified, err = store.Optional(tx.Unratified(d.Repo, d.App, d.Environment)); err != nil {
 		return f, err
 	}
-	f.Checked, f.Checks = d.Green, d.Checks.V
+	if wanted := ChecksOf(d, env); len(wanted) > 0 {
+		f.Checked = true
+		if c := d.Checks.V; c != nil && c.Of == wanted.String() && f.Now.Before(c.At.Add(store.ChecksFresh)) {
+			f.Checks = c // else it is read anew before it counts
+		}
+	}
+	repo, err := tx.Repo(d.Repo)
+	if err != nil {
+		return f, err
+	}
+	if !Allows(&env, rel.Ref, repo.DefaultBranch) {
+		f.Branch = strings.TrimPrefix(strings.TrimPrefix(rel.Ref, branchPrefix), tagPrefix)
+	}
+	if d.OrderID != "" {
+		if f.Order, err = e.orderFacts(tx, d); err != nil {
+			return f, err
+		}
+	}
 	if f.After != "" {
 		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err
@@ -540,7 +562,11 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		if err := errors.Join(tx.EndDeployment(*d, store.Succeeded, "", nil), overtake(tx, *d)); err != nil || d.RollbackOf == "" {
 			return err
 		}
-		return tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf) // which now says what it was taken back to
+		from, err := tx.Deployment(d.RollbackOf)
+		if err == nil && from.OrderID != "" {
+			err = tx.Wake(store.TaskReport, "order/"+from.OrderID)
+		}
+		return errors.Join(err, tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf)) // which now says what it was taken back to
 	})
 }
 
