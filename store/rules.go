@@ -57,7 +57,7 @@ func (tx *Tx) SetRules(d Deployment, r Rules, changed bool) error {
 		return err
 	}
 	// What is void stays so, also when the rules become again what they were.
-	_, err = tx.exec("UPDATE approvals SET bound = 'void ' || bound WHERE deployment = ?", d.ID)
+	_, err = tx.exec("UPDATE approvals SET bound = 'void ' || bound WHERE deployment = ? AND bound <> ?", d.ID, r.Bound)
 	return errors.Join(err, tx.Wake(TaskReport, "deployment/"+d.ID))
 }
 
