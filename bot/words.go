@@ -394,6 +394,9 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
 		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
 			continue
 		}
+		if what == "waiting" && s.d.Scope.V == nil {
+			return nil // what is approved is said with it, a moment later
+		}
 		return b.once(ctx, s, "wecom/"+name, what, what+round(s.d), func(last store.Message) (string, error) {
 			return b.post(ctx, service, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)), last, l)
 		})

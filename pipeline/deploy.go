@@ -308,7 +308,9 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 				}
 				wake = sooner(wake, look)
 				for _, b := range d.Blocks.V {
-					wake = sooner(wake, b.Until)
+					if b.Until.After(tx.Now()) { // what should have been agreed to by then is waited for also afterwards
+						wake = sooner(wake, b.Until)
+					}
 				}
 				if d.State == store.Queued && d.Objects != nil && (next == nil || first(d, *next)) {
 					next = &d

@@ -239,11 +239,11 @@ const (
 
 	// Approvals, and what went without.
 	// What is asked, line by line.
-	AskCommits       // how many, release that is live
+	AskCommits       // count of commits, release that is live
 	AskFirst         // environment
 	AskSameCommit    // release that is live
-	AskBack          // how many commits that are live would be gone
-	AskBackOnly      // release that is live, how many of its commits would be gone
+	AskBack          // count of commits that are live and not in it
+	AskBackOnly      // release that is live, count of its commits that are not in it
 	AskCommit        // commit, subject, author
 	AskPull          // pull request
 	AskMore          // how many
@@ -576,11 +576,11 @@ var sentences = [keyCount]words{
 	HoldRemedy:   {"automatic deployments wait until somebody with maintain says %v", "自动部署将等待，直到有 maintain 权限的人发送 %v"},
 
 	// Approvals, and what went without.
-	AskCommits:       {"%[1]v new commits since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v 个新提交，最新在前："},
+	AskCommits:       {"%[1]v since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v，最新在前："},
 	AskFirst:         {"the first release in %v", "%v 的首个版本"},
 	AskSameCommit:    {"no new commit: release %v, which is live, has the same", "没有新提交：线上版本 %v 的提交相同"},
-	AskBack:          {"%v commits that are live are not in it, and would be gone", "线上有 %v 个提交不在其中，上线后将不再包含"},
-	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live, and %[2]v commits would be gone", "这是回退：它早于线上版本 %[1]v，将撤下 %[2]v 个提交"},
+	AskBack:          {"live now and not in it: %v", "线上有 %v不在其中"},
+	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live and has %[2]v more", "这是回退：它早于线上版本 %[1]v，后者多 %[2]v"},
 	AskCommit:        {"%[1]v %[2]v by %[3]v", "%[1]v %[2]v，作者 %[3]v"},
 	AskPull:          {"pull request %v", "拉取请求 %v"},
 	AskMore:          {"… and %v more", "……另有 %v 个"},
