@@ -100,10 +100,15 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 			add(store.Block{Kind: store.BlockChecks})
 		case f.Checks.Unread != "":
 			add(store.Block{Kind: store.BlockChecks, Text: f.Checks.Unread})
+		case f.Checks.None: // Need without Names
+			add(store.Block{Kind: store.BlockChecks, Need: 1})
 		case len(f.Checks.Red)+len(f.Checks.Open) > 0:
 			b := store.Block{Kind: store.BlockChecks, Have: len(f.Checks.Red), Need: len(f.Checks.Red) + len(f.Checks.Open)}
 			for _, c := range slices.Concat(f.Checks.Red, f.Checks.Open) {
 				b.Names = append(b.Names, c.Name)
+				if len(c.By) > 0 {
+					b.Others = append(b.Others, store.Check{Name: c.Name, App: c.App, By: c.By})
+				}
 			}
 			add(b)
 		}

@@ -45,6 +45,7 @@ type Block struct {
 	Until       time.Time `json:"until,omitzero"`
 	Text        string    `json:"text,omitempty"`
 	Names       []string  `json:"names,omitempty"`
+	Others      []Check   `json:"others,omitempty"` // of Names: those that are there, but not of whom they have to be
 }
 
 // Checks are what was last read of the checks of a deployment's commit that it waits for.
@@ -52,7 +53,9 @@ type Checks struct {
 	At     time.Time `json:"at"`
 	Red    []Check   `json:"red,omitempty"`    // ended, and not well
 	Open   []Check   `json:"open,omitempty"`   // not ended, or not there yet
+	None   bool      `json:"none,omitempty"`   // there is not one yet, and they are awaited
 	Unread string    `json:"unread,omitempty"` // why they could not be read
+	Of     string    `json:"of,omitempty"`     // what was asked for
 }
 
 // A Check is a check run or commit status of something else.
@@ -61,6 +64,8 @@ type Check struct {
 	App  string `json:"app,omitempty"` // whose it has to be, where that is said
 	Is   string `json:"is,omitempty"`  // its state in GitHub's word, empty where it is not there
 	URL  string `json:"url,omitempty"`
+
+	By []string `json:"by,omitempty"` // whose there are of that name, where none is App's
 }
 
 // A Scope is what a deployment changes in its environment, for those who approve it.
@@ -69,6 +74,7 @@ type Scope struct {
 	Total   int           `json:"total,omitempty"`   // commits since then
 	Commits []ScopeCommit `json:"commits,omitempty"` // the newest of them, newest first
 	Back    bool          `json:"back,omitempty"`    // the release is older than what is live
+	Gone    int           `json:"gone,omitempty"`    // commits that are live and that it does not have
 	Jobs    []string      `json:"jobs,omitempty"`    // that will run, as Kind/name
 	Unread  string        `json:"unread,omitempty"`  // why the commits could not be read
 }
@@ -120,7 +126,8 @@ type Deployment struct {
 	Part        int                   `db:"part"`        // which part, from 1
 	RatifyBy    Time                  `db:"ratify_by"`   // break-glass: an approver has to agree until then
 	RatifiedBy  string                `db:"ratified_by"` // who did
-	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded
+	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded, or told that it is too late
+	Rules       JSON[*Rules]          `db:"rules"`       // nil: it was not asked about yet
 }
 
 // An Approval is one person's vote on one deployment.

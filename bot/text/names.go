@@ -25,6 +25,9 @@ const (
 	Step
 	Reason
 	Note
+	Changes
+	Jobs
+	Approval
 	Order
 	fieldCount
 )
@@ -48,6 +51,9 @@ var fields = [fieldCount]words{
 	Step:        {"Step", "步骤"},
 	Reason:      {"Reason", "原因"},
 	Note:        {"Note", "提示"},
+	Changes:     {"Changes", "变更"},
+	Jobs:        {"Jobs", "任务"},
+	Approval:    {"Approval", "审批"},
 	Order:       {"Release order", "发布单"},
 }
 
