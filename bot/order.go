@@ -535,7 +535,7 @@ func (c *call) wayBack(tx *store.Tx, p store.Deployment) (target *store.Deployme
 		return nil, c.lang().Say(text.PartOvertaken, code(p.App), current.Number), nil
 	}
 	if p.State == store.Succeeded {
-		target, err = store.Optional(tx.Before(p))
+		target, err = store.Optional(tx.LiveBefore(p))
 	} else {
 		target, err = store.Optional(tx.Live(p.Repo, p.App, p.Environment))
 	}

@@ -48,7 +48,7 @@ import (
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
-//	order NUMBER                       waits until nothing is left to do and prints the one comment of a release order
+//	order NUMBER REGEXP                waits until the one comment of a release order matches and prints it
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
@@ -440,11 +440,16 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
-			"order": script(1, 1, func(s *scene) error {
-				if err := s.Settle(); err != nil {
+			"order": script(2, 2, func(s *scene) error {
+				pattern, err := regexp.Compile(s.args[1])
+				s.Check(err)
+				var text string
+				err = until("the comment of order "+s.args[0], func() (err error) {
+					if text, err = s.Order(s.args[0]); err == nil && !pattern.MatchString(text) {
+						err = fmt.Errorf("it is:\n%s", text)
+					}
 					return err
-				}
-				text, err := s.Order(s.args[0])
+				})
 				_, _ = fmt.Fprintln(s.Stdout(), text)
 				return err
 			}),

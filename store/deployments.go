@@ -245,6 +245,12 @@ func (tx *Tx) Current(repo, app, environment string) (Deployment, error) {
 	return get[Deployment](tx, "current deployment", "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY began_at DESC, number DESC LIMIT 1", repo, app, environment)
 }
 
+// LiveBefore is what was live in an environment until d succeeded there, also where that was a rollback.
+func (tx *Tx) LiveBefore(d Deployment) (Deployment, error) {
+	return get[Deployment](tx, "deployment before", `SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded'
+		AND (finished_at, number) < (?, ?) ORDER BY finished_at DESC, number DESC LIMIT 1`, d.Repo, d.App, d.Environment, d.FinishedAt, d.Number)
+}
+
 // Before finds what to go back to from d: the newest deployment of another release that succeeded before it. A rollback
 // stands where the deployment stands that it restored, so that going back twice goes back two releases.
 func (tx *Tx) Before(d Deployment) (Deployment, error) {

@@ -341,6 +341,7 @@ const (
 	OrderTakenBack        // order number, number of the order that takes it back
 	NothingToTakeBack     // order number, why
 	PartOvertaken         // app, deployment number
+	OrderLeft             // apps
 	PartWithoutBefore     // app
 	OrderRollbackMade     // order number, number of the order that is taken back, parts, address
 	StatusOrder           // environment, order number, state
@@ -678,6 +679,7 @@ var sentences = [keyCount]words{
 	OrderTakenBack:        {"Release order %[1]v is taken back by release order %[2]v.", "发布单 %[1]v 由发布单 %[2]v 回滚。"},
 	NothingToTakeBack:     {"Nothing of release order %[1]v is live, so there is nothing to take back. %[2]v", "发布单 %[1]v 没有仍在线上的内容，无需回滚。%[2]v"},
 	PartOvertaken:         {"%[1]v is left as it is, since deployment %[2]v went there later.", "%[1]v 保持不变，因为之后已有部署 %[2]v。"},
+	OrderLeft:             {"Left as they are, since something newer went there, or nothing was live before: %v.", "以下应用保持不变，因为之后已有新的部署，或此前没有线上版本：%v。"},
 	PartWithoutBefore:     {"%v is left as it is, since nothing was live there before.", "%v 保持不变，因为此前没有线上版本。"},
 	OrderRollbackMade:     {"Release order %[1]v takes order %[2]v back: %[3]v. Automatic deployments there wait until /unlock. %[4]v", "发布单 %[1]v 回滚发布单 %[2]v：%[3]v。相关环境的自动部署将暂停，直到 /unlock。%[4]v"},
 	StatusOrder:           {"%[1]v: release order %[2]v, %[3]v", "%[1]v：发布单 %[2]v，%[3]v"},
