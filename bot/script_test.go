@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"regexp"
@@ -43,8 +44,9 @@ import (
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
 //	release build, release CLUSTER     lets it go on
 //	grant LOGIN LEVEL, team LOGIN      changes a permission; adds to @acme/release
+//	public                             lets everybody read the repository
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
-//	server OLD NEW                     replaces a text in the server's file and restarts the bot
+//	server OLD NEW                     replaces a text in the server's file (\n is a line end) and restarts the bot
 //	tick DURATION                      lets time pass
 //	clock HH:MM                        lets time pass until it is that time, UTC
 //	back LOGIN BRANCH COMMIT           force-pushes a branch back to a commit
@@ -56,6 +58,7 @@ import (
 //	asked METHOD REGEXP N              checks how often the bot asked GitHub since the last asked
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
+//	api TOKEN TEXT STATUS              says a command over the API and prints the answer; $KEY is as for trigger. TEXT may be JSON of the call
 //	args REGEXP                        looks for build arguments of the newest build
 //	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
@@ -179,6 +182,20 @@ func TestScripts(t *testing.T) {
 				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
 				_, _ = fmt.Fprintln(s.Stdout(), answer)
 				if err == nil && strconv.Itoa(status) != s.args[3] {
+					err = fmt.Errorf("the answer is %d: %s", status, answer)
+				}
+				return err
+			}),
+			"api": script(3, 3, func(s *scene) error {
+				body := s.args[1]
+				if !strings.HasPrefix(body, "{") {
+					raw, err := json.Marshal(commandCall{Text: body})
+					s.Check(err)
+					body = string(raw)
+				}
+				status, answer, err := s.Call(s.args[0], "command", s.Getenv("KEY"), body)
+				_, _ = fmt.Fprintln(s.Stdout(), answer)
+				if err == nil && strconv.Itoa(status) != s.args[2] {
 					err = fmt.Errorf("the answer is %d: %s", status, answer)
 				}
 				return err
@@ -344,7 +361,8 @@ func TestScripts(t *testing.T) {
 				s.clock.Advance(accessTTL)
 				return nil
 			}),
-			"team": script(1, 1, func(s *scene) error { s.gh.AddTeamMember("acme", "release", s.args[0], "member"); return nil }),
+			"team":   script(1, 1, func(s *scene) error { s.gh.AddTeamMember("acme", "release", s.args[0], "member"); return nil }),
+			"public": script(0, 0, func(s *scene) error { s.repo.SetPublic(true); return nil }),
 			"github": script(4, 4, func(s *scene) error {
 				status, err := strconv.Atoi(s.args[2])
 				if err != nil {
@@ -358,7 +376,7 @@ func TestScripts(t *testing.T) {
 				if !strings.Contains(s.lab.server, s.args[0]) {
 					return fmt.Errorf("the server's file has no %q", s.args[0])
 				}
-				s.lab.server = strings.Replace(s.lab.server, s.args[0], s.args[1], 1)
+				s.lab.server = strings.Replace(s.lab.server, s.args[0], strings.ReplaceAll(s.args[1], `\n`, "\n"), 1)
 				if err := s.Stop(); err != nil {
 					return err
 				}
