@@ -224,7 +224,7 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 	}
 	return b.asNow(ctx, e, d, func(client *github.Client, repo store.Repo) error {
 		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: viaAPI, event: e.ID, language: b.lang, said: e.ReceivedAt.Time, d: d}
-		all, err := c.heard(ctx, e, []line{l})
+		all, err := c.inTime(ctx, e, []line{l})
 		if err != nil {
 			return err
 		}

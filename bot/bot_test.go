@@ -25,6 +25,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/build"
@@ -399,7 +400,11 @@ func (l *lab) Tick(d time.Duration) error {
 				return err
 			}
 		}
-		return nil
+		orders, err := tx.OpenOrders("acme/web")
+		for _, o := range orders {
+			err = errors.Join(err, tx.Wake(store.TaskOrder, o.ID))
+		}
+		return err
 	})
 }
 
@@ -447,7 +452,43 @@ func (l *lab) Answer(number int, comment int64) (reaction, reply string, err err
 			reply = strings.TrimSpace(strings.Split(c.Body, "<!--")[0])
 		}
 	}
-	return reaction, reply, nil
+	// What is about a release is told by its living comment.
+	for seq := 1; ; seq++ {
+		run, err := l.lookup(`SELECT run FROM answers WHERE event = ? AND seq = ?`, event, seq)
+		if err != nil || run == "" {
+			return reaction, reply, err
+		}
+		body, err := l.lookup(`SELECT body FROM answers WHERE event = ? AND seq = ?`, event, seq)
+		if err != nil {
+			return "", "", err
+		}
+		err = until("the living comment tells the answer", func() error {
+			living, err := l.Living(run)
+			if err == nil && !strings.Contains(living, text.Markdown(body)) {
+				err = fmt.Errorf("it is:\n%s", living)
+			}
+			return err
+		})
+		if err != nil {
+			return "", "", err
+		}
+		reply = strings.TrimSpace(reply + "\n\n" + text.Markdown(body))
+	}
+}
+
+// Living is the living comment of a run's release, empty where there is none. Two are an error.
+func (l *lab) Living(run string) (body string, err error) {
+	for number := 1; number < 20; number++ {
+		for _, c := range l.repo.Comments(number) {
+			if strings.Contains(c.Body, "<!-- shipmate run/"+run+" -->") {
+				if body != "" {
+					return "", errors.New("there are two living comments of one release")
+				}
+				body = strings.TrimSpace(strings.Split(c.Body, "<!--")[0])
+			}
+		}
+	}
+	return body, nil
 }
 
 // Say comments and waits for the answer; done tells whether it was a yes.

@@ -35,13 +35,15 @@ type outcome func(*store.Tx) (answer, error)
 type answer struct {
 	text string // in the marks of text.Quote
 	run  string // the run whose release it is about: on GitHub that one's living comment tells it; empty: it is a reply of its own
+	// The release order that it is about, whose one comment tells it where that is; nil: it is about none.
+	order *store.Order
 }
 
 // reply is an answer about no release.
 func reply(text string, err error) (answer, error) { return answer{text: text}, err }
 
 // tells is an answer that the living comment of a release tells.
-func tells(run, text string, err error) (answer, error) { return answer{text, run}, err }
+func tells(run, text string, err error) (answer, error) { return answer{text: text, run: run}, err }
 
 // A Refusal is the answer to a command that is not obeyed, in words for the person, in the marks of text.Quote.
 type Refusal struct{ Text string }
@@ -58,8 +60,8 @@ func table() []command {
 		{"diff", "对比", "/diff env [release]", write, text.HelpDiff, false, (*call).diff},
 		{"logs", "日志", "/logs [step]", write, text.HelpLogs, false, (*call).logs},
 		{"deploy", "部署", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
-		{"promote", "发布", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
-		{"rollback", "回滚", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
+		{"promote", "发布", "/promote env [release]", read, text.HelpPromote, true, (*call).promote},                  // the environment's deployers, or write
+		{"rollback", "回滚", "/rollback env [to release] [reason…]", read, text.HelpRollback, true, (*call).rollback}, // the same
 		{"approve", "批准", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
 		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
 		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
@@ -116,6 +118,8 @@ type call struct {
 	issue    int       // the pull request or issue that it was said on, 0 for none
 	sha      string    // the commit that it was said at, where the surface shows one: a check run
 	said     time.Time // when, by the surface's clock
+	heard    time.Time // when it came to us, by our clock
+	about    string    // the app that it is about, empty: the arguments name one of several
 	d        *decision
 
 	cmd *command
@@ -219,58 +223,10 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 		err = tx.Nested(func() error { a, err = fn(tx); return err })
 		if err == nil {
 			c.d.note("obeyed /%s", l.Name)
+			err = c.record(tx, l, a)
 		}
 		return a, err
 	}, nil
-}
-
-// needs refuses whoever lacks a permission on the repository, naming those who have it.
-func (c *call) needs(ctx context.Context, p permission) (outcome, error) {
-	if p == none {
-		return nil, nil
-	}
-	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
-	if err != nil {
-		return c.unknown(err)
-	}
-	c.d.note("%s has %s on %s, %s is needed", c.login, has, c.repo.Name, p)
-	if has >= p {
-		return nil, nil
-	}
-	return c.no(text.NeedsPermission, p, code(c.repo.Name), has, names(holders(ctx, c.client, c.repo.Name, p))), nil
-}
-
-// unknown refuses what cannot be determined, and says so; a far end that is merely down is asked again.
-func (c *call) unknown(err error) (outcome, error) {
-	var r *Refusal
-	if errors.As(err, &r) {
-		return c.no(text.CannotCheck, r.Text), nil
-	}
-	if !declined(err) {
-		return nil, err
-	}
-	var answer *github.ErrorResponse
-	why := err.Error()
-	if errors.As(err, &answer) { // without the address, which tells a reader nothing
-		why = fmt.Sprintf("GitHub answers %d %s", answer.Response.StatusCode, answer.Message)
-	}
-	return c.no(text.CannotCheck, code(strings.TrimSpace(why))), nil
-}
-
-// listed refuses whoever is not in a list of logins and teams; an empty list means a permission.
-func (c *call) listed(ctx context.Context, list []string, otherwise permission) (outcome, error) {
-	if len(list) == 0 {
-		return c.needs(ctx, otherwise)
-	}
-	yes, err := c.bot.access.oneOf(ctx, c.client, c.login, list)
-	if err != nil {
-		return c.unknown(err)
-	}
-	c.d.note("%s is in %s: %v", c.login, strings.Join(list, ", "), yes)
-	if yes {
-		return nil, nil
-	}
-	return c.no(text.NotListed, names(list)), nil
 }
 
 // names lists names in code spans: in them nobody is notified.
@@ -330,13 +286,17 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 		return a, nil, c.no(text.NoFile, code(c.repo.DefaultBranch)), nil
 	}
 	i := -1
-	if len(args) > 0 {
+	if c.about != "" {
+		if i = slices.IndexFunc(apps, func(a app) bool { return a.name == c.about }); i >= 0 {
+			args = slices.Insert(slices.Clone(args), 0, c.about)
+		}
+	} else if len(args) > 0 {
 		i = slices.IndexFunc(apps, func(a app) bool { return a.name == args[0] })
 	}
 	switch {
-	case i >= 0 && (len(apps) > 1 || !isEnvironment(apps[i], args[0]) || len(args) > 1 && isEnvironment(apps[i], args[1])):
+	case i >= 0 && (len(apps) > 1 || c.about != "" || !isEnvironment(apps[i], args[0]) || len(args) > 1 && isEnvironment(apps[i], args[1])):
 		a, args = apps[i], args[1:]
-	case len(apps) == 1:
+	case len(apps) == 1 && c.about == "":
 		a = apps[0]
 	default:
 		var known []string
@@ -357,8 +317,15 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	if no != nil || err != nil {
 		return no, err
 	}
-	if len(args) > 1 || len(args) == 1 && (args[0] == "adopt" || args[0] == "now!") {
+	if len(args) > 0 && strings.EqualFold(args[0], "now!") {
+		return c.breakGlass(ctx, a, env, args[1:])
+	}
+	args, green := whenGreen(args)
+	if len(args) >= 1 && args[0] == "adopt" {
 		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
+	}
+	if len(args) > 1 {
+		return c.usage(), nil
 	}
 	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
 		return no, err
@@ -368,24 +335,33 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		return nil, err
 	}
 	q.Pull = c.issue
+	if green {
+		q.Green, q.At = true, c.bot.db.Now()
+	}
 	if len(args) == 1 && len(args[0]) < 7 {
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
 		}
-		return func(tx *store.Tx) (answer, error) {
+		return c.green(q, func(tx *store.Tx) (answer, error) {
 			rel, err := c.release(tx, a.name, n)
 			if err != nil {
 				return answer{}, err
 			}
 			return c.start(tx, env, rel, q)
-		}, nil
+		}), nil
 	}
+	return c.deployHead(ctx, a, env, args, q)
+}
+
+// deployHead takes the newest release of a commit that a request means to an environment; args are the commit, or empty
+// for the head.
+func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment, args []string, q store.Request) (outcome, error) {
 	sha, ref, no, err := c.commit(ctx, env, args)
 	if no != nil || err != nil {
 		return no, err
 	}
-	if !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
+	if q.Cause != store.CauseNow && !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
 		return c.no(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(ref, "refs/heads/"))), nil
 	}
 	// What a build of this commit would be, in case there is none.
@@ -408,7 +384,7 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	}
 	run := store.Run{Repo: c.repo.Name, App: a.name, Ref: ref, SHA: sha, Subject: firstLine(gc.GetCommit().GetMessage()), Author: author,
 		Sender: c.login, Cause: store.CauseCommand, Pull: c.pull, Event: c.event}
-	return func(tx *store.Tx) (answer, error) {
+	return c.green(q, func(tx *store.Tx) (answer, error) {
 		rel, err := tx.ReleaseOf(c.repo.Name, a.name, sha)
 		if err == nil && rel.Ref == ref {
 			return c.start(tx, env, rel, q)
@@ -430,7 +406,7 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		c.d.note("there is no release of %.7s: build it", sha)
 		id, err := newRun(tx, run, apps[i].config, []store.Request{q})
 		return tells(id, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), err)
-	}, nil
+	}), nil
 }
 
 // commit finds the commit that a /deploy means, and the branch that it is on.
@@ -501,7 +477,7 @@ func (c *call) release(tx *store.Tx, app string, n int) (store.Release, error) {
 
 // start makes the deployment of a release that exists.
 func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (answer, error) {
-	if !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
+	if q.Cause != store.CauseNow && !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
 		return answer{}, c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
 	}
 	live, err := tx.Live(rel.Repo, rel.App, env.Name)
@@ -575,6 +551,9 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 
 // rollback goes back to what an environment had before, with the stored objects of that deployment.
 func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
+	if number, reason := namedOrder(args); number > 0 {
+		return c.rollbackOrder(ctx, number, strings.Join(reason, " "))
+	}
 	a, env, args, no, err := c.target(ctx, args)
 	if no != nil || err != nil {
 		return no, err
@@ -633,132 +612,13 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
+		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+env.Name)), c.bot.page("deployments", d.ID))
+		passed, passedAudit := c.passed(env)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
-				Detail: fmt.Sprintf("%s back from release %d to %d: %s", env.Name, current.Release, d.Release, reason)}))
-		return tells(d.Run, c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+env.Name)), c.bot.page("deployments", d.ID)), err)
-	}, nil
-}
-
-// waiting finds the deployment that a vote is about.
-func (c *call) waiting(ctx context.Context, args []string) (d store.Deployment, rest []string, no outcome, err error) {
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		all, err := tx.Waiting(c.repo.Name)
-		if err != nil {
-			return err
-		}
-		if len(args) > 0 {
-			if n, err := strconv.Atoi(strings.TrimPrefix(args[0], "#")); err == nil {
-				rest = args[1:]
-				if d, err = tx.DeploymentNumber(c.repo.Name, n); errors.Is(err, store.ErrNotFound) {
-					no = c.no(text.NoSuchDeployment, n)
-					return nil
-				}
-				if err == nil && !slices.ContainsFunc(all, func(w store.Deployment) bool { return w.ID == d.ID }) {
-					no = c.no(text.NotWaiting, n, c.lang().State(d.State))
-				}
-				return err
-			}
-		}
-		rest = args
-		switch len(all) {
-		case 0:
-			no = c.no(text.NothingWaits)
-		case 1:
-			d = all[0]
-		default:
-			var list []string
-			for _, w := range all {
-				list = append(list, fmt.Sprintf("%d: %s %d → %s", w.Number, w.App, w.Release, w.Environment))
-			}
-			no = c.no(text.WhichDeployment, names(list), c.form())
-		}
-		return nil
-	})
-	return d, rest, no, err
-}
-
-func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
-	return c.vote(ctx, args, "approve")
-}
-
-func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
-	return c.vote(ctx, args, "reject")
-}
-
-// vote records one person's vote, bound to exactly what they were shown.
-func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, error) {
-	d, rest, no, err := c.waiting(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	reason := strings.Join(rest, " ")
-	if vote == "reject" && reason == "" {
-		return c.usage(), nil
-	}
-	var rel, live store.Release
-	var bound string
-	var rules pipeline.Approvals
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		if bound, rules, err = c.bot.engine.BoundOf(tx, d); err != nil {
-			return err
-		}
-		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
-			return err
-		}
-		before, err := tx.Live(d.Repo, d.App, d.Environment)
-		if err == nil {
-			live, err = tx.Release(d.Repo, d.App, before.Release)
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if no, err := c.listed(ctx, rules.By, maintain); no != nil || err != nil {
-		return no, err
-	}
-	if vote == "approve" && !rules.Self {
-		if no, err := c.own(ctx, d, rel, live); no != nil || err != nil {
-			return no, err
-		}
-	}
-	return func(tx *store.Tx) (answer, error) {
-		d, err := tx.Deployment(d.ID)
-		if err != nil {
-			return answer{}, err
-		}
-		now, rules, err := c.bot.engine.BoundOf(tx, d)
-		if err != nil {
-			return answer{}, err
-		}
-		if d.State != store.Blocked || now != bound {
-			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
-		}
-		votes, err := tx.Approvals(d.ID)
-		if err != nil {
-			return answer{}, err
-		}
-		if vote == "approve" && slices.ContainsFunc(pipeline.Approvers(votes, bound), func(l string) bool { return strings.EqualFold(l, c.login) }) {
-			return answer{}, c.refuse(text.AlreadyVoted, d.Number)
-		}
-		err = errors.Join(
-			tx.Vote(store.Approval{Deployment: d.ID, Login: c.login, Vote: vote, Reason: reason, Bound: bound, Via: c.via}),
-			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: vote, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
-				Detail: fmt.Sprintf("release %d of %s to %s, bound to %s: %s", d.Release, d.App, d.Environment, bound, reason)}))
-		if err != nil {
-			return answer{}, err
-		}
-		c.d.note("%s: %s of deployment %d", c.login, vote, d.Number)
-		if vote == "reject" {
-			return tells(d.Run, c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil))
-		}
-		_, err = c.bot.engine.Reconsider(tx, d)
-		return tells(d.Run, c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err)
+				Detail: fmt.Sprintf("%s back from release %d to %d%s: %s", env.Name, current.Release, d.Release, passedAudit, reason)}))
+		return tells(d.Run, said+passed, err)
 	}, nil
 }
 

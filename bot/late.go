@@ -22,8 +22,8 @@ func acts(l line, lang text.Lang) bool {
 	return cmd != nil && cmd.acts
 }
 
-// heard is obey for lines that may be heard late: then what acts waits for a word of its author.
-func (c *call) heard(ctx context.Context, e store.Event, lines []line) (all []outcome, err error) {
+// inTime is obey for lines that may come late: then what acts waits for a word of its author.
+func (c *call) inTime(ctx context.Context, e store.Event, lines []line) (all []outcome, err error) {
 	late := c.bot.db.Now().Sub(c.said)
 	for _, l := range lines {
 		if late > tooLate && e.Via != store.ViaReplay && acts(l, c.lang()) {

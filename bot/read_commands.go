@@ -148,7 +148,7 @@ func (c *call) history(ctx context.Context, args []string) (outcome, error) {
 
 // private tells whether what comes from logs and clusters may be told where the command was said: a comment on a public repository is
 // read by everybody.
-func (c *call) private() bool { return c.repo.Private || c.via != "github" }
+func (c *call) private() bool { return c.repo.Private || c.via == viaAPI }
 
 // compareTimeout is how long a comparison may hold up its answer.
 const compareTimeout = 15 * time.Second
@@ -314,7 +314,7 @@ func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 		if f.Event != "" {
 			lines = append(lines, f.Event)
 		}
-		lines = append(lines, tail(f.Logs)...)
+		lines = append(lines, lastLines(f.Logs)...)
 	} else {
 		last, found, err := c.bot.logTail(run.ID, step)
 		if err != nil {
@@ -336,7 +336,7 @@ func (c *call) means(word, kind string) bool {
 	return strings.EqualFold(word, kind) || strings.EqualFold(word, c.lang().Step(kind))
 }
 
-func tail(lines []string) []string { return lines[max(0, len(lines)-maxLogLines):] }
+func lastLines(lines []string) []string { return lines[max(0, len(lines)-maxLogLines):] }
 
 // logTail is the end of what a step of a run wrote; without a step it is that of the step that wrote last, which it tells.
 func (b *Bot) logTail(run, step string) (of string, lines []string, err error) {
@@ -359,12 +359,12 @@ func (b *Bot) logTail(run, step string) (of string, lines []string, err error) {
 		}
 		of = logStep(l.Step)
 		if lines := append(ends[of], l.Text); len(lines) > 2*maxLogLines {
-			ends[of] = slices.Clone(tail(lines))
+			ends[of] = slices.Clone(lastLines(lines))
 		} else {
 			ends[of] = lines
 		}
 	}
-	return of, tail(ends[cmp.Or(step, of)]), nil
+	return of, lastLines(ends[cmp.Or(step, of)]), nil
 }
 
 // logStep is the kind of the step that wrote a line: what the builder calls its own steps belongs to the build, or to the check before it.
