@@ -169,9 +169,12 @@ func (c *call) refuse(key text.Key, args ...any) error {
 // form is how the command is written.
 func (c *call) form() string { return code(c.typed(c.cmd.usage)) }
 
-// typed is how a command has to be written here: /name alone means us only where the server lets it.
-func (c *call) typed(form string) string {
-	if c.bot.cfg.GitHub.BareCommands {
+// typed is how a command has to be written here.
+func (c *call) typed(form string) string { return c.bot.typed(form) }
+
+// typed is how a command has to be written in a comment: /name alone means us only where the server lets it.
+func (b *Bot) typed(form string) string {
+	if b.cfg.GitHub.BareCommands {
 		return form
 	}
 	return "/shipmate " + strings.TrimPrefix(form, "/")

@@ -347,7 +347,7 @@ func (b *Bot) leaveHead(e store.Event, l pullLook, pr *github.PullRequest, repo 
 func (b *Bot) sayLeft(tx *store.Tx, e store.Event, repo store.Repo, pull int, head string, left []store.LeftRequest) error {
 	var lines []string
 	for _, q := range left {
-		lines = append(lines, b.lang.Say(text.LeftBehindByHead, code(q.Run.SHA[:7]), code(q.Environment), code(q.Requester), code(head[:min(7, len(head))]), code("/deploy "+q.Environment+" when green")))
+		lines = append(lines, b.lang.Say(text.LeftBehindByHead, code(q.Run.SHA[:7]), code(q.Environment), code(q.Requester), code(head[:min(7, len(head))]), code(b.typed("/deploy "+q.Environment+" when green"))))
 	}
 	return tx.PutReply(store.Reply{Event: e.ID, Repo: repo.Name, Issue: pull, Body: text.Markdown(strings.Join(lines, "\n\n"))})
 }
