@@ -520,7 +520,12 @@ func (l *lab) Status(sha, name, state, description string) (string, error) {
 
 // Trigger calls the API for a run; key is the Idempotency-Key, empty for none.
 func (l *lab) Trigger(token, app, key, body string) (status int, answer string, err error) {
-	r, err := http.NewRequest(http.MethodPost, l.url+"/api/v1/apps/"+app+"/trigger", strings.NewReader(body))
+	return l.Call(token, "apps/"+app+"/trigger", key, body)
+}
+
+// Call posts to the API.
+func (l *lab) Call(token, path, key, body string) (status int, answer string, err error) {
+	r, err := http.NewRequest(http.MethodPost, l.url+"/api/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}

@@ -68,7 +68,8 @@ func TestApprovalLines(t *testing.T) {
 		Approve: "/approve 3", Reject: "/reject 3 reason…"}
 	for _, l := range []text.Lang{text.En, text.Zh} {
 		all := strings.Join(v.lines(l), "\n")
-		outside := text.Render(all, func(string) string { return "" })
+		nothing := func(string) string { return "" }
+		outside := text.Render(all, nothing, nothing)
 		for _, bad := range []string{"@", "`", "[", "<", "#", "http"} {
 			if strings.Contains(outside, bad) {
 				t.Errorf("%s stands outside of quotes:\n%s", bad, outside)

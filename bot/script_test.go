@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -57,8 +58,9 @@ import (
 //	team LOGIN [VERB [TEAM]]           add (or nothing), remove or invite: changes who is in a team of acme, @acme/release if none is named
 //	team TEAM in PARENT                nests a team in another one
 //	app PERMISSION LEVEL               changes what the App may do in acme; none takes it
+//	public                             lets everybody read the repository
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
-//	server OLD NEW                     replaces a text in the server's file and restarts the bot
+//	server OLD NEW                     replaces a text in the server's file (\n is a line end) and restarts the bot
 //	tick DURATION                      lets time pass
 //	clock HH:MM                        lets time pass until it is that time, UTC
 //	back LOGIN BRANCH COMMIT           force-pushes a branch back to a commit
@@ -71,6 +73,7 @@ import (
 //	requests MOST                      prints what the bot asked GitHub since the last asked or requests, and checks how many that are at most
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
+//	api TOKEN TEXT STATUS              says a command over the API and prints the answer; $KEY is as for trigger. TEXT may be JSON of the call
 //	args REGEXP                        looks for build arguments of the newest build
 //	foreign COMMIT APP NAME STATE      has another App report a check run: running, or its conclusion (success, failure …)
 //	posts COMMIT LOGIN NAME STATE      has a person, or an App's bot such as ci[bot], set a commit status
@@ -238,6 +241,20 @@ func TestScripts(t *testing.T) {
 				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
 				_, _ = fmt.Fprintln(s.Stdout(), answer)
 				if err == nil && strconv.Itoa(status) != s.args[3] {
+					err = fmt.Errorf("the answer is %d: %s", status, answer)
+				}
+				return err
+			}),
+			"api": script(3, 3, func(s *scene) error {
+				body := s.args[1]
+				if !strings.HasPrefix(body, "{") {
+					raw, err := json.Marshal(commandCall{Text: body})
+					s.Check(err)
+					body = string(raw)
+				}
+				status, answer, err := s.Call(s.args[0], "command", s.Getenv("KEY"), body)
+				_, _ = fmt.Fprintln(s.Stdout(), answer)
+				if err == nil && strconv.Itoa(status) != s.args[2] {
 					err = fmt.Errorf("the answer is %d: %s", status, answer)
 				}
 				return err
@@ -524,6 +541,7 @@ func TestScripts(t *testing.T) {
 				s.gh.SetInstallation("acme", i.Permissions, false)
 				return nil
 			}),
+			"public": script(0, 0, func(s *scene) error { s.repo.SetPublic(true); return nil }),
 			"github": script(4, 4, func(s *scene) error {
 				status, err := strconv.Atoi(s.args[2])
 				if err != nil {
@@ -537,7 +555,7 @@ func TestScripts(t *testing.T) {
 				if !strings.Contains(s.lab.server, s.args[0]) {
 					return fmt.Errorf("the server's file has no %q", s.args[0])
 				}
-				s.lab.server = strings.Replace(s.lab.server, s.args[0], s.args[1], 1)
+				s.lab.server = strings.Replace(s.lab.server, s.args[0], strings.ReplaceAll(s.args[1], `\n`, "\n"), 1)
 				if err := s.Stop(); err != nil {
 					return err
 				}

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
-	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -72,22 +71,9 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 		return "", err
 	}
 	defer remove()
-	dir = filepath.Join(dir, "src")
-	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir, source.Options{}); err != nil {
-		if source.IsPermanent(err) {
-			err = permanent{err}
-		}
-		return "", err
-	}
-	objs, err := kube.Render(dir, env.Manifests)
+	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env)
 	if err != nil {
-		return "", permanent{err}
-	}
-	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
-		return "", permanent{err}
-	}
-	if err := kube.Own(objs, e.owner(d, env)); err != nil {
-		return "", permanent{err}
+		return "", err
 	}
 	plain, err := kube.Encode(objs)
 	if err != nil {
@@ -119,16 +105,7 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 }
 
 func diffText(changes []kube.Change) string {
-	var lines []string
-	for _, c := range changes {
-		if c.Action == "none" && c.Note == "" {
-			continue
-		}
-		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
-		if c.Text != "" {
-			lines = append(lines, strings.Split(strings.TrimRight(c.Text, "\n"), "\n")...)
-		}
-	}
+	lines := diffLines(changes)
 	if len(lines) == 0 {
 		return "no change"
 	}

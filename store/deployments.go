@@ -251,6 +251,11 @@ func (tx *Tx) LiveBefore(d Deployment) (Deployment, error) {
 		AND (finished_at, number) < (?, ?) ORDER BY finished_at DESC, number DESC LIMIT 1`, d.Repo, d.App, d.Environment, d.FinishedAt, d.Number)
 }
 
+// Begun lists the newest deployments that began to change an environment, whatever came of them, newest first.
+func (tx *Tx) Begun(repo, app, environment string, limit int) ([]Deployment, error) {
+	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY began_at DESC, number DESC LIMIT ?", repo, app, environment, limit)
+}
+
 // Before finds what to go back to from d: the newest deployment of another release that succeeded before it. A rollback
 // stands where the deployment stands that it restored, so that going back twice goes back two releases.
 func (tx *Tx) Before(d Deployment) (Deployment, error) {

@@ -187,6 +187,23 @@ const (
 	HelpAlso          // names
 	HelpAnyone        //
 	HelpNeeds         // permission, permission that the reader has
+	NoTokenVotes      //
+	AnswerTooLong     //
+	HistoryOf         // environment
+	HistoryLine       // deployment number, release, commit, cause, login, time, state
+	HistoryNone       // environment
+	NothingToCompare  // environment, usage
+	DiffOf            // release, environment
+	DiffNone          // release, environment
+	DiffFailed        // release, environment, reason
+	DiffTooLong       // duration
+	NotInPublic       // address
+	NoLog             // what has none
+	LogOfRun          // step, run number, state
+	LogOfDeployment   // deployment number, environment, step
+	NoSuchStep        // name, names, usage
+	NoRollouts        // environment, what is live or on its way there, command that stops, command that goes back
+	InChatsOnly       // command
 	TakenOver         // number of the run whose result it is
 	NothingBuiltYet   // commit, app
 	GoesOn            // run number, state
@@ -526,6 +543,23 @@ var sentences = [keyCount]words{
 	HelpAlso:          {"The same: %v", "同义：%v"},
 	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
 	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
+	NoTokenVotes:      {"A token can't vote: a person has to say this themselves.", "令牌不能投票：须由本人发送。"},
+	AnswerTooLong:     {"The rest of the answer does not fit into one comment; say each command in a comment of its own.", "其余回答超出一条评论的长度；请将各命令分开发送。"},
+	HistoryOf:         {"Releases of %v, newest first:", "%v 的历史版本（最新在前）："},
+	HistoryLine:       {"deployment %[1]v: release %[2]v of commit %[3]v, %[4]v by %[5]v at %[6]v: %[7]v", "部署 %[1]v：版本 %[2]v，提交 %[3]v，%[4]v，%[5]v 于 %[6]v：%[7]v"},
+	HistoryNone:       {"Nothing was deployed to %v yet.", "%v 尚无部署记录。"},
+	NothingToCompare:  {"There is no release to compare %v with. Usage: %v", "没有可与 %v 对比的版本。用法：%v"},
+	DiffOf:            {"Release %v would change this in %v:", "版本 %v 将在 %v 中带来以下变更："},
+	DiffNone:          {"Release %v would change nothing in %v.", "版本 %v 不会在 %v 中带来变更。"},
+	DiffFailed:        {"What release %v would change in %v can't be told: %v", "无法得知版本 %v 将在 %v 中带来的变更：%v"},
+	DiffTooLong:       {"it takes longer than %v", "耗时超过 %v"},
+	NotInPublic:       {"On a public repository this is not shown in a comment; see %v", "公开仓库的评论中不显示此内容；请查看 %v"},
+	NoLog:             {"There are no lines of a log of %v.", "没有 %v 的日志。"},
+	LogOfRun:          {"The end of the log of %v, run %v (%v):", "运行 %[2]v（%[3]v）步骤“%[1]v”的日志末尾："},
+	LogOfDeployment:   {"What deployment %v to %v shows of its failure at step %v:", "部署 %v（到 %v）在步骤“%v”失败时的日志："},
+	NoSuchStep:        {"There is no step %v; there is: %v. Usage: %v", "没有步骤 %v；现有：%v。用法：%v"},
+	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
+	InChatsOnly:       {"%v is said in a chat, and this version does not hear chats yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不接收群聊命令，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
 	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
