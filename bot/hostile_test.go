@@ -70,7 +70,7 @@ func TestNothingTypedIsRendered(t *testing.T) {
 	must(t, l.Settle())
 	posted := 0
 	for _, c := range l.repo.Comments(issue) {
-		if c.Author != "shipmate[bot]" {
+		if c.User != "shipmate[bot]" {
 			continue
 		}
 		posted++
