@@ -349,8 +349,7 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		d.note("it stands on no issue and no pull request, so nothing is read")
 		return nil
 	}
-	lines, more := commands(p.GetComment().GetBody(), b.slug(), b.cfg.GitHub.BareCommands)
-	lines = slices.DeleteFunc(lines, func(l line) bool { return !l.Addressed && find(l.Name) == nil })
+	lines, more := commands(p.GetComment().GetBody(), b.slug(), b.cfg.GitHub.BareCommands, b.lang)
 	if len(lines) == 0 {
 		d.note("it holds no command")
 		return nil
@@ -395,9 +394,9 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 	late := b.db.Now().Sub(call.said)
 	var all []outcome
 	for _, l := range lines {
-		if late > tooLate && e.Via != store.ViaReplay && acts(l) {
+		if late > tooLate && e.Via != store.ViaReplay && acts(l, b.lang) {
 			d.note("it comes %s after it was written, so its author is asked first", late.Round(time.Second))
-			all = append(all, call.no(text.CommandLate, b.lang.Duration(late), code(l.String())))
+			all = append(all, call.no(text.CommandLate, b.lang.Duration(late), code(call.typed(l.String()))))
 			continue
 		}
 		fn, err := call.obey(ctx, []line{l})
@@ -419,7 +418,9 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		}
 		var texts []string
 		for _, a := range said {
-			if a.text != "" {
+			if a.run != "" { // the living comment of its release tells it
+				reply.About = a.run
+			} else if a.text != "" && (a.order == nil || a.order.Pull != reply.Issue) { // else the order's own comment tells it
 				texts = append(texts, text.Markdown(a.text))
 			}
 		}

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -34,13 +35,19 @@ import (
 //	say LOGIN TEXT                     comments on $PR (\n is a line end), waits for the answer and prints it
 //	comment LOGIN TEXT                 comments on $PR and does not wait
 //	edit TEXT, delete                  changes the last comment
+//	comment-text                       prints the living comment of the newest release that has one; two for one release are an error
+//	comments N                         checks how many comments the bot made on $PR
+//	check-run COMMIT [NAME]            prints the newest check run of that name (shipmate): status, conclusion, title, buttons, output
+//	press LOGIN COMMIT BUTTON          presses a button of the commit's newest check run: approve, reject or rollback
+//	rerun LOGIN COMMIT, rerun-all …    asks for that check run again, or for all of the commit's
 //	answer                             waits for the answer to the last comment and prints it
 //	mute LOGIN TEXT                    comments on $PR and checks that it makes the bot do nothing at all
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
 //	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
-//	page runs|deployments NUMBER       prints a page of the bot
+//	page runs|deployments|orders NUMBER  prints a page of the bot
+//	order NUMBER                       waits until nothing is left to do and prints the one comment of a release order
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
@@ -61,6 +68,7 @@ import (
 //	many LOGIN BRANCH DIR N            pushes the files under DIR and N more commits at once; $DIR is then the newest
 //	cut N                              has GitHub list at most N commits of a push
 //	asked METHOD REGEXP N              checks how often the bot asked GitHub since the last asked
+//	requests MOST                      prints what the bot asked GitHub since the last asked or requests, and checks how many that are at most
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
 //	args REGEXP                        looks for build arguments of the newest build
@@ -200,6 +208,24 @@ func TestScripts(t *testing.T) {
 				}
 				return nil
 			}),
+			"requests": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				all := s.gh.Requests()
+				from, _ := s.Value("asked").(*int)
+				made := all[*from:]
+				*from = len(all)
+				for _, r := range made {
+					_, _ = fmt.Fprintf(s.Stdout(), "%s %s\n", r.Method, r.Path)
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%d requests\n", len(made))
+				most, err := strconv.Atoi(s.args[0])
+				if err == nil && len(made) > most {
+					err = fmt.Errorf("there were %d requests", len(made))
+				}
+				return err
+			}),
 			"trigger": script(4, 4, func(s *scene) error {
 				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
 				_, _ = fmt.Fprintln(s.Stdout(), answer)
@@ -264,9 +290,79 @@ func TestScripts(t *testing.T) {
 				return s.answer()
 			}),
 			"comment": script(2, 2, func(s *scene) error { return s.comment() }),
-			"answer":  script(0, 0, func(s *scene) error { return s.answer() }),
-			"edit":    script(1, 1, func(s *scene) error { return s.repo.EditComment(s.last(), "alice", s.args[0]) }),
-			"delete":  script(0, 0, func(s *scene) error { return s.repo.DeleteComment(s.last(), "alice") }),
+			"comment-text": script(0, 0, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				run, err := s.lookup("SELECT runs.id FROM messages m JOIN runs ON runs.id = substr(m.subject, 5) WHERE m.surface = 'github/comment' AND m.moment = '' AND m.ref <> '' ORDER BY runs.rowid DESC LIMIT 1")
+				if err != nil {
+					return err
+				}
+				body, err := s.Living(run)
+				_, _ = fmt.Fprintln(s.Stdout(), body)
+				if err == nil && body == "" {
+					err = errors.New("there is none")
+				}
+				return err
+			}),
+			"comments": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				n := 0
+				for _, c := range s.repo.Comments(s.pr()) {
+					if strings.Contains(c.Body, "<!-- shipmate ") {
+						n++
+					}
+				}
+				if strconv.Itoa(n) != s.args[0] {
+					return fmt.Errorf("there are %d", n)
+				}
+				return nil
+			}),
+			"check-run": script(1, 2, func(s *scene) error {
+				run, err := s.checkRun(s.args[0], append(s.args, "shipmate")[1])
+				if err != nil {
+					return err
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%s %s: %s\n", run.Status, run.Conclusion, run.Title)
+				for _, a := range run.Actions {
+					_, _ = fmt.Fprintf(s.Stdout(), "[%s] %s\n", a.Label, a.Description)
+				}
+				for _, a := range run.Annotations {
+					_, _ = fmt.Fprintf(s.Stdout(), "%s:%d %s: %s\n", a.Path, a.StartLine, a.Level, a.Message)
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%s\n\n%s\n", run.Summary, run.Text)
+				return nil
+			}),
+			"press": script(3, 3, func(s *scene) error {
+				run, err := s.checkRun(s.args[1], "shipmate")
+				if err != nil {
+					return err
+				}
+				for _, a := range run.Actions {
+					if strings.HasPrefix(a.Identifier, s.args[2]+":") {
+						s.clock.Advance(2 * time.Second)
+						return errors.Join(s.repo.PressButton(run.ID, s.args[0], a.Identifier), s.Settle())
+					}
+				}
+				return fmt.Errorf("it has the buttons %v", run.Actions)
+			}),
+			"rerun": script(2, 2, func(s *scene) error {
+				run, err := s.checkRun(s.args[1], "shipmate")
+				if err != nil {
+					return err
+				}
+				s.clock.Advance(2 * time.Second)
+				return errors.Join(s.repo.Rerequest(run.ID, s.args[0]), s.Settle())
+			}),
+			"rerun-all": script(2, 2, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				return errors.Join(s.repo.RerequestSuite(s.args[1], s.args[0]), s.Settle())
+			}),
+			"answer": script(0, 0, func(s *scene) error { return s.answer() }),
+			"edit":   script(1, 1, func(s *scene) error { return s.repo.EditComment(s.last(), "alice", s.args[0]) }),
+			"delete": script(0, 0, func(s *scene) error { return s.repo.DeleteComment(s.last(), "alice") }),
 			"mute": script(2, 2, func(s *scene) error {
 				if err := s.Settle(); err != nil {
 					return err
@@ -323,6 +419,14 @@ func TestScripts(t *testing.T) {
 					}
 					return all
 				})
+			}),
+			"order": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				text, err := s.Order(s.args[0])
+				_, _ = fmt.Fprintln(s.Stdout(), text)
+				return err
 			}),
 			"page": script(2, 2, func(s *scene) error {
 				if err := s.Settle(); err != nil {
@@ -480,6 +584,22 @@ func script(least, most int, fn func(*scene) error) func(*testscript.TestScript,
 
 func (s *scene) cluster(name string) *fakeCluster {
 	return map[string]*fakeCluster{"test": s.test, "prod": s.prod}[name]
+}
+
+// checkRun is the newest check run of a name once the bot has come to rest.
+func (s *scene) checkRun(sha, name string) (newest sim.CheckRun, err error) {
+	if err := s.Settle(); err != nil {
+		return newest, err
+	}
+	for _, run := range s.repo.CheckRuns(sha) {
+		if run.Name == name {
+			newest = run
+		}
+	}
+	if newest.ID == 0 {
+		err = fmt.Errorf("%.7s has no check run %s", sha, name)
+	}
+	return newest, err
 }
 
 func (s *scene) pr() int {

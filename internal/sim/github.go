@@ -75,7 +75,7 @@ func DefaultPermissions() map[string]string {
 // DefaultEvents are those that Shipmate subscribes to.
 func DefaultEvents() []string {
 	return []string{
-		"check_run", "create", "delete", "issue_comment", "member", "membership", "organization", "pull_request", "push", "repository", "team", "team_add",
+		"check_run", "check_suite", "create", "delete", "issue_comment", "member", "membership", "organization", "pull_request", "push", "repository", "team", "team_add",
 	}
 }
 
