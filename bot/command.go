@@ -524,14 +524,14 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 	if no != nil || err != nil {
 		return no, err
 	}
+	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
+		return no, err
+	}
 	if env.After == "" {
 		return c.no(text.NothingBefore, code(env.Name)), nil
 	}
 	if len(args) > 1 {
 		return c.usage(), nil
-	}
-	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
-		return no, err
 	}
 	q, err := request(a.config, env, store.CausePromote, c.login, c.event)
 	if err != nil {

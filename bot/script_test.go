@@ -53,6 +53,7 @@ import (
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
+//	await github REGEXP                waits until the bot has asked GitHub for something: method and path
 //	release build, release CLUSTER     lets it go on
 //	grant LOGIN LEVEL [ROLE]           changes a permission, which may be that of a custom role; GitHub tells the bot
 //	team LOGIN [VERB [TEAM]]           add (or nothing), remove or invite: changes who is in a team of acme, @acme/release if none is named
@@ -494,8 +495,16 @@ func TestScripts(t *testing.T) {
 				}
 				return err
 			}),
-			"await": script(1, 1, func(s *scene) error {
+			"await": script(1, 2, func(s *scene) error {
 				return until("something waits", func() error {
+					if s.args[0] == "github" {
+						pattern, err := regexp.Compile(append(s.args, "")[1])
+						s.Check(err)
+						if slices.ContainsFunc(s.gh.Requests(), func(r sim.Request) bool { return pattern.MatchString(r.Method + " " + r.Path) }) {
+							return nil
+						}
+						return fmt.Errorf("GitHub was not asked")
+					}
 					if s.args[0] == "build" && s.builder.Blocked() > 0 || s.args[0] != "build" && s.cluster(s.args[0]).Waiting() > 0 {
 						return nil
 					}

@@ -279,7 +279,7 @@ func TestDeploymentSaysWhyItWaits(t *testing.T) {
 		"checks not read":      {store.Block{Kind: store.BlockChecks}, []string{"Waits until the commit's checks are read"}},
 		"checks unreadable":    {store.Block{Kind: store.BlockChecks, Text: "403 <b>"}, []string{"could not be read: <bdi>403 &lt;b&gt;</bdi>"}},
 		"part":                 {store.Block{Kind: store.BlockPart, Number: 2}, []string{"Waits for part 2 of its release order"}},
-		"release order":        {store.Block{Kind: store.BlockPart}, []string{"Waits for its release order"}},
+		"release order":        {store.Block{Kind: store.BlockPart}, []string{"Waits until every part of its release order is prepared"}},
 		"ratify":               {store.Block{Kind: store.BlockRatify, Number: 9, Until: since}, []string{"Deployment 9 went without approval", `<time datetime="2026-01-01T00:00:00Z">`, "maintain the repository may agree"}},
 		"a kind to come later": {store.Block{Kind: "eclipse", Text: "until Monday"}, []string{"eclipse until Monday"}},
 	}
