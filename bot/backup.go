@@ -54,6 +54,16 @@ func afterRestore(tx *store.Tx, r store.Restored) error {
 			return err
 		}
 	}
+	for _, run := range r.Runs {
+		m, err := tx.Message("run/"+run.ID, surfaceRun, "")
+		if err == nil && m.Ref == "" {
+			m.Said = asked
+			err = tx.PutMessage(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -48,7 +48,8 @@ type Bot struct {
 	worker   *worker
 	bodies   sync.Pool // of *bytes.Buffer, see body
 	storing  storing
-	calls    calls // of the API
+	calls    calls    // of the API
+	appIDs   sync.Map // of GitHub Apps, by their slugs
 
 	acceptTimeout time.Duration // see acceptTimeout
 	large         chan struct{} // see maxLarge
@@ -129,7 +130,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.close = append(b.close, b.db.Close)
 	b.db.Now = w.now
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		return errors.Join(tx.Recover(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
+		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
 			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""))
 	})
 	if err != nil {
@@ -238,10 +239,15 @@ func (b *Bot) works() map[string]work {
 		store.TaskEnv: {parallel: 32, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
 			return judged(b.engine.AdvanceEnv(ctx, key, attempts))
 		}},
+		store.TaskOrder: {parallel: 4, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
+			return judged(b.engine.AdvanceOrder(ctx, key, attempts))
+		}},
 		store.TaskReport: {parallel: 4, do: b.report},
 		store.TaskReply:  {parallel: 4, do: b.reply},
 		taskSay:          {parallel: 8, do: b.say},
-		taskChecks:       {parallel: 4, anytime: true, do: b.readChecks},
+		store.TaskScope:  {parallel: 4, anytime: true, do: b.readScope},
+		store.TaskRatify: {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
+		store.TaskChecks: {parallel: 4, anytime: true, do: b.readChecks},
 		store.TaskKeep:   {parallel: 1, anytime: true, do: b.keep},
 		taskRecover:      {parallel: 1, anytime: true, do: b.recoverDeliveries},
 		taskHeal:         {parallel: 1, anytime: true, do: b.heal},

@@ -25,6 +25,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/build"
@@ -403,7 +404,11 @@ func (l *lab) Tick(d time.Duration) error {
 				return err
 			}
 		}
-		return nil
+		orders, err := tx.OpenOrders("acme/web")
+		for _, o := range orders {
+			err = errors.Join(err, tx.Wake(store.TaskOrder, o.ID))
+		}
+		return err
 	})
 }
 
@@ -451,7 +456,43 @@ func (l *lab) Answer(number int, comment int64) (reaction, reply string, err err
 			reply = strings.TrimSpace(strings.Split(c.Body, "<!--")[0])
 		}
 	}
-	return reaction, reply, nil
+	// What is about a release is told by its living comment.
+	for seq := 1; ; seq++ {
+		run, err := l.lookup(`SELECT run FROM answers WHERE event = ? AND seq = ?`, event, seq)
+		if err != nil || run == "" {
+			return reaction, reply, err
+		}
+		body, err := l.lookup(`SELECT body FROM answers WHERE event = ? AND seq = ?`, event, seq)
+		if err != nil {
+			return "", "", err
+		}
+		err = until("the living comment tells the answer", func() error {
+			living, err := l.Living(run)
+			if err == nil && !strings.Contains(living, text.Markdown(body)) {
+				err = fmt.Errorf("it is:\n%s", living)
+			}
+			return err
+		})
+		if err != nil {
+			return "", "", err
+		}
+		reply = strings.TrimSpace(reply + "\n\n" + text.Markdown(body))
+	}
+}
+
+// Living is the living comment of a run's release, empty where there is none. Two are an error.
+func (l *lab) Living(run string) (body string, err error) {
+	for number := 1; number < 20; number++ {
+		for _, c := range l.repo.Comments(number) {
+			if strings.Contains(c.Body, "<!-- shipmate run/"+run+" -->") {
+				if body != "" {
+					return "", errors.New("there are two living comments of one release")
+				}
+				body = strings.TrimSpace(strings.Split(c.Body, "<!--")[0])
+			}
+		}
+	}
+	return body, nil
 }
 
 // Say comments and waits for the answer; done tells whether it was a yes.
@@ -730,7 +771,7 @@ func (r *fakeRegistry) Fail(errs ...error) {
 	r.errs = append(r.errs, errs...)
 }
 
-// fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN block" waits for Release, "RUN echo …" writes to the
+// fakeBuilder does what the Dockerfile's stage, or a command's lines, say: "RUN false" fails, "RUN flaky" fails the first time, "RUN block" waits for Release, "RUN echo …" writes to the
 // log, "RUN same" makes an image that is always the same, and everything else one that never is.
 type fakeBuilder struct {
 	registry *fakeRegistry
@@ -740,6 +781,7 @@ type fakeBuilder struct {
 	errs     []error // of the next builds, whatever the Dockerfile says
 	blocked  int
 	release  chan struct{}
+	flaked   bool
 }
 
 func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
@@ -772,7 +814,7 @@ func (b *fakeBuilder) Build(ctx context.Context, req build.Request, out func(bui
 			out(build.Line{At: time.Now(), Step: line, Stream: 1, Text: s})
 		}
 		switch command, _ := strings.CutPrefix(line, "RUN "); {
-		case command == "false":
+		case command == "false" || command == "flaky" && !b.flakes():
 			failed := &build.Failure{Step: line, Command: line, File: req.Dockerfile, Line: i + 1, Tail: tail, Err: errors.New("exit code: 1")}
 			if req.Command != nil {
 				failed.File, failed.Line = "", 0
@@ -804,6 +846,15 @@ func oneBuilder(cfg *Config, d daemon) *builders {
 	b := shareOut(cfg, &builder{daemon: d, name: "tcp://127.0.0.1:1"}, &builder{daemon: d, name: "tcp://127.0.0.1:2", forks: true})
 	b.each = unbounded
 	return b
+}
+
+// flakes tells whether what fails the first time goes well.
+func (b *fakeBuilder) flakes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.flaked
+	b.flaked = true
+	return before
 }
 
 func (b *fakeBuilder) Ping(context.Context) error { return nil }

@@ -74,8 +74,12 @@ func checkWords(step store.Step, l text.Lang) string {
 		return l.State(step.State)
 	case step.State == store.StepFailed && (r.Tests == nil || r.Tests.Failed == 0):
 		return l.Say(text.DeployFailed, r.Failure.Reason)
+	case r.Tests != nil && r.From > 0:
+		return l.Join([]string{testsWords(r.Tests, l), l.Say(text.TakenOver, r.From)})
 	case r.Tests != nil:
 		return testsWords(r.Tests, l)
+	case r.From > 0:
+		return l.Join([]string{l.State(step.State), l.Say(text.TakenOver, r.From)})
 	}
 	clauses := []string{l.Say(text.CheckPassed, l.Duration(step.FinishedAt.Sub(step.StartedAt.Time)))}
 	if r.Unread != "" {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-github/v60/github"
 
@@ -19,6 +20,7 @@ import (
 // A command is one row of the table: what people can say.
 type command struct {
 	name  string
+	also  string // other names; the Chinese ones mean it where the surface speaks Chinese
 	usage string
 	need  permission // of whoever says it; an environment may ask for more
 	help  text.Key
@@ -33,13 +35,15 @@ type outcome func(*store.Tx) (answer, error)
 type answer struct {
 	text string // in the marks of text.Quote
 	run  string // the run whose release it is about: on GitHub that one's living comment tells it; empty: it is a reply of its own
+	// The release order that it is about, whose one comment tells it where that is; nil: it is about none.
+	order *store.Order
 }
 
 // reply is an answer about no release.
 func reply(text string, err error) (answer, error) { return answer{text: text}, err }
 
 // tells is an answer that the living comment of a release tells.
-func tells(run, text string, err error) (answer, error) { return answer{text, run}, err }
+func tells(run, text string, err error) (answer, error) { return answer{text: text, run: run}, err }
 
 // A Refusal is the answer to a command that is not obeyed, in words for the person, in the marks of text.Quote.
 type Refusal struct{ Text string }
@@ -49,35 +53,48 @@ func (r *Refusal) Error() string { return text.Plain(r.Text) }
 // table is every command, in the order of the help. It is a function because the help reads it.
 func table() []command {
 	return []command{
-		{"help", "/help [command]", none, text.HelpHelp, false, (*call).help},
-		{"status", "/status [env]", read, text.HelpStatus, false, (*call).status},
-		{"history", "/history [env]", read, text.HelpHistory, false, (*call).notYet},
-		{"why", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
-		{"diff", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
-		{"logs", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
-		{"deploy", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
-		{"promote", "/promote env [release]", write, text.HelpPromote, true, (*call).promote},
-		{"rollback", "/rollback env [to release] [reason…]", write, text.HelpRollback, true, (*call).rollback},
-		{"approve", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
-		{"reject", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
-		{"lock", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
-		{"unlock", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
-		{"pause", "/pause env", write, text.HelpPause, true, (*call).notYet},
-		{"resume", "/resume env", write, text.HelpResume, true, (*call).notYet},
-		{"abort", "/abort env", write, text.HelpAbort, true, (*call).notYet},
-		{"cancel", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
-		{"rebuild", "/rebuild [check]", write, text.HelpRebuild, true, (*call).notYet},
-		{"ok-to-test", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
-		{"order", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
-		{"subscribe", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
-		{"unsubscribe", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).notYet},
-		{"link", "/link [code]", none, text.HelpLink, true, (*call).notYet},
+		{"help", "帮助", "/help [command]", none, text.HelpHelp, false, (*call).help},
+		{"status", "状态", "/status [env]", read, text.HelpStatus, false, (*call).status},
+		{"history", "历史", "/history [env]", read, text.HelpHistory, false, (*call).notYet},
+		{"why", "原因", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
+		{"diff", "对比", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
+		{"logs", "日志", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
+		{"deploy", "部署", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
+		{"promote", "发布", "/promote env [release]", read, text.HelpPromote, true, (*call).promote},                  // the environment's deployers, or write
+		{"rollback", "回滚", "/rollback env [to release] [reason…]", read, text.HelpRollback, true, (*call).rollback}, // the same
+		{"approve", "批准", "/approve [id]", read, text.HelpApprove, true, (*call).approve},
+		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
+		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
+		{"unlock", "解锁", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
+		{"pause", "暂停", "/pause env", write, text.HelpPause, true, (*call).notYet},
+		{"resume", "继续", "/resume env", write, text.HelpResume, true, (*call).notYet},
+		{"abort", "中止", "/abort env", write, text.HelpAbort, true, (*call).notYet},
+		{"cancel", "取消", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
+		{"rebuild", "重试", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
+		{"ok-to-test", "允许测试", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
+		{"order", "release 发布单", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
+		{"subscribe", "订阅", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
+		{"unsubscribe", "退订", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).notYet},
+		{"link", "绑定", "/link [code]", none, text.HelpLink, true, (*call).notYet},
 	}
 }
 
-func find(name string) *command {
+// names are those that mean the command in a language, its own first.
+func (c *command) names(lang text.Lang) []string {
+	names := []string{c.name}
+	for _, n := range strings.Fields(c.also) {
+		if n[0] < utf8.RuneSelf || lang == text.Zh {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// find finds a command by any of its names in a language.
+func find(name string, lang text.Lang) *command {
+	name = strings.ToLower(name)
 	for _, c := range table() {
-		if c.name == name {
+		if slices.Contains(c.names(lang), name) {
 			return &c
 		}
 	}
@@ -96,7 +113,10 @@ type call struct {
 	language text.Lang // of the surface
 	pull     int       // the pull request that it was said on, 0 for none
 	issue    int       // the pull request or issue that it was said on, 0 for none
+	sha      string    // the commit that it was said at, where the surface shows one: a check run
 	said     time.Time // when, by the surface's clock
+	heard    time.Time // when it came to us, by our clock
+	about    string    // the app that it is about, empty: the arguments name one of several
 	d        *decision
 
 	cmd *command
@@ -144,7 +164,15 @@ func (c *call) refuse(key text.Key, args ...any) error {
 }
 
 // form is how the command is written.
-func (c *call) form() string { return code(c.cmd.usage) }
+func (c *call) form() string { return code(c.typed(c.cmd.usage)) }
+
+// typed is how a command has to be written here: /name alone means us only where the server lets it.
+func (c *call) typed(form string) string {
+	if c.bot.cfg.GitHub.BareCommands {
+		return form
+	}
+	return "/shipmate " + strings.TrimPrefix(form, "/")
+}
 
 func (c *call) usage() outcome { return c.no(text.Usage, c.form()) }
 
@@ -166,14 +194,10 @@ func (c *call) near(no outcome, name string, known []string) outcome {
 
 // run obeys one line. An error means that it could not be decided and is to be tried again.
 func (c *call) run(ctx context.Context, l line) (outcome, error) {
-	c.cmd = find(l.Name)
+	c.cmd = find(l.Name, c.lang())
 	c.d.note("command %s by %s", strings.Join(append([]string{"/" + l.Name}, l.Args...), " "), c.login)
 	if c.cmd == nil { // only one that was addressed to us comes here
-		known := make([]string, 0, len(table()))
-		for _, cmd := range table() {
-			known = append(known, cmd.name)
-		}
-		return c.near(c.no(text.NoSuchCommand), l.Name, known), nil
+		return c.unknownCommand(l.Name), nil
 	}
 	if l.Err != nil {
 		return c.no(text.Unreadable, l.Err.Error(), c.form()), nil
@@ -193,58 +217,10 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 		err = tx.Nested(func() error { a, err = fn(tx); return err })
 		if err == nil {
 			c.d.note("obeyed /%s", l.Name)
+			err = c.record(tx, l, a)
 		}
 		return a, err
 	}, nil
-}
-
-// needs refuses whoever lacks a permission on the repository, naming those who have it.
-func (c *call) needs(ctx context.Context, p permission) (outcome, error) {
-	if p == none {
-		return nil, nil
-	}
-	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
-	if err != nil {
-		return c.unknown(err)
-	}
-	c.d.note("%s has %s on %s, %s is needed", c.login, has, c.repo.Name, p)
-	if has >= p {
-		return nil, nil
-	}
-	return c.no(text.NeedsPermission, p, code(c.repo.Name), has, names(holders(ctx, c.client, c.repo.Name, p))), nil
-}
-
-// unknown refuses what cannot be determined, and says so; a far end that is merely down is asked again.
-func (c *call) unknown(err error) (outcome, error) {
-	var r *Refusal
-	if errors.As(err, &r) {
-		return c.no(text.CannotCheck, r.Text), nil
-	}
-	if !declined(err) {
-		return nil, err
-	}
-	var answer *github.ErrorResponse
-	why := err.Error()
-	if errors.As(err, &answer) { // without the address, which tells a reader nothing
-		why = fmt.Sprintf("GitHub answers %d %s", answer.Response.StatusCode, answer.Message)
-	}
-	return c.no(text.CannotCheck, code(strings.TrimSpace(why))), nil
-}
-
-// listed refuses whoever is not in a list of logins and teams; an empty list means a permission.
-func (c *call) listed(ctx context.Context, list []string, otherwise permission) (outcome, error) {
-	if len(list) == 0 {
-		return c.needs(ctx, otherwise)
-	}
-	yes, err := c.bot.access.oneOf(ctx, c.client, c.login, list)
-	if err != nil {
-		return c.unknown(err)
-	}
-	c.d.note("%s is in %s: %v", c.login, strings.Join(list, ", "), yes)
-	if yes {
-		return nil, nil
-	}
-	return c.no(text.NotListed, names(list)), nil
 }
 
 // names lists names in code spans: in them nobody is notified.
@@ -296,13 +272,17 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 		return a, nil, c.no(text.NoFile, code(c.repo.DefaultBranch)), nil
 	}
 	i := -1
-	if len(args) > 0 {
+	if c.about != "" {
+		if i = slices.IndexFunc(apps, func(a app) bool { return a.name == c.about }); i >= 0 {
+			args = slices.Insert(slices.Clone(args), 0, c.about)
+		}
+	} else if len(args) > 0 {
 		i = slices.IndexFunc(apps, func(a app) bool { return a.name == args[0] })
 	}
 	switch {
-	case i >= 0 && (len(apps) > 1 || len(args) > 1):
+	case i >= 0 && (len(apps) > 1 || len(args) > 1 || c.about != ""):
 		a, args = apps[i], args[1:]
-	case len(apps) == 1:
+	case len(apps) == 1 && c.about == "":
 		a = apps[0]
 	default:
 		var known []string
@@ -317,34 +297,21 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 	return a, args, nil, nil
 }
 
-func (c *call) help(ctx context.Context, args []string) (outcome, error) {
-	has, err := c.bot.access.permission(ctx, c.client, c.repo.Name, c.login)
-	if err != nil {
-		return c.unknown(err)
-	}
-	var lines []string
-	for _, cmd := range table() {
-		if cmd.need > has || len(args) > 0 && strings.TrimPrefix(args[0], "/") != cmd.name {
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("- %s %s", code(cmd.usage), c.lang().Say(cmd.help)))
-	}
-	if len(lines) == 0 {
-		return c.no(text.NoSuchCommand), nil
-	}
-	return func(*store.Tx) (answer, error) {
-		return reply(c.lang().Say(text.HelpIntro, code(c.repo.Name))+"\n\n"+strings.Join(lines, "\n"), nil)
-	}, nil
-}
-
 // deploy takes the newest release of a commit to an environment; one that does not exist yet is built first.
 func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	a, env, args, no, err := c.target(ctx, args)
 	if no != nil || err != nil {
 		return no, err
 	}
-	if len(args) > 1 || len(args) == 1 && (args[0] == "adopt" || args[0] == "now!") {
+	if len(args) > 0 && strings.EqualFold(args[0], "now!") {
+		return c.breakGlass(ctx, a, env, args[1:])
+	}
+	args, green := whenGreen(args)
+	if len(args) >= 1 && args[0] == "adopt" {
 		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
+	}
+	if len(args) > 1 {
+		return c.usage(), nil
 	}
 	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
 		return no, err
@@ -354,24 +321,33 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		return nil, err
 	}
 	q.Pull = c.issue
+	if green {
+		q.Green, q.At = true, c.bot.db.Now()
+	}
 	if len(args) == 1 && len(args[0]) < 7 {
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
 		}
-		return func(tx *store.Tx) (answer, error) {
+		return c.green(q, func(tx *store.Tx) (answer, error) {
 			rel, err := c.release(tx, a.name, n)
 			if err != nil {
 				return answer{}, err
 			}
 			return c.start(tx, env, rel, q)
-		}, nil
+		}), nil
 	}
+	return c.deployHead(ctx, a, env, args, q)
+}
+
+// deployHead takes the newest release of a commit that a request means to an environment; args are the commit, or empty
+// for the head.
+func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment, args []string, q store.Request) (outcome, error) {
 	sha, ref, no, err := c.commit(ctx, env, args)
 	if no != nil || err != nil {
 		return no, err
 	}
-	if !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
+	if q.Cause != store.CauseNow && !pipeline.Allows(env, ref, c.repo.DefaultBranch) {
 		return c.no(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(ref, "refs/heads/"))), nil
 	}
 	// What a build of this commit would be, in case there is none.
@@ -394,7 +370,7 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 	}
 	run := store.Run{Repo: c.repo.Name, App: a.name, Ref: ref, SHA: sha, Subject: firstLine(gc.GetCommit().GetMessage()), Author: author,
 		Sender: c.login, Cause: store.CauseCommand, Pull: c.pull, Event: c.event}
-	return func(tx *store.Tx) (answer, error) {
+	return c.green(q, func(tx *store.Tx) (answer, error) {
 		rel, err := tx.ReleaseOf(c.repo.Name, a.name, sha)
 		if err == nil && rel.Ref == ref {
 			return c.start(tx, env, rel, q)
@@ -416,7 +392,7 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		c.d.note("there is no release of %.7s: build it", sha)
 		id, err := newRun(tx, run, apps[i].config, []store.Request{q})
 		return tells(id, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), err)
-	}, nil
+	}), nil
 }
 
 // commit finds the commit that a /deploy means, and the branch that it is on.
@@ -460,18 +436,18 @@ func (c *call) commit(ctx context.Context, env *pipeline.Environment, args []str
 	pushes, _, err := activity(ctx, c.client, c.repo.Name, ref, "")
 	if err != nil {
 		if declined(err) {
-			return "", "", c.no(text.HeadUnknown, code("/deploy "+env.Name+" "+head)), nil
+			return "", "", c.no(text.HeadUnknown, code(c.typed("/deploy "+env.Name+" "+head))), nil
 		}
 		return "", "", nil, err
 	}
 	for _, p := range pushes {
 		if !p.Timestamp.Before(c.said.Truncate(time.Second)) {
 			c.d.note("%s was pushed at %s, the comment is of %s", p.After, p.Timestamp, c.said)
-			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), code("/deploy "+env.Name+" "+head)), nil
+			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), code(c.typed("/deploy "+env.Name+" "+head))), nil
 		}
 	}
 	if len(pushes) > 0 && pushes[0].After != head {
-		return "", "", c.no(text.HeadUnknown, code("/deploy "+env.Name+" "+head)), nil
+		return "", "", c.no(text.HeadUnknown, code(c.typed("/deploy "+env.Name+" "+head))), nil
 	}
 	c.d.note("the head %.7s of %s was there when the comment was written", head, branch)
 	return head, ref, nil, nil
@@ -487,7 +463,7 @@ func (c *call) release(tx *store.Tx, app string, n int) (store.Release, error) {
 
 // start makes the deployment of a release that exists.
 func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release, q store.Request) (answer, error) {
-	if !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
+	if q.Cause != store.CauseNow && !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
 		return answer{}, c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
 	}
 	live, err := tx.Live(rel.Repo, rel.App, env.Name)
@@ -561,6 +537,9 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 
 // rollback goes back to what an environment had before, with the stored objects of that deployment.
 func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
+	if number, reason := namedOrder(args); number > 0 {
+		return c.rollbackOrder(ctx, number, strings.Join(reason, " "))
+	}
 	a, env, args, no, err := c.target(ctx, args)
 	if no != nil || err != nil {
 		return no, err
@@ -619,132 +598,13 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
+		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+env.Name)), c.bot.page("deployments", d.ID))
+		passed, passedAudit := c.passed(env)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
-				Detail: fmt.Sprintf("%s back from release %d to %d: %s", env.Name, current.Release, d.Release, reason)}))
-		return tells(d.Run, c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code("/unlock "+env.Name), c.bot.page("deployments", d.ID)), err)
-	}, nil
-}
-
-// waiting finds the deployment that a vote is about.
-func (c *call) waiting(ctx context.Context, args []string) (d store.Deployment, rest []string, no outcome, err error) {
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		all, err := tx.Waiting(c.repo.Name)
-		if err != nil {
-			return err
-		}
-		if len(args) > 0 {
-			if n, err := strconv.Atoi(strings.TrimPrefix(args[0], "#")); err == nil {
-				rest = args[1:]
-				if d, err = tx.DeploymentNumber(c.repo.Name, n); errors.Is(err, store.ErrNotFound) {
-					no = c.no(text.NoSuchDeployment, n)
-					return nil
-				}
-				if err == nil && !slices.ContainsFunc(all, func(w store.Deployment) bool { return w.ID == d.ID }) {
-					no = c.no(text.NotWaiting, n, c.lang().State(d.State))
-				}
-				return err
-			}
-		}
-		rest = args
-		switch len(all) {
-		case 0:
-			no = c.no(text.NothingWaits)
-		case 1:
-			d = all[0]
-		default:
-			var list []string
-			for _, w := range all {
-				list = append(list, fmt.Sprintf("%d: %s %d → %s", w.Number, w.App, w.Release, w.Environment))
-			}
-			no = c.no(text.WhichDeployment, names(list), c.form())
-		}
-		return nil
-	})
-	return d, rest, no, err
-}
-
-func (c *call) approve(ctx context.Context, args []string) (outcome, error) {
-	return c.vote(ctx, args, "approve")
-}
-
-func (c *call) reject(ctx context.Context, args []string) (outcome, error) {
-	return c.vote(ctx, args, "reject")
-}
-
-// vote records one person's vote, bound to exactly what they were shown.
-func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, error) {
-	d, rest, no, err := c.waiting(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	reason := strings.Join(rest, " ")
-	if vote == "reject" && reason == "" {
-		return c.usage(), nil
-	}
-	var rel, live store.Release
-	var bound string
-	var rules pipeline.Approvals
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		if bound, rules, err = c.bot.engine.BoundOf(tx, d); err != nil {
-			return err
-		}
-		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
-			return err
-		}
-		before, err := tx.Live(d.Repo, d.App, d.Environment)
-		if err == nil {
-			live, err = tx.Release(d.Repo, d.App, before.Release)
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if no, err := c.listed(ctx, rules.By, maintain); no != nil || err != nil {
-		return no, err
-	}
-	if vote == "approve" && !rules.Self {
-		if no, err := c.own(ctx, d, rel, live); no != nil || err != nil {
-			return no, err
-		}
-	}
-	return func(tx *store.Tx) (answer, error) {
-		d, err := tx.Deployment(d.ID)
-		if err != nil {
-			return answer{}, err
-		}
-		now, rules, err := c.bot.engine.BoundOf(tx, d)
-		if err != nil {
-			return answer{}, err
-		}
-		if d.State != store.Blocked || now != bound {
-			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
-		}
-		votes, err := tx.Approvals(d.ID)
-		if err != nil {
-			return answer{}, err
-		}
-		if vote == "approve" && slices.ContainsFunc(pipeline.Approvers(votes, bound), func(l string) bool { return strings.EqualFold(l, c.login) }) {
-			return answer{}, c.refuse(text.AlreadyVoted, d.Number)
-		}
-		err = errors.Join(
-			tx.Vote(store.Approval{Deployment: d.ID, Login: c.login, Vote: vote, Reason: reason, Bound: bound, Via: c.via}),
-			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: vote, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
-				Detail: fmt.Sprintf("release %d of %s to %s, bound to %s: %s", d.Release, d.App, d.Environment, bound, reason)}))
-		if err != nil {
-			return answer{}, err
-		}
-		c.d.note("%s: %s of deployment %d", c.login, vote, d.Number)
-		if vote == "reject" {
-			return tells(d.Run, c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil))
-		}
-		_, err = c.bot.engine.Reconsider(tx, d)
-		return tells(d.Run, c.lang().Say(text.Approved, d.Number, len(pipeline.Approvers(votes, bound))+1, rules.Count), err)
+				Detail: fmt.Sprintf("%s back from release %d to %d%s: %s", env.Name, current.Release, d.Release, passedAudit, reason)}))
+		return tells(d.Run, said+passed, err)
 	}, nil
 }
 

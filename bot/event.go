@@ -81,7 +81,7 @@ func repoOr(repo *string) string {
 
 func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 	switch e.Kind {
-	case "push", "issue_comment", "pull_request", "check_run", "check_suite", "status", "member", "membership", "organization", "team":
+	case "push", "issue_comment", "pull_request", "check_run", "check_suite", "status", "member", "membership", "organization", "team", "team_add", "repository":
 	case kindCommand:
 		return b.command(ctx, e, d)
 	case kindLook:
@@ -125,8 +125,8 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.checkSuite(ctx, e, p, repo, d) })
 	case *github.StatusEvent:
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.statusSet(e, p, repo, d) })
-	case *github.MemberEvent, *github.MembershipEvent, *github.OrganizationEvent, *github.TeamEvent:
-		b.peopleChanged(d)
+	case *github.MemberEvent, *github.MembershipEvent, *github.OrganizationEvent, *github.TeamEvent, *github.TeamAddEvent, *github.RepositoryEvent:
+		b.peopleChanged(e, d)
 		return nil
 	default: // the body is null
 		d.note("the body holds no %s, so nothing is done", e.Kind)
@@ -349,8 +349,7 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		d.note("it stands on no issue and no pull request, so nothing is read")
 		return nil
 	}
-	lines, more := commands(p.GetComment().GetBody(), b.slug(), b.cfg.GitHub.BareCommands)
-	lines = slices.DeleteFunc(lines, func(l line) bool { return !l.Addressed && find(l.Name) == nil })
+	lines, more := commands(p.GetComment().GetBody(), b.slug(), b.cfg.GitHub.BareCommands, b.lang)
 	if len(lines) == 0 {
 		d.note("it holds no command")
 		return nil
@@ -358,7 +357,7 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 	c := b.hub.client(repo.Installation)
 	owner, name := split(repo.Name)
 	reply := store.Reply{Event: e.ID, Repo: repo.Name, Issue: p.GetIssue().GetNumber(), Comment: p.GetComment().GetID(), Reaction: "rocket"}
-	call := &call{bot: b, client: c, repo: repo, login: login, via: "github", event: e.ID, language: b.lang, issue: reply.Issue, said: p.GetComment().GetCreatedAt().Time, d: d}
+	call := &call{bot: b, client: c, repo: repo, login: login, via: "github", event: e.ID, language: b.lang, issue: reply.Issue, said: p.GetComment().GetCreatedAt().Time, heard: e.ReceivedAt.Time, d: d}
 	if p.GetIssue().IsPullRequest() {
 		call.pull = p.GetIssue().GetNumber()
 	}
@@ -395,9 +394,9 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 	late := b.db.Now().Sub(call.said)
 	var all []outcome
 	for _, l := range lines {
-		if late > tooLate && e.Via != store.ViaReplay && acts(l) {
+		if late > tooLate && e.Via != store.ViaReplay && acts(l, b.lang) {
 			d.note("it comes %s after it was written, so its author is asked first", late.Round(time.Second))
-			all = append(all, call.no(text.CommandLate, b.lang.Duration(late), code(l.String())))
+			all = append(all, call.no(text.CommandLate, b.lang.Duration(late), code(call.typed(l.String()))))
 			continue
 		}
 		fn, err := call.obey(ctx, []line{l})
@@ -419,7 +418,9 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		}
 		var texts []string
 		for _, a := range said {
-			if a.text != "" {
+			if a.run != "" { // the living comment of its release tells it
+				reply.About = a.run
+			} else if a.text != "" && (a.order == nil || a.order.Pull != reply.Issue) { // else the order's own comment tells it
 				texts = append(texts, text.Markdown(a.text))
 			}
 		}

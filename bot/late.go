@@ -2,10 +2,9 @@ package bot
 
 import (
 	"encoding/json"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -16,21 +15,9 @@ import (
 const tooLate = 10 * time.Minute
 
 // acts tells whether a line is a command that does something, rather than only read.
-func acts(l line) bool {
-	cmd := find(l.Name)
+func acts(l line, lang text.Lang) bool {
+	cmd := find(l.Name, lang)
 	return cmd != nil && cmd.acts
-}
-
-// String is the command as it may be typed again.
-func (l line) String() string {
-	text := "/" + l.Name
-	for _, arg := range l.Args {
-		if arg == "" || strings.ContainsAny(arg, " \t\"“”") {
-			arg = strconv.Quote(arg)
-		}
-		text += " " + arg
-	}
-	return text
 }
 
 // onceFor lets fn happen for one delivery of a comment only. The delivery's id proves nothing: it stands in a header that the

@@ -3,8 +3,11 @@ package bot
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
 )
 
 // maxCommands is how many commands of one comment are obeyed.
@@ -12,7 +15,7 @@ const maxCommands = 5
 
 // A line is one command as it was typed.
 type line struct {
-	Name      string   // lower case, without the slash
+	Name      string   // that of its row of the table, whatever it was called by; lower case, without the slash
 	Args      []string // words; "quoted text" is one, without its quotes
 	Addressed bool     // typed as /shipmate name or @shipmate name
 	Err       error    // it is a command, but cannot be read
@@ -39,18 +42,18 @@ var listItem = regexp.MustCompile("^(?:(?:[-+*]|[0-9]{1,9}[.)])[ \t]+)+")
 
 // commands finds the commands in a comment (GitHub-flavoured markdown). A command stands at the very start of a line;
 // lines in code, quotes and HTML comments are text; where that cannot be told, they are taken for text. slug is the App's
-// name, which can be addressed by @slug; where bare is false that and /shipmate are the only forms. It returns at most
-// maxCommands, and whether there were more.
-func commands(body, slug string, bare bool) (lines []line, more bool) {
+// name, which can be addressed by @slug; where bare is false that and /shipmate are the only forms. A word that is no command in
+// the surface's language is text, unless it was addressed to us. It returns at most maxCommands, and whether there were more.
+func commands(body, slug string, bare bool, lang text.Lang) (lines []line, more bool) {
 	var code fence
 	var hidden string // what ends the HTML that hides
 	var quote bool    // until a blank line: a line belongs to the quote before it also without its own >
 	var paragraph strings.Builder
-	for text := range strings.SplitSeq(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(body), "\n") {
-		indent, word := indented(text)
+	for row := range strings.SplitSeq(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(body), "\n") {
+		indent, word := indented(row)
 		switch {
 		case hidden != "":
-			if strings.Contains(strings.ToLower(text), hidden) {
+			if strings.Contains(strings.ToLower(row), hidden) {
 				hidden = ""
 			}
 			continue
@@ -90,11 +93,11 @@ func commands(body, slug string, bare bool) (lines []line, more bool) {
 			continue
 		}
 		before := paragraph.String()
-		paragraph.WriteString(text + "\n")
-		if i := strings.LastIndex(text, "<!--"); i >= 0 && unclosed(text[i:]) {
-			text = text[:i]
+		paragraph.WriteString(row + "\n")
+		if i := strings.LastIndex(row, "<!--"); i >= 0 && unclosed(row[i:]) {
+			row = row[:i]
 		}
-		l, ok := command1(text, slug, bare)
+		l, ok := command1(row, slug, bare, lang)
 		if !ok || quote || unclosed(before) {
 			continue
 		}
@@ -180,23 +183,69 @@ func unclosed(paragraph string) bool {
 }
 
 // command1 reads one line of text, which is a command or not.
-func command1(text, slug string, bare bool) (line, bool) {
-	first, rest, _ := strings.Cut(strings.ReplaceAll(text, "\t", " "), " ")
+func command1(row, slug string, bare bool, lang text.Lang) (line, bool) {
+	first, rest := cutWord(row)
+	if lang == text.Zh { // as Chinese keyboards have it
+		first = strings.Replace(first, "／", "/", 1)
+	}
 	var l line
 	switch name := strings.ToLower(first); {
 	case name == "/shipmate" || slug != "" && name == "@"+strings.ToLower(slug):
-		rest = strings.TrimLeft(rest, " ")
-		first, rest, _ = strings.Cut(rest, " ")
 		l.Addressed = true
-		l.Name = strings.TrimPrefix(strings.ToLower(first), "/")
-	case bare && len(name) > 1 && name[0] == '/' && !strings.Contains(name[1:], "/"):
+		first, rest = cutWord(strings.TrimLeftFunc(rest, unicode.IsSpace))
+		l.Name = strings.TrimLeft(strings.ToLower(first), "/／")
+	case bare && len(name) > 1 && name[0] == '/':
 		l.Name = name[1:]
 	default:
 		return l, false
 	}
+	if cmd := find(l.Name, lang); cmd != nil {
+		l.Name = cmd.name
+	} else if !l.Addressed {
+		return l, false
+	}
 	l.Args, l.Err = words(rest)
+	if lang == text.Zh {
+		english(l)
+	}
 	return l, true
 }
+
+// cutWord cuts a line behind its first word.
+func cutWord(s string) (word, rest string) {
+	if i := strings.IndexFunc(s, unicode.IsSpace); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
+
+// chinese are the words of a command's form besides its name. They count within the first so many arguments, and some before a
+// number alone: what follows is a reason, in which they stay as they are.
+var chinese = []struct {
+	word, english string
+	commands      []string
+	within        int
+	number        bool
+}{
+	{"到", "to", []string{"rollback"}, 3, true},
+	{"持续", "for", []string{"lock"}, 3, true},
+	{"全部", "all", []string{"lock", "unlock"}, 2, false},
+}
+
+// english puts the Chinese words of a command's form into its own.
+func english(l line) {
+	for _, w := range chinese {
+		for i, arg := range l.Args {
+			number := i+1 < len(l.Args) && strings.ContainsAny(l.Args[i+1][:min(1, len(l.Args[i+1]))], "0123456789")
+			if arg == w.word && i < w.within && (number || !w.number) && slices.Contains(w.commands, l.Name) {
+				l.Args[i] = w.english
+			}
+		}
+	}
+}
+
+// quotes are what may stand around text with spaces: phones and Chinese keyboards type the other ones.
+const quotes = "\"“”＂"
 
 // words splits arguments at white space; "quoted text" is one word, and \" in it is a quote.
 func words(s string) ([]string, error) {
@@ -217,7 +266,7 @@ func words(s string) ([]string, error) {
 			escaped = false
 		case open && r == '\\':
 			escaped = true
-		case r == '"' || r == '“' || r == '”': // phones type the curly ones
+		case strings.ContainsRune(quotes, r):
 			open, quoted = !open, true
 		case !open && unicode.IsSpace(r):
 			flush()
@@ -230,4 +279,31 @@ func words(s string) ([]string, error) {
 	}
 	flush()
 	return out, nil
+}
+
+// String is the command as it may be typed again.
+func (l line) String() string {
+	form := "/" + l.Name
+	for _, arg := range l.Args {
+		if arg == "" || strings.ContainsAny(arg, quotes) || strings.ContainsFunc(arg, unicode.IsSpace) {
+			arg = `"` + escape.Replace(arg) + `"`
+		}
+		form += " " + arg
+	}
+	return form
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "“", `\“`, "”", `\”`, "＂", `\＂`)
+
+// options takes the arguments of the form key=value off the others, whose order stays: what was named by no key.
+func options(args []string, keys ...string) (values map[string]string, rest []string) {
+	values = map[string]string{}
+	for _, arg := range args {
+		if key, value, ok := strings.Cut(arg, "="); ok && slices.Contains(keys, strings.ToLower(key)) {
+			values[strings.ToLower(key)] = value
+		} else {
+			rest = append(rest, arg)
+		}
+	}
+	return values, rest
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
 )
 
 func TestCommands(t *testing.T) {
@@ -69,13 +71,17 @@ func TestCommands(t *testing.T) {
 		"HTML comment, empty":         {"<!-->\n/status", []string{"status"}},
 		"comment opens, fence within": {"a <!-- b\n```\n-->\n/promote production\n```", nil},
 		"comment ends with paragraph": {"a <!-- b\n\n/status", []string{"status"}},
-		"Chinese":                     {"/回滚 production 到 3 太慢", []string{"回滚|production|到|3|太慢"}},
+		"a Chinese name":              {"/回滚 production 到 3 太慢", nil},
+		"another name":                {"/release show 3", []string{"order|show|3"}},
+		"another's command":           {"/lgtm\n/shipmate lgtm", []string{"lgtm"}},
+		"full-width space":            {"/promote　production", []string{"promote|production"}},
+		"full-width quotes":           {"/rollback production ＂too slow＂", []string{"rollback|production|too slow"}},
 		"zero width":                  {"\u200b/promote production", nil},
 		"empty":                       {"", nil},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			lines, more := commands(c.body, "shipmate", true)
+			lines, more := commands(c.body, "shipmate", true, text.En)
 			var got []string
 			for _, l := range lines {
 				if l.Err != nil {
@@ -90,15 +96,75 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestChinese: where the surface speaks Chinese, both the names and what the keyboards type are understood.
+func TestChinese(t *testing.T) {
+	for body, want := range map[string]string{
+		"/回滚 production 到 3 太慢":     "rollback|production|to|3|太慢",
+		"/回滚 web production 到 3 太慢": "rollback|web|production|to|3|太慢",
+		"/回滚 production 需要回 到 以前":   "rollback|production|需要回|到|以前",
+		"／发布　production":            "promote|production",
+		"/shipmate 发布 production":   "promote|production",
+		"／shipmate ／发布 production":  "promote|production",
+		"@shipmate 部署 staging":      "deploy|staging",
+		"/驳回 12 “太 慢”":              "reject|12|太 慢",
+		"/锁定 全部 持续 2h 封网":           "lock|all|for|2h|封网",
+		"/解锁 全部":                    "unlock|all",
+		"/发布单 show 1":               "order|show|1",
+		"/promote production":       "promote|production",
+		"/上线 production":            "",
+		"发布 production":             "",
+		"/shipmate 上线":              "上线",
+	} {
+		var got string
+		if lines, _ := commands(body, "shipmate", true, text.Zh); len(lines) > 0 {
+			got = strings.Join(append([]string{lines[0].Name}, lines[0].Args...), "|")
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", body, got, want)
+		}
+	}
+}
+
+// TestTable: each name means one row, in both languages, and no row lacks a Chinese name.
+func TestTable(t *testing.T) {
+	seen := map[string]string{}
+	for _, cmd := range table() {
+		if !strings.HasPrefix(cmd.usage, "/"+cmd.name) {
+			t.Errorf("the usage of %s is %q", cmd.name, cmd.usage)
+		}
+		zh := cmd.names(text.Zh)
+		if len(zh) == len(cmd.names(text.En)) {
+			t.Errorf("%s has no Chinese name", cmd.name)
+		}
+		for _, n := range zh {
+			if seen[n] != "" || n != strings.ToLower(n) {
+				t.Errorf("%q is a name of %s and of %s", n, seen[n], cmd.name)
+			}
+			seen[n] = cmd.name
+			if found := find(n, text.Zh); found == nil || found.name != cmd.name {
+				t.Errorf("%q finds %v", n, found)
+			}
+		}
+	}
+}
+
+// TestOptions: key=value counts where the key is known, in any case; the rest are words.
+func TestOptions(t *testing.T) {
+	values, rest := options([]string{"web", "Reason=it works", "a=b", "for=2h"}, "reason", "for")
+	if values["reason"] != "it works" || values["for"] != "2h" || len(values) != 2 || !slices.Equal(rest, []string{"web", "a=b"}) {
+		t.Errorf("%v, %v", values, rest)
+	}
+}
+
 func TestCommandsLimits(t *testing.T) {
-	lines, more := commands(strings.Repeat("/status\n", 6), "shipmate", true)
+	lines, more := commands(strings.Repeat("/status\n", 6), "shipmate", true, text.En)
 	if len(lines) != maxCommands || !more {
 		t.Errorf("got %d commands, more: %v", len(lines), more)
 	}
-	if lines, _ := commands("/promote production\n/shipmate status", "shipmate", false); len(lines) != 1 || lines[0].Name != "status" {
+	if lines, _ := commands("/promote production\n/shipmate status", "shipmate", false, text.En); len(lines) != 1 || lines[0].Name != "status" {
 		t.Errorf("without bare commands: %+v", lines)
 	}
-	if lines, _ := commands(`/reject "no`, "shipmate", true); len(lines) != 1 || lines[0].Err == nil {
+	if lines, _ := commands(`/reject "no`, "shipmate", true, text.En); len(lines) != 1 || lines[0].Err == nil {
 		t.Errorf("an open quote: %+v", lines)
 	}
 }
@@ -110,8 +176,24 @@ func FuzzCommands(f *testing.F) {
 		"- > x\n/a", "- ```\n/a", "a `\n/b\n`", "<pre>\n/a", "/rollback production to 3 “too slow”", strings.Repeat("/status\n", 7), "/reject \"say \\\"no\\\"\""} {
 		f.Add(s)
 	}
+	f.Add("/回滚 production 到 3 “太 慢”\n／发布　a\\ ＂\u0085＂")
 	f.Fuzz(func(t *testing.T, body string) {
-		lines, more := commands(body, "shipmate", true)
+		for _, lang := range []text.Lang{text.En, text.Zh} {
+			lines, more := commands(body, "shipmate", true, lang)
+			if len(lines) > maxCommands || more && len(lines) < maxCommands {
+				t.Errorf("%d commands, more: %v", len(lines), more)
+			}
+			for _, l := range lines { // as it may be typed again, it is the same
+				if l.Err != nil {
+					continue
+				}
+				again, ok := command1("/shipmate "+l.String(), "", false, lang)
+				if !ok || again.Err != nil || again.Name != l.Name || !slices.Equal(again.Args, l.Args) || again.String() != l.String() {
+					t.Errorf("%q is %q, and that is %+v", body, l, again)
+				}
+			}
+		}
+		lines, more := commands(body, "shipmate", true, text.En)
 		if len(lines) > maxCommands || more && len(lines) < maxCommands {
 			t.Errorf("%d commands, more: %v", len(lines), more)
 		}
@@ -122,11 +204,11 @@ func FuzzCommands(f *testing.F) {
 			}
 			again.WriteString("/shipmate " + l.Name)
 			for _, arg := range l.Args {
-				again.WriteString(` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "“", `\“`, "”", `\”`).Replace(arg) + `"`)
+				again.WriteString(` "` + escape.Replace(arg) + `"`)
 			}
 			again.WriteString("\n\n")
 		}
-		found, _ := commands(again.String(), "shipmate", true)
+		found, _ := commands(again.String(), "shipmate", true, text.En)
 		for i := range lines {
 			if lines[i].Err == nil && !strings.Contains(again.String(), "<!") && (i >= len(found) || found[i].Name != lines[i].Name || !slices.Equal(found[i].Args, lines[i].Args)) {
 				t.Errorf("%q was read as %q, and that as %+v", body, again.String(), found)
@@ -137,7 +219,7 @@ func FuzzCommands(f *testing.F) {
 		plain := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(body)
 		each := func(before string) string { return before + strings.ReplaceAll(plain, "\n", "\n"+before) }
 		longest := strings.Repeat("`", 3+strings.Count(plain, "`"))
-		for where, text := range map[string]string{
+		for where, body := range map[string]string{
 			"a fence":          longest + "\n" + body + "\n" + longest,
 			"an open fence":    longest + "sh\n" + body,
 			"a quote":          each("> "),
@@ -148,14 +230,14 @@ func FuzzCommands(f *testing.F) {
 			"preformatted":     "<pre>\n" + regexp.MustCompile("(?i)</pre>").ReplaceAllString(body, "") + "\n</pre>",
 			"the rest of text": "x" + strings.ReplaceAll(plain, "\n", "\nx"),
 		} {
-			if found, _ := commands(text, "shipmate", true); len(found) > 0 {
-				t.Errorf("in %s: %q holds %+v", where, text, found)
+			if found, _ := commands(body, "shipmate", true, text.En); len(found) > 0 {
+				t.Errorf("in %s: %q holds %+v", where, body, found)
 			}
 		}
-		if found, _ := commands(body+"\n\nThank you.", "shipmate", true); len(found) != len(lines) {
+		if found, _ := commands(body+"\n\nThank you.", "shipmate", true, text.En); len(found) != len(lines) {
 			t.Errorf("%q: %d commands, with a line behind it %d", body, len(lines), len(found))
 		}
-		if found, _ := commands("Please:\n\n"+body, "shipmate", true); len(found) != len(lines) {
+		if found, _ := commands("Please:\n\n"+body, "shipmate", true, text.En); len(found) != len(lines) {
 			t.Errorf("%q: %d commands, with a line before it %d", body, len(lines), len(found))
 		}
 	})

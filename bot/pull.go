@@ -29,8 +29,9 @@ const kindLook = "pull_request_look"
 type pullLook struct {
 	Number int       `json:"number"`
 	Sender string    `json:"sender"`
-	Since  time.Time `json:"since,omitzero"` // what GitHub says of it must be at least as new as the delivery that told us
-	Vain   int       `json:"vain,omitempty"` // how often GitHub did not know yet what merging gives
+	Before string    `json:"before,omitempty"` // the head that it had, where it moved
+	Since  time.Time `json:"since,omitzero"`   // what GitHub says of it must be at least as new as the delivery that told us
+	Vain   int       `json:"vain,omitempty"`   // how often GitHub did not know yet what merging gives
 	Again  bool      `json:"again,omitempty"`
 }
 
@@ -58,6 +59,9 @@ func patient(n int) time.Duration { return min(time.Second<<n, maxBackoff) }
 // pullRequest handles a delivery about a pull request.
 func (b *Bot) pullRequest(ctx context.Context, e store.Event, p *github.PullRequestEvent, repo store.Repo, d *decision) error {
 	l := pullLook{Number: p.GetNumber(), Sender: p.GetSender().GetLogin(), Since: p.GetPullRequest().GetUpdatedAt().Time, Again: p.GetAction() == "reopened"}
+	if p.GetAction() == "synchronize" {
+		l.Before = p.GetBefore()
+	}
 	switch action := p.GetAction(); {
 	case action == "edited" && p.GetChanges().GetBase() == nil:
 		d.note("only its words were edited, so nothing is done")
@@ -109,6 +113,7 @@ func (b *Bot) pull(ctx context.Context, e store.Event, l pullLook, repo store.Re
 	if err != nil {
 		return err
 	}
+	b.leaveHead(e, l, pr, repo, d)
 	f, err := b.pullFacts(ctx, c, repo, l, pr, d)
 	if err != nil {
 		return err
@@ -349,7 +354,7 @@ func (c *call) okToTest(ctx context.Context, args []string) (outcome, error) {
 	case forkOf(pr, c.repo) == "":
 		return c.no(text.NotAFork, c.pull), nil
 	case !strings.EqualFold(args[0], head):
-		return c.no(text.NotTheHead, code(args[0]), code(head), code("/ok-to-test "+head)), nil
+		return c.no(text.NotTheHead, code(args[0]), code(head), code(c.typed("/ok-to-test "+head))), nil
 	}
 	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, "", c.d)
 	if err != nil {

@@ -123,6 +123,9 @@ func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo
 			}
 		}
 		if isDefault && overtaken == "" {
+			if err := b.rerule(tx, repo.Name, apps, d); err != nil {
+				return err
+			}
 			return declare(tx, repo.Name, trigger.SHA, apps)
 		}
 		return nil

@@ -25,6 +25,8 @@ const taskSay = store.TaskSay
 const (
 	surfaceStatus     = "github/status"
 	surfaceDeployment = "github/deployment"
+	surfaceRun        = "github/run"     // the check run; of a run
+	surfaceComment    = "github/comment" // the living comment; of a run
 )
 
 // A subject is a run or a deployment with all that is said about it.
@@ -38,6 +40,7 @@ type subject struct {
 	d       *store.Deployment  // set when the subject is a deployment
 	rel     store.Release      // of the deployment
 	votes   []store.Approval   // on the deployment
+	rules   pipeline.Approvals // of the deployment: what its environment asks for, raised to the cluster's floor
 	spec    pipeline.Spec      // of the deployment
 	back    *store.Deployment  // the deployment that went back from this one, or nil
 	live    bool               // the deployment is what is live
@@ -46,6 +49,8 @@ type subject struct {
 	newest  bool               // it speaks for its commit (and environment), and nothing newer does
 	notify  []pipeline.Notify
 	steps   []store.Step // of a run
+	order   *store.Order // the release order that the deployment is a part of, or nil
+	ofParts int          // how many parts that has
 }
 
 // load reads a subject.
@@ -69,6 +74,17 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			}
 			if s.votes, err = tx.Approvals(d.ID); err != nil {
 				return err
+			}
+			s.rules = b.cfg.Floor(s.spec.Environment.Cluster, s.spec.Environment.Approvals)
+			if d.OrderID != "" {
+				if s.order, err = store.Optional(tx.Order(d.OrderID)); err != nil {
+					return err
+				}
+				parts, err := tx.OrderParts(d.OrderID)
+				if err != nil {
+					return err
+				}
+				s.ofParts = len(parts)
 			}
 			live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 			if err != nil {
@@ -131,6 +147,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 // report wakes what has to say something about a subject. It does no more than that, so that a surface that is slow or
 // down holds up no other.
 func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) {
+	if strings.HasPrefix(key, "order/") {
+		return time.Time{}, b.reportOrder(ctx, key)
+	}
 	s, err := b.load(ctx, key)
 	if err != nil {
 		return time.Time{}, err
@@ -147,9 +166,15 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 			living = "run/" + s.run.ID // one living message for a release and where it goes by itself
 		}
 	}
+	surfaces = append(surfaces, noticeSurfaces(s)...)
 	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
 		for _, surface := range surfaces {
 			if err := tx.Wake(taskSay, key+"\n"+surface); err != nil {
+				return err
+			}
+		}
+		for _, surface := range []string{surfaceRun, surfaceComment} { // they tell of the release and all its deployments
+			if err := tx.Wake(taskSay, "run/"+s.run.ID+"\n"+surface); err != nil {
 				return err
 			}
 		}
@@ -170,17 +195,32 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 // say compares what should be said about a subject on one surface with what was said last, and sends the difference.
 func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, error) {
 	subjectKey, surface, _ := strings.Cut(key, "\n")
+	if strings.HasPrefix(subjectKey, "order/") {
+		return time.Time{}, final(b.sayOrder(ctx, subjectKey), attempts)
+	}
 	s, err := b.load(ctx, subjectKey)
 	if err != nil {
 		return time.Time{}, err
 	}
+	if s.d != nil && (surface == surfaceStatus || surface == surfaceDeployment) {
+		if until, yes := s.passing(b.db.Now()); yes {
+			return until, nil
+		}
+	}
+	var again time.Time
 	switch part := strings.Split(surface, "/"); {
+	case surface == surfaceRun:
+		again, err = b.sayRun(ctx, s)
+	case surface == surfaceComment:
+		again, err = b.sayComment(ctx, s)
 	case surface == surfaceStatus:
 		err = b.sayStatus(ctx, s)
 	case surface == surfaceDeployment:
 		err = b.sayDeployment(ctx, s)
 	case strings.HasPrefix(surface, surfaceCheck):
 		err = b.sayCheck(ctx, s, part[2])
+	case strings.HasPrefix(surface, surfaceNotice):
+		err = b.sayNotice(ctx, s, surface)
 	case part[0] == "wecom" && len(part) == 2:
 		err = b.sayMoment(ctx, s, part[1])
 	case part[0] == "slack" && len(part) == 3:
@@ -188,7 +228,7 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 	default:
 		err = giveUp{fmt.Errorf("no surface is called %q", surface)}
 	}
-	return time.Time{}, final(err, attempts)
+	return again, final(err, attempts)
 }
 
 // final gives up what GitHub declines, but not at once: a commit or a comment that is new may not be known everywhere yet.
@@ -314,6 +354,23 @@ func (b *Bot) sayStatus(ctx context.Context, s subject) error {
 func putStatus(ctx context.Context, c *github.Client, owner, name, sha string, st commitStatus) error {
 	_, _, err := c.Repositories.CreateStatus(ctx, owner, name, sha, &github.RepoStatus{State: &st.State, Context: &st.Context, Description: &st.Description, TargetURL: &st.URL})
 	return err
+}
+
+// instant is how long what goes by may last without GitHub being told: each state costs up to four requests there.
+const instant = 3 * time.Second
+
+// passing tells whether a deployment is in a state that is about to go by, so that it need not be told. until is when it is told
+// after all; the zero time where another follows in any case.
+func (s subject) passing(now time.Time) (until time.Time, yes bool) {
+	switch {
+	case s.d.State == store.Queued && s.d.Objects != nil: // nothing blocks it any more, so it begins
+		return time.Time{}, true
+	case s.d.State == store.Queued:
+		until = s.d.CreatedAt.Add(instant)
+	case store.Active(s.d.State) && s.d.State != store.Paused:
+		until = s.d.BeganAt.Add(instant)
+	}
+	return until, now.Before(until)
 }
 
 // urgent tells what goes before progress: an end, and what rests until something happens, such as an approval.
@@ -454,8 +511,22 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 		return time.Time{}, err
 	}
 	s := subject{key: "command/" + event, repo: repo}
-	err = b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
-		return "", b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
+	if r.Comment != 0 { // 0: a button was pressed
+		err = b.react(ctx, s, r)
+	}
+	if err != nil || r.Body == "" {
+		return time.Time{}, err
+	}
+	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (ref string, err error) {
+		return b.postComment(ctx, s, r.Issue, r.Body, markOf(event), last)
+	})
+	return time.Time{}, final(err, attempts)
+}
+
+// react sets the reaction on the comment that is answered.
+func (b *Bot) react(ctx context.Context, s subject, r store.Reply) error {
+	return b.once(ctx, s, "github/reaction", "", r.Reaction, func(store.Message) (string, error) {
+		return "", b.hub.write(s.repo, s.key, true, func(c *github.Client, owner, name string) error {
 			_, _, err := c.Reactions.CreateIssueCommentReaction(ctx, owner, name, r.Comment, r.Reaction)
 			if declined(err) {
 				return nil // a comment that is gone cannot be reacted to; its author is still answered
@@ -463,38 +534,37 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 			return err
 		})
 	})
-	if err != nil || r.Body == "" {
-		return time.Time{}, err
-	}
-	err = b.once(ctx, s, "github/reply", "", r.Body, func(last store.Message) (ref string, err error) {
-		// The mark is invisible and lets a reply be found that was sent just before a crash.
-		mark := "<!-- shipmate " + event + " -->"
-		if last.Said == asked || last.Said == answered {
-			if ref, err = b.findReply(ctx, r, repo, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
-				return ref, err
-			}
-			if err := b.pending(repo, last); err != nil {
-				return "", err
-			}
-		}
-		err = b.hub.write(repo, s.key, true, func(c *github.Client, owner, name string) error {
-			return b.create(ctx, last, func() error {
-				n, _, err := c.Issues.CreateComment(ctx, owner, name, r.Issue, &github.IssueComment{Body: github.String(r.Body + "\n\n" + mark)})
-				ref = fmt.Sprint(n.GetID())
-				return err
-			})
-		})
-		return ref, err
-	})
-	return time.Time{}, final(err, attempts)
 }
 
-// findReply looks for a reply of ours by its mark, among the comments since a time; "" when there is none.
-func (b *Bot) findReply(ctx context.Context, r store.Reply, repo store.Repo, mark string, since time.Time) (ref string, err error) {
+// markOf is invisible in a comment of ours, and lets one be found that was sent just before a crash.
+func markOf(what string) string { return "<!-- shipmate " + what + " -->" }
+
+// postComment makes a comment with a mark, unless an earlier attempt did.
+func (b *Bot) postComment(ctx context.Context, s subject, issue int, body, mark string, last store.Message) (ref string, err error) {
+	if last.Said == asked || last.Said == answered {
+		if ref, err = b.findComment(ctx, s.repo, issue, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
+			return ref, err
+		}
+		if err := b.pending(s.repo, last); err != nil {
+			return "", err
+		}
+	}
+	err = b.hub.write(s.repo, s.key, true, func(c *github.Client, owner, name string) error {
+		return b.create(ctx, last, func() error {
+			n, _, err := c.Issues.CreateComment(ctx, owner, name, issue, &github.IssueComment{Body: github.String(body + "\n\n" + mark)})
+			ref = fmt.Sprint(n.GetID())
+			return err
+		})
+	})
+	return ref, err
+}
+
+// findComment looks for a comment of ours by its mark, among those since a time; "" when there is none.
+func (b *Bot) findComment(ctx context.Context, repo store.Repo, issue int, mark string, since time.Time) (ref string, err error) {
 	owner, name := split(repo.Name)
 	opt := &github.IssueListCommentsOptions{Since: &since, ListOptions: github.ListOptions{PerPage: 100}}
 	for {
-		list, resp, err := b.hub.client(repo.Installation).Issues.ListComments(ctx, owner, name, r.Issue, opt)
+		list, resp, err := b.hub.client(repo.Installation).Issues.ListComments(ctx, owner, name, issue, opt)
 		if err != nil {
 			return "", err
 		}

@@ -166,6 +166,9 @@ func (b *Bot) readDeclared(ctx context.Context, name string, _ int) (time.Time, 
 			if err != nil || !slices.EqualFunc(before, now, func(x, y store.Declared) bool { return x.App == y.App && x.SHA == y.SHA }) {
 				return err // nil: a push was decided meanwhile, and knows better
 			}
+			if err := b.rerule(tx, repo.Name, apps, d); err != nil {
+				return err
+			}
 			return declare(tx, repo.Name, head, apps)
 		})
 		return nil

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -22,27 +23,39 @@ import (
 //
 // Its commands (! before one of them means: is refused, or is not so):
 //
-//	push LOGIN BRANCH DIR [MESSAGE]    pushes the files under DIR; $DIR is then the commit
+//	push LOGIN BRANCH DIR [MESSAGE]    pushes the files under DIR; $DIR is then the commit. ADDRESS:LOGIN for LOGIN is a commit by somebody whom
+//	                                   GitHub does not know, pushed by LOGIN
 //	fork LOGIN                         has LOGIN fork the repository; push and pr then take LOGIN:BRANCH
 //	pr LOGIN BRANCH [BASE]             opens a pull request of BRANCH into BASE, or master; its number is $PR
 //	pull VERB LOGIN [TEXT]             close, reopen, ready (no draft any more), title TEXT or base BRANCH: changes $PR
 //	vague N                            has GitHub answer N times from now on that it does not know yet whether a pull request merges
 //	merge LOGIN                        merges $PR; $MERGED is then the commit
+//	squash LOGIN MESSAGE               the same by one commit with that message
+//	local ADDRESS DIR LOGIN            has LOGIN merge a branch by ADDRESS on their own machine and push the result to master; $MERGED is then the commit
 //	say LOGIN TEXT                     comments on $PR (\n is a line end), waits for the answer and prints it
 //	comment LOGIN TEXT                 comments on $PR and does not wait
 //	edit TEXT, delete                  changes the last comment
+//	comment-text                       prints the living comment of the newest release that has one; two for one release are an error
+//	comments N                         checks how many comments the bot made on $PR
+//	check-run COMMIT [NAME]            prints the newest check run of that name (shipmate): status, conclusion, title, buttons, output
+//	press LOGIN COMMIT BUTTON          presses a button of the commit's newest check run: approve, reject or rollback
+//	rerun LOGIN COMMIT, rerun-all …    asks for that check run again, or for all of the commit's
 //	answer                             waits for the answer to the last comment and prints it
 //	mute LOGIN TEXT                    comments on $PR and checks that it makes the bot do nothing at all
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
 //	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
-//	page runs|deployments NUMBER       prints a page of the bot
+//	page runs|deployments|orders NUMBER  prints a page of the bot
+//	order NUMBER                       waits until nothing is left to do and prints the one comment of a release order
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
 //	release build, release CLUSTER     lets it go on
-//	grant LOGIN LEVEL, team LOGIN      changes a permission; adds to @acme/release
+//	grant LOGIN LEVEL [ROLE]           changes a permission, which may be that of a custom role; GitHub tells the bot
+//	team LOGIN [VERB [TEAM]]           add (or nothing), remove or invite: changes who is in a team of acme, @acme/release if none is named
+//	team TEAM in PARENT                nests a team in another one
+//	app PERMISSION LEVEL               changes what the App may do in acme; none takes it
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file and restarts the bot
 //	tick DURATION                      lets time pass
@@ -54,6 +67,7 @@ import (
 //	many LOGIN BRANCH DIR N            pushes the files under DIR and N more commits at once; $DIR is then the newest
 //	cut N                              has GitHub list at most N commits of a push
 //	asked METHOD REGEXP N              checks how often the bot asked GitHub since the last asked
+//	requests MOST                      prints what the bot asked GitHub since the last asked or requests, and checks how many that are at most
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
 //	args REGEXP                        looks for build arguments of the newest build
@@ -108,8 +122,26 @@ func TestScripts(t *testing.T) {
 					repo, branch = s.gh.Repo(owner+"/web"), b
 				}
 				s.clock.Advance(2 * time.Second)
-				sha, err := repo.Commit(branch, s.args[0], message, files)
+				author, pusher, ok := strings.Cut(s.args[0], ":")
+				if !ok {
+					pusher = author
+				}
+				sha, err := repo.Push(branch, pusher, sim.Change{Author: author, Message: message, Files: files})
 				s.Setenv(s.args[2], sha)
+				return err
+			}),
+			"local": script(3, 3, func(s *scene) error {
+				files, err := readFiles(s.MkAbs(s.args[1]))
+				s.Check(err)
+				s.clock.Advance(2 * time.Second)
+				sha, err := s.repo.MergeLocally("master", s.args[2], sim.Change{Author: s.args[0], Message: "Change " + s.args[1], Files: files})
+				s.Setenv("MERGED", sha)
+				return err
+			}),
+			"squash": script(2, 2, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				sha, err := s.repo.SquashPullRequest(s.pr(), s.args[0], strings.ReplaceAll(s.args[1], `\n`, "\n"))
+				s.Setenv("MERGED", sha)
 				return err
 			}),
 			"back": script(3, 3, func(s *scene) error {
@@ -175,6 +207,24 @@ func TestScripts(t *testing.T) {
 				}
 				return nil
 			}),
+			"requests": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				all := s.gh.Requests()
+				from, _ := s.Value("asked").(*int)
+				made := all[*from:]
+				*from = len(all)
+				for _, r := range made {
+					_, _ = fmt.Fprintf(s.Stdout(), "%s %s\n", r.Method, r.Path)
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%d requests\n", len(made))
+				most, err := strconv.Atoi(s.args[0])
+				if err == nil && len(made) > most {
+					err = fmt.Errorf("there were %d requests", len(made))
+				}
+				return err
+			}),
 			"trigger": script(4, 4, func(s *scene) error {
 				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
 				_, _ = fmt.Fprintln(s.Stdout(), answer)
@@ -239,9 +289,79 @@ func TestScripts(t *testing.T) {
 				return s.answer()
 			}),
 			"comment": script(2, 2, func(s *scene) error { return s.comment() }),
-			"answer":  script(0, 0, func(s *scene) error { return s.answer() }),
-			"edit":    script(1, 1, func(s *scene) error { return s.repo.EditComment(s.last(), "alice", s.args[0]) }),
-			"delete":  script(0, 0, func(s *scene) error { return s.repo.DeleteComment(s.last(), "alice") }),
+			"comment-text": script(0, 0, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				run, err := s.lookup("SELECT runs.id FROM messages m JOIN runs ON runs.id = substr(m.subject, 5) WHERE m.surface = 'github/comment' AND m.moment = '' AND m.ref <> '' ORDER BY runs.rowid DESC LIMIT 1")
+				if err != nil {
+					return err
+				}
+				body, err := s.Living(run)
+				_, _ = fmt.Fprintln(s.Stdout(), body)
+				if err == nil && body == "" {
+					err = errors.New("there is none")
+				}
+				return err
+			}),
+			"comments": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				n := 0
+				for _, c := range s.repo.Comments(s.pr()) {
+					if strings.Contains(c.Body, "<!-- shipmate ") {
+						n++
+					}
+				}
+				if strconv.Itoa(n) != s.args[0] {
+					return fmt.Errorf("there are %d", n)
+				}
+				return nil
+			}),
+			"check-run": script(1, 2, func(s *scene) error {
+				run, err := s.checkRun(s.args[0], append(s.args, "shipmate")[1])
+				if err != nil {
+					return err
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%s %s: %s\n", run.Status, run.Conclusion, run.Title)
+				for _, a := range run.Actions {
+					_, _ = fmt.Fprintf(s.Stdout(), "[%s] %s\n", a.Label, a.Description)
+				}
+				for _, a := range run.Annotations {
+					_, _ = fmt.Fprintf(s.Stdout(), "%s:%d %s: %s\n", a.Path, a.StartLine, a.Level, a.Message)
+				}
+				_, _ = fmt.Fprintf(s.Stdout(), "%s\n\n%s\n", run.Summary, run.Text)
+				return nil
+			}),
+			"press": script(3, 3, func(s *scene) error {
+				run, err := s.checkRun(s.args[1], "shipmate")
+				if err != nil {
+					return err
+				}
+				for _, a := range run.Actions {
+					if strings.HasPrefix(a.Identifier, s.args[2]+":") {
+						s.clock.Advance(2 * time.Second)
+						return errors.Join(s.repo.PressButton(run.ID, s.args[0], a.Identifier), s.Settle())
+					}
+				}
+				return fmt.Errorf("it has the buttons %v", run.Actions)
+			}),
+			"rerun": script(2, 2, func(s *scene) error {
+				run, err := s.checkRun(s.args[1], "shipmate")
+				if err != nil {
+					return err
+				}
+				s.clock.Advance(2 * time.Second)
+				return errors.Join(s.repo.Rerequest(run.ID, s.args[0]), s.Settle())
+			}),
+			"rerun-all": script(2, 2, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				return errors.Join(s.repo.RerequestSuite(s.args[1], s.args[0]), s.Settle())
+			}),
+			"answer": script(0, 0, func(s *scene) error { return s.answer() }),
+			"edit":   script(1, 1, func(s *scene) error { return s.repo.EditComment(s.last(), "alice", s.args[0]) }),
+			"delete": script(0, 0, func(s *scene) error { return s.repo.DeleteComment(s.last(), "alice") }),
 			"mute": script(2, 2, func(s *scene) error {
 				if err := s.Settle(); err != nil {
 					return err
@@ -299,6 +419,14 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
+			"order": script(1, 1, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				text, err := s.Order(s.args[0])
+				_, _ = fmt.Fprintln(s.Stdout(), text)
+				return err
+			}),
 			"page": script(2, 2, func(s *scene) error {
 				if err := s.Settle(); err != nil {
 					return err
@@ -339,12 +467,37 @@ func TestScripts(t *testing.T) {
 				}
 				return nil
 			}),
-			"grant": script(2, 2, func(s *scene) error {
-				s.repo.SetPermission(s.args[0], s.args[1], "")
-				s.clock.Advance(accessTTL)
+			"grant": script(2, 3, func(s *scene) error {
+				s.repo.SetPermission(s.args[0], s.args[1], append(s.args, "")[2])
+				return s.Settle()
+			}),
+			"team": script(1, 3, func(s *scene) error {
+				team := "release"
+				if len(s.args) == 3 {
+					team = s.args[2]
+				}
+				switch verb := append(s.args, "add")[1]; verb {
+				case "add":
+					s.gh.AddTeamMember("acme", team, s.args[0], "member")
+				case "remove":
+					s.gh.RemoveTeamMember("acme", team, s.args[0])
+				case "invite":
+					s.gh.InviteTeamMember("acme", team, s.args[0])
+				case "in":
+					s.gh.NestTeam("acme", s.args[0], team)
+				default:
+					return fmt.Errorf("%s is none of its verbs", verb)
+				}
+				return s.Settle()
+			}),
+			"app": script(2, 2, func(s *scene) error {
+				i, _ := s.gh.Installation("acme")
+				if i.Permissions[s.args[0]] = s.args[1]; s.args[1] == "none" {
+					delete(i.Permissions, s.args[0])
+				}
+				s.gh.SetInstallation("acme", i.Permissions, false)
 				return nil
 			}),
-			"team": script(1, 1, func(s *scene) error { s.gh.AddTeamMember("acme", "release", s.args[0], "member"); return nil }),
 			"github": script(4, 4, func(s *scene) error {
 				status, err := strconv.Atoi(s.args[2])
 				if err != nil {
@@ -422,6 +575,22 @@ func script(least, most int, fn func(*scene) error) func(*testscript.TestScript,
 
 func (s *scene) cluster(name string) *fakeCluster {
 	return map[string]*fakeCluster{"test": s.test, "prod": s.prod}[name]
+}
+
+// checkRun is the newest check run of a name once the bot has come to rest.
+func (s *scene) checkRun(sha, name string) (newest sim.CheckRun, err error) {
+	if err := s.Settle(); err != nil {
+		return newest, err
+	}
+	for _, run := range s.repo.CheckRuns(sha) {
+		if run.Name == name {
+			newest = run
+		}
+	}
+	if newest.ID == 0 {
+		err = fmt.Errorf("%.7s has no check run %s", sha, name)
+	}
+	return newest, err
 }
 
 func (s *scene) pr() int {

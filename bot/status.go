@@ -82,6 +82,14 @@ func (c *call) status(ctx context.Context, args []string) (outcome, error) {
 		}
 		lines = append(lines, l...)
 	}
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		orders, err := c.openOrders(tx, a.name, envs)
+		lines = append(lines, orders...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	return func(*store.Tx) (answer, error) { return reply("- "+strings.Join(lines, "\n- "), nil) }, nil
 }
 
@@ -90,10 +98,14 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 	var rel store.Release
 	var run store.Run // that made the release
 	var open []subject
+	var votes []store.Approval // on what is live
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
 		if live, err = tx.Live(c.repo.Name, app, env.Name); err == nil {
 			if rel, err = tx.Release(c.repo.Name, app, live.Release); err == nil {
 				run, err = tx.Run(rel.Run)
+			}
+			if err == nil {
+				votes, err = tx.Approvals(live.ID)
 			}
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -127,6 +139,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 			lines = append(lines, c.lang().Say(text.StatusLive, name, releaseWords(run, c.lang()), code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
 		}
+	}
+	if without := ratifyWords(subject{d: &live, votes: votes}, c.lang()); without != "" {
+		lines = append(lines, name+": "+code(without))
 	}
 	for _, s := range open {
 		lines = append(lines, c.lang().Say(text.StatusWaiting, name, s.d.Release, code(deployWords(s, c.lang()))))

@@ -287,6 +287,9 @@ func (w why) steps(owner string) (lines []string, err error) {
 		if !s.FinishedAt.IsZero() {
 			line += fmt.Sprintf(" in %.1fs", s.FinishedAt.Sub(s.StartedAt.Time).Seconds())
 		}
+		if s.Result.V != nil && s.Result.V.From > 0 {
+			line += fmt.Sprintf(", taken over from run %d", s.Result.V.From)
+		}
 		if s.Detail != "" && w.details {
 			line += ", " + s.Detail
 		}

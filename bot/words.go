@@ -52,6 +52,9 @@ func buildWords(s subject, l text.Lang) string {
 		}
 		return l.Say(text.CancelledBy, strings.TrimPrefix(r.Reason, "by "))
 	}
+	if r.Reason == store.ReasonHeadMoved {
+		return l.Say(text.SupersededByHead)
+	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
 }
 
@@ -87,6 +90,9 @@ func deployWords(s subject, l text.Lang) string {
 		if d.RollbackOf != "" {
 			return l.Say(text.RolledBack, d.Release)
 		}
+		if without := ratifyWords(s, l); without != "" {
+			return l.Join([]string{l.Say(text.Live, d.Release, l.Duration(took)), without})
+		}
 		return l.Say(text.Live, d.Release, l.Duration(took))
 	case store.Failed:
 		if s.back != nil && s.back.Cause == store.CauseRecovery && s.back.State == store.Succeeded {
@@ -95,6 +101,9 @@ func deployWords(s subject, l text.Lang) string {
 		return l.Say(text.DeployFailed, failureLine(d.Failure.V))
 	case store.Rejected:
 		by, reason, _ := strings.Cut(d.Reason, ": ")
+		if reason == store.ReasonButton {
+			reason = l.Say(text.ByButton)
+		}
 		return l.Say(text.Rejected, by, reason)
 	case store.Expired:
 		return l.Say(text.Expired, l.Duration(d.FinishedAt.Sub(d.CreatedAt.Time)))
@@ -102,10 +111,26 @@ func deployWords(s subject, l text.Lang) string {
 		if d.Reason == store.ReasonRestored {
 			return l.Say(text.CancelledByRestore)
 		}
-		if d.Reason == store.ReasonDeleted {
+		switch d.Reason {
+		case store.ReasonDeleted:
 			return l.Say(text.RefDeleted)
+		case store.ReasonNoEnvironment:
+			return l.Say(text.EnvironmentGone)
+		}
+		if d.Reason == store.ReasonClosed {
+			return l.Say(text.ClosedUnmerged)
+		}
+		if d.Reason == store.ReasonOrder {
+			return l.Say(text.CancelledWithOrder)
 		}
 		return cancelledWords(s, l)
+	case store.Superseded:
+		if d.Reason == store.ReasonMoved {
+			return l.Say(text.EnvironmentMoved)
+		}
+		if d.Reason == store.ReasonHeadMoved {
+			return l.Say(text.SupersededByHead)
+		}
 	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
 }
@@ -147,16 +172,11 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 	case store.BlockFreeze:
 		return l.Say(text.FrozenUntil, l.Time(b.Until), b.Text)
 	case store.BlockChecks:
-		switch {
-		case b.Text != "":
-			return l.Say(text.ChecksUnread, b.Text)
-		case len(b.Names) == 0:
-			return l.Say(text.ChecksNotRead)
-		case b.Have > 0:
-			return l.Say(text.ChecksFailed, b.Have, strings.Join(b.Names, ", "))
-		}
-		return l.Say(text.ChecksWaiting, strings.Join(b.Names, ", "))
+		return checksWords(b, l)
 	case store.BlockPart:
+		if b.Need > 0 {
+			return l.Say(text.WaitsForOrderApproval, b.Have, b.Need)
+		}
 		if b.Number == 0 {
 			return l.Say(text.WaitsForOrder)
 		}
@@ -184,7 +204,7 @@ func moment(s subject) string {
 	}
 	switch s.d.State {
 	case store.Blocked:
-		if slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval }) {
+		if slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval || asksForOrder(*s.d, b) }) {
 			return "waiting"
 		}
 		return ""
@@ -198,6 +218,11 @@ func moment(s subject) string {
 		return "stopped"
 	}
 	return ""
+}
+
+// asksForOrder tells whether a block says that a release order waits for approvals; its first part speaks for all.
+func asksForOrder(d store.Deployment, b store.Block) bool {
+	return b.Kind == store.BlockPart && b.Need > 0 && d.Part == 1
 }
 
 // look is how a state looks in a chat.
@@ -283,10 +308,14 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 			{Name: l.Field(text.Cluster), Value: env.Cluster + " / " + env.Namespace},
 			{Name: l.Field(text.Release), Value: fmt.Sprint(d.Release)}, commit, branch,
 			{Name: l.Field(text.TriggeredBy), Value: d.Requester}}
-		if who := pipeline.Approvers(s.votes, boundOf(s.votes)); len(who) > 0 {
+		if s.order != nil {
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Order), Value: l.Say(text.PartOfOrder, s.order.Number, d.Part, s.ofParts), URL: b.page("orders", s.order.ID)})
+		}
+		if who := approvers(s); len(who) > 0 {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Approver), Value: strings.Join(who, ", ")})
 		}
 		m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.image + "@" + s.rel.Images.V[0].Digest})
+		m.Fields = append(m.Fields, b.approvalFields(s, l)...)
 		if store.Final(d.State) && !d.BeganAt.IsZero() {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Duration), Value: l.Duration(d.FinishedAt.Sub(d.BeganAt.Time))})
 		}
@@ -327,7 +356,7 @@ func (b *Bot) mentions(s subject, n pipeline.Notify, what, kind, name string) []
 	case "approvers":
 		if s.d != nil {
 			for _, block := range s.d.Blocks.V {
-				if block.Kind == store.BlockApproval {
+				if block.Kind == store.BlockApproval || asksForOrder(*s.d, block) {
 					logins = append(logins, block.By...)
 				}
 			}
@@ -351,7 +380,7 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
 		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
 			continue
 		}
-		return b.once(ctx, s, "wecom/"+name, what, what, func(last store.Message) (string, error) {
+		return b.once(ctx, s, "wecom/"+name, what, what+round(s.d), func(last store.Message) (string, error) {
 			return b.post(ctx, service, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)), last, l)
 		})
 	}

@@ -41,6 +41,9 @@ type Freeze struct {
 type OrderFacts struct {
 	Waits  bool // for its approval: no part may begin
 	Before int  // the part before, while it has not succeeded; 0 for none
+	// While it waits for approvals: how many of how many there are, and who may give them.
+	Have, Need int
+	By         []string
 }
 
 // Blocked lists why a deployment waits: the table "what blocks what", one row a cause. It is pure.
@@ -52,7 +55,9 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 	}
 	if o := f.Order; o != nil && (o.Waits || o.Before > 0) {
 		b := store.Block{Kind: store.BlockPart}
-		if !o.Waits {
+		if o.Waits {
+			b.Have, b.Need, b.By = o.Have, o.Need, o.By
+		} else {
 			b.Number = o.Before
 		}
 		add(b)
@@ -95,10 +100,15 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 			add(store.Block{Kind: store.BlockChecks})
 		case f.Checks.Unread != "":
 			add(store.Block{Kind: store.BlockChecks, Text: f.Checks.Unread})
+		case f.Checks.None: // Need without Names
+			add(store.Block{Kind: store.BlockChecks, Need: 1})
 		case len(f.Checks.Red)+len(f.Checks.Open) > 0:
 			b := store.Block{Kind: store.BlockChecks, Have: len(f.Checks.Red), Need: len(f.Checks.Red) + len(f.Checks.Open)}
 			for _, c := range slices.Concat(f.Checks.Red, f.Checks.Open) {
 				b.Names = append(b.Names, c.Name)
+				if len(c.By) > 0 {
+					b.Others = append(b.Others, store.Check{Name: c.Name, App: c.App, By: c.By})
+				}
 			}
 			add(b)
 		}

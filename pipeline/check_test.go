@@ -222,7 +222,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
-		"environments[].require_checks":      "environments: [{require_checks: required}]",
 		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,
 		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
 		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",

@@ -94,6 +94,8 @@ type Environment struct {
 	PullSecret string        `yaml:"pull_secret"` // the imagePullSecrets secret that is kept current in Namespace; empty: none
 	Conflicts  string        `yaml:"conflicts"`   // with other field managers: Refuse (default) or Force
 
+	RequireChecks RequiredChecks `yaml:"require_checks"` // of the commit, that must be green; empty: none
+
 	Strategy Strategy   `yaml:"strategy" json:"-"`
 	Flow     []FlowStep `yaml:"flow" json:"-"`
 }
@@ -164,7 +166,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
 	"environments[].values",
-	"environments[].require_checks",
 	"environments[].freeze",
 	"environments[].registry",
 	"environments[].strategy.canary",

@@ -177,6 +177,14 @@ func (e *Engine) Reconsider(tx *store.Tx, d store.Deployment) (store.Deployment,
 	if err != nil {
 		return d, err
 	}
+	if d, err = e.asked(tx, d, f); err != nil {
+		return d, err
+	}
+	if f.Checked && f.Checks == nil {
+		if err := tx.Wake(store.TaskChecks, d.ID); err != nil {
+			return d, err
+		}
+	}
 	blocks := Blocked(d, f)
 	if d.Objects == nil { // nothing can be approved before it is known
 		blocks = slices.DeleteFunc(blocks, func(b store.Block) bool { return b.Kind == store.BlockApproval })
@@ -218,7 +226,24 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	if f.Unratified, err = store.Optional(tx.Unratified(d.Repo, d.App, d.Environment)); err != nil {
 		return f, err
 	}
-	f.Checked, f.Checks = d.Green, d.Checks.V
+	if wanted := ChecksOf(d, env); len(wanted) > 0 {
+		f.Checked = true
+		if c := d.Checks.V; c != nil && c.Of == wanted.String() && f.Now.Before(c.At.Add(store.ChecksFresh)) {
+			f.Checks = c // else it is read anew before it counts
+		}
+	}
+	repo, err := tx.Repo(d.Repo)
+	if err != nil {
+		return f, err
+	}
+	if !Allows(&env, rel.Ref, repo.DefaultBranch) {
+		f.Branch = strings.TrimPrefix(strings.TrimPrefix(rel.Ref, branchPrefix), tagPrefix)
+	}
+	if d.OrderID != "" {
+		if f.Order, err = e.orderFacts(tx, d); err != nil {
+			return f, err
+		}
+	}
 	if f.After != "" {
 		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err
@@ -268,19 +293,20 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 				}
 			}
 			for _, d := range open {
-				if !d.ExpiresAt.IsZero() && !tx.Now().Before(d.ExpiresAt.Time) && d.State == store.Blocked {
-					if err := tx.EndDeployment(d, store.Expired, "nobody decided in time", nil); err != nil {
-						return err
-					}
-					continue
-				}
 				if d, err = e.Reconsider(tx, d); err != nil {
 					return err
 				}
+				ended, look, err := e.expire(tx, d)
+				if err != nil {
+					return err
+				}
+				if ended {
+					continue
+				}
+				wake = sooner(wake, look)
 				for _, b := range d.Blocks.V {
 					wake = sooner(wake, b.Until)
 				}
-				wake = sooner(wake, d.ExpiresAt.Time)
 				if d.State == store.Queued && d.Objects != nil && (next == nil || first(d, *next)) {
 					next = &d
 				}
@@ -299,6 +325,11 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 			}
 			if err := tx.Begin(*next); err != nil {
 				return err
+			}
+			if next.Cause == store.CauseNow {
+				if err := tx.MustRatify(*next, tx.Now().Add(RatifyWithin)); err != nil {
+					return err
+				}
 			}
 			*next, err = tx.Deployment(next.ID)
 			return err
@@ -321,7 +352,6 @@ func sooner(a, b time.Time) time.Time {
 
 // first tells whether a goes before b: the way back first, then the oldest.
 func first(a, b store.Deployment) bool {
-	back := func(d store.Deployment) bool { return d.RollbackOf != "" }
 	if back(a) != back(b) {
 		return back(a)
 	}
@@ -527,10 +557,14 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		return err
 	}
 	return e.DB.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.EndDeployment(*d, store.Succeeded, "", nil); err != nil || d.RollbackOf == "" {
+		if err := errors.Join(tx.EndDeployment(*d, store.Succeeded, "", nil), overtake(tx, *d)); err != nil || d.RollbackOf == "" {
 			return err
 		}
-		return tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf) // which now says what it was taken back to
+		from, err := tx.Deployment(d.RollbackOf)
+		if err == nil && from.OrderID != "" {
+			err = tx.Wake(store.TaskReport, "order/"+from.OrderID)
+		}
+		return errors.Join(err, tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf)) // which now says what it was taken back to
 	})
 }
 

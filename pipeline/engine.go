@@ -204,19 +204,27 @@ func (e *Engine) start(ctx context.Context, subject, owner, kind string) error {
 
 // NewDeployment makes the deployment of a release that a request asks for.
 func NewDeployment(tx *store.Tx, rel store.Release, q store.Request) (store.Deployment, error) {
-	d := store.Deployment{Repo: rel.Repo, App: rel.App, Environment: q.Environment, Release: rel.Number, Cause: q.Cause, Requester: q.Requester,
-		Run: rel.Run, Event: q.Event, Spec: store.JSON[json.RawMessage]{V: q.Spec}, Note: q.Note, Pull: q.Pull, Green: q.Green}
+	d := requested(rel, q)
 	err := tx.NewDeployment(&d, StepRender, StepApply, StepObserve, StepVerify)
 	return d, err
 }
 
+func requested(rel store.Release, q store.Request) store.Deployment {
+	return store.Deployment{Repo: rel.Repo, App: rel.App, Environment: q.Environment, Release: rel.Number, Cause: q.Cause, Requester: q.Requester,
+		Run: rel.Run, Event: q.Event, Spec: store.JSON[json.RawMessage]{V: q.Spec}, Note: q.Note, Pull: q.Pull, Green: q.Green}
+}
+
 // NewRollback makes a deployment that applies the stored objects of an earlier one again.
 func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, event string) (store.Deployment, error) {
-	d := store.Deployment{Repo: to.Repo, App: to.App, Environment: to.Environment, Release: to.Release, RollbackOf: from.ID, Restores: to.ID,
-		Cause: cause, Requester: requester, Run: to.Run, Event: event, Spec: to.Spec,
-		Objects: to.Objects, ObjectsHash: to.ObjectsHash, Inventory: to.Inventory}
+	d := restoring(from, to, cause, requester, event)
 	err := tx.NewDeployment(&d, StepApply, StepObserve, StepVerify)
 	return d, err
+}
+
+func restoring(from, to store.Deployment, cause, requester, event string) store.Deployment {
+	return store.Deployment{Repo: to.Repo, App: to.App, Environment: to.Environment, Release: to.Release, RollbackOf: from.ID, Restores: to.ID,
+		Cause: cause, Requester: requester, Run: to.Run, Event: event, Spec: to.Spec,
+		Objects: to.Objects, ObjectsHash: to.ObjectsHash, Inventory: to.Inventory}
 }
 
 // permanent marks an error that trying again does not mend.

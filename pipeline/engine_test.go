@@ -290,7 +290,7 @@ func (b *bench) run(sha byte, env Environment, edit func(*Config)) store.Run {
 
 // work does what is due, as the worker does, until nothing is, or something fails.
 func (b *bench) work(ctx context.Context) error {
-	kinds := []string{store.TaskRun, store.TaskForkRun, store.TaskImageRun, store.TaskPrepare, store.TaskEnv}
+	kinds := []string{store.TaskRun, store.TaskForkRun, store.TaskImageRun, store.TaskPrepare, store.TaskEnv, store.TaskOrder}
 	for range 50 {
 		var task store.Task
 		var due bool
@@ -305,6 +305,8 @@ func (b *bench) work(ctx context.Context) error {
 			err = b.Prepare(ctx, task.Key, 0)
 		case store.TaskEnv:
 			_, err = b.AdvanceEnv(ctx, task.Key, 0)
+		case store.TaskOrder:
+			_, err = b.AdvanceOrder(ctx, task.Key, 0)
 		}
 		if err == nil {
 			err = b.DB.Update(ctx, func(tx *store.Tx) error { return tx.Done(task) })

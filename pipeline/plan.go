@@ -374,10 +374,11 @@ func (e *Environment) PolicyHash() string {
 		Expire                   time.Duration
 		Deployers                []string
 		Conflicts                string
+		RequireChecks            RequiredChecks
 	}{
 		e.Name, e.Cluster, e.Namespace, e.After, e.Soak, e.Branches, e.Tags,
 		e.Approvals.Count, nameSet(e.Approvals.By), e.Approvals.Self, e.Approvals.Expire,
-		nameSet(e.Deployers), e.Conflicts,
+		nameSet(e.Deployers), e.Conflicts, e.RequireChecks,
 	}
 	text, err := json.Marshal(policy)
 	if err != nil {

@@ -423,6 +423,8 @@ func TestPolicyHash(t *testing.T) {
 		"approvals.expire":   func(e *Environment) { e.Approvals.Expire *= 2 },
 		"deployers":          func(e *Environment) { e.Deployers = []string{"mallory"} },
 		"conflicts":          func(e *Environment) { e.Conflicts = Force },
+		"require_checks":     func(e *Environment) { e.RequireChecks = RequiredChecks{{Set: ChecksAll}} },
+		"require_checks.app": func(e *Environment) { e.RequireChecks = RequiredChecks{{Name: "unit", App: "ci"}} },
 		"deployers approve":  func(e *Environment) { e.Deployers, e.Approvals.By = e.Approvals.By, []string{"x"} },
 		"approvers, another": func(e *Environment) { e.Approvals.By = []string{"mallory", "eve"} },
 	}

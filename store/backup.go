@@ -178,7 +178,7 @@ const numbersAbove = "numbers above"
 func (tx *Tx) restored(since time.Time) (Restored, error) {
 	r := Restored{Since: since}
 	highest, err := get[int](tx, "numbers", `SELECT max(n) FROM (SELECT coalesce(max(number), 0) AS n FROM runs UNION ALL SELECT max(number) FROM releases
-		UNION ALL SELECT max(number) FROM deployments UNION ALL SELECT CAST(value AS INTEGER) FROM cursors WHERE name = ?)`, numbersAbove)
+		UNION ALL SELECT max(number) FROM deployments UNION ALL SELECT max(number) FROM orders UNION ALL SELECT CAST(value AS INTEGER) FROM cursors WHERE name = ?)`, numbersAbove)
 	if err != nil {
 		return r, err
 	}
@@ -206,6 +206,15 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	}
 	for _, d := range r.Deployments {
 		if err := tx.EndDeployment(d, Cancelled, ReasonRestored, nil); err != nil {
+			return r, err
+		}
+	}
+	orders, err := list[Order](tx, "SELECT * FROM orders WHERE state IN ('draft','waiting','approved','running') ORDER BY created_at, id")
+	if err != nil {
+		return r, err
+	}
+	for _, o := range orders {
+		if err := tx.EndOrder(o, Cancelled, ReasonRestored); err != nil {
 			return r, err
 		}
 	}

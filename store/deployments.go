@@ -29,7 +29,7 @@ const (
 	BlockLock     = "lock"     // By has locked it since Since until Until, with Text as the reason
 	BlockFreeze   = "freeze"   // the window Text of the file goes until Until
 	BlockChecks   = "checks"   // Names of the commit's checks are not green: Text says how they stand, or why it can't be told
-	BlockPart     = "part"     // part Number of its order comes first; 0: the order itself waits
+	BlockPart     = "part"     // part Number of its order comes first; 0: the order itself waits, for approvals (Have of Need, By) or to be prepared
 	BlockRatify   = "ratify"   // deployment Number went before it was approved, and By may agree to that until Until
 )
 
@@ -45,6 +45,7 @@ type Block struct {
 	Until       time.Time `json:"until,omitzero"`
 	Text        string    `json:"text,omitempty"`
 	Names       []string  `json:"names,omitempty"`
+	Others      []Check   `json:"others,omitempty"` // of Names: those that are there, but not of whom they have to be
 }
 
 // Checks are what was last read of the checks of a deployment's commit that it waits for.
@@ -52,7 +53,9 @@ type Checks struct {
 	At     time.Time `json:"at"`
 	Red    []Check   `json:"red,omitempty"`    // ended, and not well
 	Open   []Check   `json:"open,omitempty"`   // not ended, or not there yet
+	None   bool      `json:"none,omitempty"`   // there is not one yet, and they are awaited
 	Unread string    `json:"unread,omitempty"` // why they could not be read
+	Of     string    `json:"of,omitempty"`     // what was asked for
 }
 
 // A Check is a check run or commit status of something else.
@@ -61,6 +64,8 @@ type Check struct {
 	App  string `json:"app,omitempty"` // whose it has to be, where that is said
 	Is   string `json:"is,omitempty"`  // its state in GitHub's word, empty where it is not there
 	URL  string `json:"url,omitempty"`
+
+	By []string `json:"by,omitempty"` // whose there are of that name, where none is App's
 }
 
 // A Scope is what a deployment changes in its environment, for those who approve it.
@@ -69,6 +74,7 @@ type Scope struct {
 	Total   int           `json:"total,omitempty"`   // commits since then
 	Commits []ScopeCommit `json:"commits,omitempty"` // the newest of them, newest first
 	Back    bool          `json:"back,omitempty"`    // the release is older than what is live
+	Gone    int           `json:"gone,omitempty"`    // commits that are live and that it does not have
 	Jobs    []string      `json:"jobs,omitempty"`    // that will run, as Kind/name
 	Unread  string        `json:"unread,omitempty"`  // why the commits could not be read
 }
@@ -120,7 +126,8 @@ type Deployment struct {
 	Part        int                   `db:"part"`        // which part, from 1
 	RatifyBy    Time                  `db:"ratify_by"`   // break-glass: an approver has to agree until then
 	RatifiedBy  string                `db:"ratified_by"` // who did
-	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded
+	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded, or told that it is too late
+	Rules       JSON[*Rules]          `db:"rules"`       // nil: it was not asked about yet
 }
 
 // An Approval is one person's vote on one deployment.
@@ -183,7 +190,11 @@ func (tx *Tx) NewDeployment(d *Deployment, steps ...string) error {
 }
 
 func (tx *Tx) wakeDeployment(d Deployment) error {
-	return errors.Join(tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, d.Environment)), tx.Wake(TaskReport, "deployment/"+d.ID))
+	err := errors.Join(tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, d.Environment)), tx.Wake(TaskReport, "deployment/"+d.ID))
+	if d.OrderID != "" {
+		err = errors.Join(err, tx.wakeOrder(d.OrderID))
+	}
+	return err
 }
 
 // Deployment reads a deployment by its id.
@@ -318,11 +329,6 @@ func (tx *Tx) EndDeployment(d Deployment, state, reason string, f *Failure) erro
 	}
 	if err := errors.Join(tx.endSteps(d.ID, state), tx.wakeDeployment(d)); err != nil {
 		return err
-	}
-	if d.OrderID != "" {
-		if err := tx.wakeOrder(d.OrderID); err != nil {
-			return err
-		}
 	}
 	if state == Succeeded {
 		// What was live before says so no more.

@@ -8,7 +8,7 @@
 //	Step        pending → running → succeeded | failed | cancelled | skipped ;  running → interrupted → pending | failed
 //	Deployment  blocked ⇄ queued → applying → progressing ⇄ paused → verifying → succeeded
 //	            from blocked also → rejected | expired ;  from any of them → failed | cancelled | superseded
-//	Order       draft → waiting → approved → running → succeeded | failed | cancelled ;  waiting → rejected | expired
+//	Order       draft → waiting ⇄ approved → running → succeeded | failed | cancelled ;  waiting → rejected | expired
 //
 // Whoever changes a state wakes, in the same transaction, the report task that renders it to every surface, and
 // the task that goes on from there. Nothing else writes a state.

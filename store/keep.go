@@ -29,6 +29,7 @@ func (tx *Tx) AgeEvents(before time.Time) (int, error) {
 	}
 	for _, statement := range []string{
 		"DELETE FROM replies WHERE event IN (SELECT value FROM json_each(?1))",
+		"DELETE FROM answers WHERE event IN (SELECT value FROM json_each(?1))",
 		`DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))
 			AND NOT EXISTS (SELECT 1 FROM runs WHERE event = events.id AND event <> '')
 			AND NOT EXISTS (SELECT 1 FROM deployments WHERE event = events.id AND event <> '')`,

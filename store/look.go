@@ -103,14 +103,16 @@ func (tx *Tx) Queue(fn func(QueuedTask) error) error {
 // TaskSay is the kind of the task that says one subject's state on one surface; its key is subject, newline, surface.
 const TaskSay = "say"
 
-// Troubled lists the tasks about a run, a deployment or an event that failed and are tried again, or were buried. kind is
-// the task that works on it: Run.Task, TaskPrepare or TaskEvent. That of its environment counts for a deployment that is
+// Troubled lists the tasks about a run, a deployment, a release order or an event that failed and are tried again, or were buried. kind is
+// the task that works on it: Run.Task, TaskPrepare, TaskOrder or TaskEvent. That of its environment counts for a deployment that is
 // being made.
 func (tx *Tx) Troubled(kind, id string) ([]QueuedTask, error) {
 	subject, env := "run/"+id, ""
 	switch kind {
 	case TaskEvent:
 		subject = "command/" + id
+	case TaskOrder:
+		subject = "order/" + id
 	case TaskPrepare:
 		subject = "deployment/" + id
 		d, err := tx.Deployment(id)

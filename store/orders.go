@@ -3,10 +3,14 @@ package store
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // TaskOrder is the kind of the task that advances a release order; its key is the order's id.
 const TaskOrder = "order"
+
+// ReasonOrder stands with every part that was cancelled because its order ended before it.
+const ReasonOrder = "its release order has ended"
 
 // States of an Order; Succeeded, Failed, Cancelled, Rejected and Expired are as of a deployment.
 const (
@@ -78,6 +82,16 @@ func (tx *Tx) OrderParts(id string) ([]Deployment, error) {
 	return list[Deployment](tx, "SELECT * FROM deployments WHERE order_id = ? AND order_id <> '' ORDER BY part, number", id)
 }
 
+// OpenOrders lists the orders of a repository that have not ended, oldest first.
+func (tx *Tx) OpenOrders(repo string) ([]Order, error) {
+	return list[Order](tx, "SELECT * FROM orders WHERE repo = ? AND state IN ('draft','waiting','approved','running') ORDER BY number", repo)
+}
+
+// RollbackOrder finds the newest order that takes another back.
+func (tx *Tx) RollbackOrder(id string) (Order, error) {
+	return get[Order](tx, "rollback of an order", "SELECT * FROM orders WHERE rollback_of = ? AND rollback_of <> '' ORDER BY number DESC LIMIT 1", id)
+}
+
 // MoveOrder moves an order to a state that is none of its ends.
 func (tx *Tx) MoveOrder(o Order, state string) error {
 	return errors.Join(tx.move("orders", state, "", nil, "id = ?", o.ID), tx.wakeOrder(o.ID))
@@ -86,6 +100,27 @@ func (tx *Tx) MoveOrder(o Order, state string) error {
 // EndOrder moves an order to one of its ends. Its parts are the caller's.
 func (tx *Tx) EndOrder(o Order, state, reason string) error {
 	return errors.Join(tx.move("orders", state, "reason = ?, finished_at = ?", []any{reason, stamp(tx.now)}, "id = ?", o.ID), tx.wakeOrder(o.ID))
+}
+
+// ExpireOrder says until when an order waits for its approvals. Whoever may give them is reminded once more.
+func (tx *Tx) ExpireOrder(o Order, at time.Time) error {
+	_, err := tx.exec("UPDATE orders SET expires_at = ?, reminded_at = NULL WHERE id = ?", stamp(at), o.ID)
+	return errors.Join(err, tx.Wake(TaskReport, "order/"+o.ID))
+}
+
+// RemindOrder records that those who may approve an order were reminded, and wakes what does it.
+func (tx *Tx) RemindOrder(o Order) error {
+	_, err := tx.exec("UPDATE orders SET reminded_at = ? WHERE id = ?", stamp(tx.now), o.ID)
+	return errors.Join(err, tx.wakeOrder(o.ID))
+}
+
+// VoteOrder records one person's vote on an order; a second one of the same person replaces the first.
+func (tx *Tx) VoteOrder(a OrderApproval) error {
+	a.At = Time{tx.now}
+	err := tx.named(`INSERT INTO order_approvals (order_id, login, vote, reason, bound, via, at)
+		VALUES (:order_id, :login, :vote, :reason, :bound, :via, :at)
+		ON CONFLICT (order_id, login) DO UPDATE SET vote = excluded.vote, reason = excluded.reason, bound = excluded.bound, via = excluded.via, at = excluded.at`, a)
+	return errors.Join(err, tx.wakeOrder(a.OrderID))
 }
 
 // OrderApprovals lists the votes on an order, oldest first.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Why a run exists.
@@ -79,6 +80,7 @@ type Request struct {
 	Note        string          `json:"note,omitempty"`  // see Deployment
 	Pull        int             `json:"pull,omitempty"`  // see Deployment
 	Green       bool            `json:"green,omitempty"` // see Deployment
+	At          time.Time       `json:"at,omitzero"`     // when it was asked for, where it is green
 }
 
 // A Run is what one commit goes through until its release exists, or it failed.

@@ -77,7 +77,7 @@ var from = map[string]map[string][]string{
 		Superseded:  unfinished,
 	},
 	"orders": {
-		OrderWaiting:  {OrderDraft},
+		OrderWaiting:  {OrderDraft, OrderApproved}, // again, when what was approved has changed
 		OrderApproved: {OrderDraft, OrderWaiting},
 		OrderRunning:  {OrderApproved},
 		Succeeded:     {OrderRunning},

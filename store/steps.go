@@ -1,7 +1,13 @@
 package store
 
+import (
+	"cmp"
+	"slices"
+)
+
 // A StepResult is what a step of a run brought besides its state.
 type StepResult struct {
+	From      int      `json:"from,omitempty"`      // the run of the same commit whose result this is
 	Failure   *Failure `json:"failure,omitempty"`   // why the step failed, where it failed before the run ended
 	Tests     *Tests   `json:"tests,omitempty"`     // of a check whose report could be read
 	Unread    string   `json:"unread,omitempty"`    // why its report could not be
@@ -43,4 +49,30 @@ type File struct {
 // EndPart moves a running step of a run to its end with what it brought, while the run goes on. The caller wakes the report.
 func (tx *Tx) EndPart(owner, kind, state string, r StepResult) error {
 	return tx.move("steps", state, "result = ?, finished_at = ?", []any{JSON[*StepResult]{&r}, stamp(tx.now)}, "owner = ? AND kind = ?", owner, kind)
+}
+
+// TakeOver ends steps of a new run that need not be done, since an earlier run of the same commit did them: their results are
+// those of that run, which keeps its artifacts.
+func (tx *Tx) TakeOver(run, from Run, kinds []string) error {
+	steps, err := tx.Steps(from.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if s.State != StepSucceeded || !slices.Contains(kinds, s.Kind) {
+			continue
+		}
+		if _, err := tx.StartStep(run.ID, s.Kind); err != nil {
+			return err
+		}
+		r := StepResult{From: from.Number}
+		if had := s.Result.V; had != nil {
+			r.From, r.Tests, r.Unread = cmp.Or(had.From, from.Number), had.Tests, had.Unread
+		}
+		err := tx.move("steps", StepSucceeded, "detail = ?, result = ?, finished_at = ?", []any{s.Detail, JSON[*StepResult]{&r}, stamp(tx.now)}, "owner = ? AND kind = ?", run.ID, s.Kind)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -25,6 +25,10 @@ const (
 	Step
 	Reason
 	Note
+	Changes
+	Jobs
+	Approval
+	Order
 	fieldCount
 )
 
@@ -47,6 +51,10 @@ var fields = [fieldCount]words{
 	Step:        {"Step", "步骤"},
 	Reason:      {"Reason", "原因"},
 	Note:        {"Note", "提示"},
+	Changes:     {"Changes", "变更"},
+	Jobs:        {"Jobs", "任务"},
+	Approval:    {"Approval", "审批"},
+	Order:       {"Release order", "发布单"},
 }
 
 // Field is the field's name.
@@ -69,6 +77,9 @@ var states = map[string]words{
 	"superseded":  {"superseded", "已被取代"},
 	"rejected":    {"rejected", "已驳回"},
 	"expired":     {"expired", "已过期"},
+	"draft":       {"being prepared", "准备中"},
+	"waiting":     {"waiting for approval", "等待批准"},
+	"approved":    {"approved", "已批准"},
 }
 
 // State is the word for a state of a run, a step or a deployment as the database has it; an unknown one is returned.

@@ -75,7 +75,7 @@ const (
 	PullsAreOff          // key, default branch
 	NotTheHead           // what was given, head, command
 	TestAllowed          // number, commit
-	NoSuchCommand        //
+	NoSuchCommand        // command that lists them
 	Usage                // usage
 	Unreadable           // what is wrong, usage
 	NotYet               // what, usage
@@ -83,7 +83,7 @@ const (
 	CommentEdited        //
 	CommentDeleted       //
 	NeedsPermission      // needed, repository, had, names of some who have it
-	NotListed            // names of who may
+	NotListed            // key of the list, names of who may
 	CannotCheck          // reason
 	TooManyCommits       // how many, how many at most
 	NoFile               // default branch
@@ -184,17 +184,152 @@ const (
 
 	// Reading a comment, and what is only read.
 
+	HelpAlso          // names
+	HelpAnyone        //
+	HelpNeeds         // permission, permission that the reader has
+	TakenOver         // number of the run whose result it is
+	NothingBuiltYet   // commit, app
+	GoesOn            // run number, state
+	NothingFailed     // run number, usage
+	NoSuchCheck       // name, names, usage
+	NotTheHeadAnyMore // commit, pull request, head
+	Rebuilt           // run number, number of the run before, what is taken over, address
+	RebuiltWhole      // run number, number of the run before, address
+
 	// Who may.
 
+	NeedsPermissionOfAdmin // needed, repository, had; nobody is known to have it
+	UnknownPermission      // what GitHub called it
+	ForeignTeam            // team, the organization whose teams can be read
+	TeamsUnread            // team
+	GitHubSilent           //
+	MayApprove             // names of some who may
+	NobodyElseMay          //
+	NobodysCommits         // deployment number, commits
+	DidPushTo              // pull request
+
 	// Checks of a commit.
+
+	ChecksNone       //
+	CheckOfAnother   // name, whose it is, whose it has to be
+	WhenGreen        //
+	SupersededByHead //
+	ClosedUnmerged   //
+	LeftBehindByHead // commit, environment, login, new head, command
 
 	// Locks, holds and freezes.
 
 	// Approvals, and what went without.
+	// What is asked, line by line.
+	AskCommits       // how many, release that is live
+	AskFirst         // environment
+	AskSameCommit    // release that is live
+	AskBack          // how many commits that are live would be gone
+	AskBackOnly      // release that is live, how many of its commits would be gone
+	AskCommit        // commit, subject, author
+	AskPull          // pull request
+	AskMore          // how many
+	AskUnread        // reason
+	AskUnknown       //
+	AskImage         // image with its digest
+	AskJobs          // names
+	AskListed        // names
+	AskMaintainers   //
+	AskOthers        //
+	AskHave          // how many approved, how many are needed, names
+	AskUntil         // time
+	AskReminded      // time
+	AskSay           // command, command
+	RulesChanged     // changes
+	RulesChangedFor  // logins, changes
+	NowNeedsReason   // usage
+	NowAsked         // environment, time
+	NotApproved      // how many approvals the environment asks for
+	MustAgree        // until
+	MustAgreeLate    // when it should have been
+	AgreedBy         // login
+	NotAgreedBy      // login, reason
+	NeverAgreed      //
+	Ratified         // deployment number, environment
+	Unratified       // deployment number, environment, command
+	RatifyOwn        // deployment number
+	NowTitle         // app, release, environment
+	NowLateTitle     // app, release, environment
+	NowNoTitle       // app, release, environment
+	NowYesTitle      // app, release, environment
+	RemindTitle      // app, release, environment
+	EnvironmentGone  //
+	EnvironmentMoved //
+	LockedAgainst    // environment, login, time, reason, command
 
 	// The check run and the living comment.
 
+	HeadState     //
+	HeadBy        //
+	HeadSince     //
+	Approve       // what a button is called
+	Reject        // what a button is called
+	RollBack      // what a button is called
+	ButtonTo      // release, environment; what a button is about
+	ButtonBack    // release, environment; what a button is about
+	LogOnPage     // address
+	LastLines     //
+	CommentTitle  // app, release, commit
+	RunTitle      // app, commit
+	WaitsFor      // deployment number, environment, reasons
+	VoteBy        // command that approves, command that rejects
+	LastCommands  //
+	CommandBy     // command, login, answer
+	ButtonBy      // command, login, answer
+	MoreCommands  // how many
+	MoreLines     // how many
+	ByButton      //
+	SayWhy        // login, deployment number, command
+	ReasonGiven   // deployment number
+	ButtonLate    // duration, command
+	ButtonChanged //
+	WentLive      // duration
+
 	// Release orders.
+
+	OfPart                // app, refusal
+	NotAPart              // what was typed, usage
+	PartsOfOrder          // how many at most, usage
+	OrderNeedsReason      // usage
+	NoSuchApp             // app, names, usage
+	PartTwice             // app, usage
+	NoSuchOrder           // order number, usage
+	OrderMade             // order number, environment, parts, address
+	OrderTitle            // order number, environment
+	OrderBackTitle        // order number, number of the order that is taken back, environment
+	OrderAsked            // state, login, reason
+	OrderPart             // part, deployment number, state or reasons
+	OrderPartDetails      // part number
+	OrderHasEnded         // order number, state
+	OrderFailed           // part number, app
+	OrderDone             // parts
+	OrderOffer            // command
+	OrderCancelled        // order number
+	OrderNotWaiting       // order number, state
+	OrderVotedAlready     // order number
+	OrderApproved         // order number, how many approved, how many are needed
+	OrderRejected         // order number
+	OrderApprovedBy       // names
+	OrderVoid             // names
+	MayApprovePart        // app, names of who may
+	Maintainers           //
+	OrderHow              // command that approves, command that rejects
+	OrderUntil            // time
+	OrderIsRollback       // order number
+	OrderTakenBack        // order number, number of the order that takes it back
+	NothingToTakeBack     // order number, why
+	PartOvertaken         // app, deployment number
+	PartWithoutBefore     // app
+	OrderRollbackMade     // order number, number of the order that is taken back, parts, address
+	StatusOrder           // environment, order number, state
+	CancelledWithOrder    //
+	WaitsForOrderApproval // how many approved, how many are needed
+	PartOfOrder           // order number, part, how many parts
 
 	keyCount
 )
@@ -263,7 +398,7 @@ var sentences = [keyCount]words{
 	HelpOrder:       {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
 	HelpSubscribe:   {"in a chat: what is told there", "在群聊中：设置在那里接收的通知"},
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
-	NoSuchCommand:   {"There is no such command for you here.", "这里没有你可用的此命令。"},
+	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
 	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
 	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
@@ -272,7 +407,7 @@ var sentences = [keyCount]words{
 	CommentDeleted:  {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
 
 	NeedsPermission: {"This needs %[1]v on %[2]v; you have %[3]v. Who has it: %[4]v.", "此操作需要 %[2]v 的 %[1]v 权限；你的权限是 %[3]v。拥有此权限的人：%[4]v。"},
-	NotListed:       {"This environment lets only these do that: %v.", "此环境只允许以下成员执行此操作：%v。"},
+	NotListed:       {"The environment's %[1]v does not name you, only %[2]v. Ask one of them, or have the list changed in .shipmate.yaml on the default branch.", "此环境的 %[1]v 中没有你，只有 %[2]v。请联系其中一位，或在默认分支的 .shipmate.yaml 中修改名单。"},
 	CannotCheck:     {"It could not be checked whether you may, so nothing was done: %v", "无法核实你的权限，因此未执行任何操作：%v"},
 
 	TooManyCommits:     {"there are %v commits, pull requests or pushes since what is live, too many to tell whose they are (at most %v); promote more often, or set approvals.self", "自线上版本以来有 %v 个提交、拉取请求或推送，超出可核实的数量（最多 %v）；请更频繁地发布，或设置 approvals.self"},
@@ -370,15 +505,149 @@ var sentences = [keyCount]words{
 
 	// Reading a comment, and what is only read.
 
+	HelpAlso:          {"The same: %v", "同义：%v"},
+	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
+	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
+	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
+	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
+	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
+	NothingFailed:     {"Run %v succeeded, so nothing of it is run again unless you name a check. Usage: %v", "运行 %v 已成功；如需重新执行，请指明检查。用法：%v"},
+	NoSuchCheck:       {"There is no check %v; there is: %v. Usage: %v", "没有检查 %v；现有：%v。用法：%v"},
+	NotTheHeadAnyMore: {"%v is not the head of pull request %v any more, which is %v, so it is not built again.", "%v 已不是拉取请求 %v 的最新提交（当前为 %v），因此不再构建。"},
+	Rebuilt:           {"Run %v does run %v again, but for what passed: %v. %v", "运行 %v 重新执行运行 %v 中未通过的部分，已通过的沿用：%v。%v"},
+	RebuiltWhole:      {"Run %v does the whole of run %v again. %v", "运行 %v 完整地重新执行运行 %v。%v"},
+
 	// Who may.
 
+	NeedsPermissionOfAdmin: {"This needs %[1]v on %[2]v; you have %[3]v. An admin of the repository can give it to you, under Settings, Collaborators and teams.", "此操作需要 %[2]v 的 %[1]v 权限；你的权限是 %[3]v。仓库管理员可在 Settings → Collaborators and teams 中授权。"},
+	UnknownPermission:      {"GitHub names a permission that this version doesn't know, %v; tell whoever runs this bot", "GitHub 返回了此版本不认识的权限 %v；请告知机器人的维护者"},
+	ForeignTeam:            {"the team %[1]v belongs to another organization, and only the teams of %[2]v can be read here; name one of those in .shipmate.yaml", "团队 %[1]v 属于其他组织，这里只能读取 %[2]v 的团队；请在 .shipmate.yaml 中改用后者的团队"},
+	TeamsUnread:            {"GitHub does not let this bot read who is in %v; an owner of the organization has to grant the App the permission Members: read", "GitHub 不允许机器人读取 %v 的成员；请由组织所有者为此 App 授予 Members: read 权限"},
+	GitHubSilent:           {"GitHub does not answer at the moment; say it again in a few minutes", "GitHub 暂时没有响应；请几分钟后重新发送"},
+	MayApprove:             {"Who may: %v.", "可以批准的人：%v。"},
+	NobodyElseMay:          {"Nobody else may as yet: have somebody added to approvals.by in .shipmate.yaml, or given maintain on the repository.", "目前没有其他人可以批准：请在 .shipmate.yaml 的 approvals.by 中添加成员，或为他人授予仓库的 maintain 权限。"},
+	NobodysCommits:         {"Deployment %[1]v can't be approved yet, since nobody can tell whose work is in these commits: %[2]v. They name people whom GitHub doesn't know, and came by no push or pull request of their own. Have their authors add their e-mail addresses to their GitHub accounts, then approve again.", "部署 %[1]v 暂时无法批准，因为无法确定以下提交出自谁手：%[2]v。提交中的署名无法对应到 GitHub 账号，也没有单独的推送或拉取请求记录。请作者把邮箱添加到自己的 GitHub 账号，然后重新批准。"},
+	DidPushTo:              {"pushed to pull request %v", "推送过拉取请求 %v"},
+
 	// Checks of a commit.
+
+	ChecksNone:       {"waiting for the commit's first check; if none begins within a minute of the push, it goes on", "等待提交的首项检查；推送后一分钟内若无任何检查，则继续"},
+	CheckOfAnother:   {"%[1]v is there, but by %[2]v, not by %[3]v", "已有 %[1]v，但来自 %[2]v，而非 %[3]v"},
+	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
+	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
+	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
+	LeftBehindByHead: {"%[1]v does not go to %[2]v any more, as %[3]v had asked for: the pull request's head moved on to %[4]v. To mean that one, say %[5]v", "%[3]v 要求的 %[1]v 不再部署到 %[2]v：拉取请求已更新到 %[4]v。如需部署新的提交，请发送 %[5]v"},
 
 	// Locks, holds and freezes.
 
 	// Approvals, and what went without.
+	AskCommits:       {"%[1]v new commits since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v 个新提交，最新在前："},
+	AskFirst:         {"the first release in %v", "%v 的首个版本"},
+	AskSameCommit:    {"no new commit: release %v, which is live, has the same", "没有新提交：线上版本 %v 的提交相同"},
+	AskBack:          {"%v commits that are live are not in it, and would be gone", "线上有 %v 个提交不在其中，上线后将不再包含"},
+	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live, and %[2]v commits would be gone", "这是回退：它早于线上版本 %[1]v，将撤下 %[2]v 个提交"},
+	AskCommit:        {"%[1]v %[2]v by %[3]v", "%[1]v %[2]v，作者 %[3]v"},
+	AskPull:          {"pull request %v", "拉取请求 %v"},
+	AskMore:          {"… and %v more", "……另有 %v 个"},
+	AskUnread:        {"its commits could not be read: %v", "无法读取其提交：%v"},
+	AskUnknown:       {"its commits are being read", "正在读取其提交"},
+	AskImage:         {"image %v", "镜像 %v"},
+	AskJobs:          {"runs jobs: %v", "将运行的任务：%v"},
+	AskListed:        {"may approve: %v", "可批准的人：%v"},
+	AskMaintainers:   {"may approve: everyone with maintain", "可批准的人：拥有 maintain 权限的人"},
+	AskOthers:        {"nobody whose work it is", "本次变更的相关人员除外"},
+	AskHave:          {"approved by %[3]v (%[1]v of %[2]v)", "%[3]v 已批准（%[1]v/%[2]v）"},
+	AskUntil:         {"open until %v", "有效期至 %v"},
+	AskReminded:      {"reminded at %v", "已于 %v 提醒"},
+	AskSay:           {"to decide, say %[1]v or %[2]v", "请发送 %[1]v 或 %[2]v"},
+	RulesChanged:     {"the rules changed: %v", "规则已变更：%v"},
+	RulesChangedFor:  {"%[1]v approved before the rules changed, which no longer counts: %[2]v", "%[1]v 的批准早于规则变更，已失效：%[2]v"},
+	NowNeedsReason:   {"Going without approval needs a reason. Usage: %v", "跳过审批须填写原因。用法：%v"},
+	NowAsked:         {"It goes to %[1]v without approval, and everyone is told. Somebody who may approve, and whose work it is not, has to agree within %[2]v; until then %[1]v takes nothing by itself.", "它将不经批准直接部署到 %[1]v，并通知所有人。须由有批准权且与本次变更无关的人在 %[2]v内追认；在此之前 %[1]v 暂停自动部署。"},
+	NotApproved:      {"without the approval that the environment asks for (%v needed)", "未经此环境所需的批准（需 %v 人）"},
+	MustAgree:        {"went without approval: somebody has to agree by %v", "未经批准即上线：须在 %v 前追认"},
+	MustAgreeLate:    {"went without approval, and nobody agreed by %v", "未经批准即上线，至 %v 仍未追认"},
+	AgreedBy:         {"went without approval; %v agreed afterwards", "未经批准即上线，事后由 %v 追认"},
+	NotAgreedBy:      {"went without approval, and %[1]v does not agree: %[2]v", "未经批准即上线，%[1]v 不予追认：%[2]v"},
+	NeverAgreed:      {"went without approval, and nobody agreed before something else took its place", "未经批准即上线，在被取代前一直未获追认"},
+	Ratified:         {"You agreed to deployment %[1]v, which went to %[2]v without approval. Automatic deployments there go on.", "你已追认未经批准即上线到 %[2]v 的部署 %[1]v。那里的自动部署恢复。"},
+	Unratified:       {"It is recorded that you do not agree to deployment %[1]v. It stays live in %[2]v, which takes nothing by itself until somebody deploys or promotes another release there, goes back (%[3]v), or agrees to it.", "已记录你不同意部署 %[1]v。它仍在 %[2]v 上线；在有人部署或发布其他版本、回滚（%[3]v）或追认之前，那里的自动部署保持暂停。"},
+	RatifyOwn:        {"Deployment %v went without approval by your own word, so somebody else has to agree to it.", "部署 %v 是你要求跳过审批的，须由他人追认。"},
+	NowTitle:         {"WITHOUT APPROVAL: %[1]v release %[2]v to %[3]v", "【未经批准】%[1]v 版本 %[2]v 部署到 %[3]v"},
+	NowLateTitle:     {"NOT AGREED TO IN TIME: %[1]v release %[2]v in %[3]v", "【逾期未追认】%[3]v 中的 %[1]v 版本 %[2]v"},
+	NowNoTitle:       {"NOT AGREED TO: %[1]v release %[2]v in %[3]v", "【不予追认】%[3]v 中的 %[1]v 版本 %[2]v"},
+	NowYesTitle:      {"Agreed to afterwards: %[1]v release %[2]v in %[3]v", "已追认：%[3]v 中的 %[1]v 版本 %[2]v"},
+	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "提醒：%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待批准"},
+	EnvironmentGone:  {"cancelled: the default branch's file has no such environment any more", "已取消：默认分支的文件中已没有此环境"},
+	EnvironmentMoved: {"superseded: the environment's cluster, namespace or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间或清单位置已变更，请重新发起"},
+	LockedAgainst:    {"%[1]v is locked by %[2]v until %[3]v (%[4]v), and going without approval does not break a lock. They, or somebody with maintain, can say %[5]v.", "%[1]v 已被 %[2]v 锁定至 %[3]v（%[4]v），跳过审批不能越过锁定。锁定者或有 maintain 权限的人可发送 %[5]v。"},
 
 	// The check run and the living comment.
 
+	HeadState:     {"State", "状态"},
+	HeadBy:        {"By", "操作人"},
+	HeadSince:     {"Since", "时间"},
+	Approve:       {"Approve", "批准"},
+	Reject:        {"Reject", "驳回"},
+	RollBack:      {"Roll back", "回滚"},
+	ButtonTo:      {"release %[1]v to %[2]v", "版本 %[1]v 到 %[2]v"},
+	ButtonBack:    {"%[2]v, away from release %[1]v", "%[2]v：撤下版本 %[1]v"},
+	LogOnPage:     {"This repository is public, so its log is not shown here; whoever may see it finds it on %v", "此仓库是公开的，因此这里不显示日志；有权查看的人可打开 %v"},
+	LastLines:     {"The last lines of the log:", "日志的最后几行："},
+	CommentTitle:  {"%[1]v, release %[2]v of commit %[3]v", "%[1]v 版本 %[2]v（提交 %[3]v）"},
+	RunTitle:      {"%[1]v, commit %[2]v", "%[1]v（提交 %[2]v）"},
+	WaitsFor:      {"Deployment %[1]v to %[2]v waits: %[3]v", "部署 %[1]v（到 %[2]v）等待中：%[3]v"},
+	VoteBy:        {"To decide, say %[1]v or %[2]v", "请发送 %[1]v 或 %[2]v 作出决定"},
+	LastCommands:  {"The last commands, newest first:", "最近的命令（新的在前）："},
+	CommandBy:     {"%[1]v by %[2]v: %[3]v", "%[2]v 发送 %[1]v：%[3]v"},
+	ButtonBy:      {"%[1]v by %[2]v, by button: %[3]v", "%[2]v 点击按钮 %[1]v：%[3]v"},
+	MoreCommands:  {"and %v earlier ones", "以及更早的 %v 条"},
+	MoreLines:     {"%v more lines are left out here", "此处省略其余 %v 行"},
+	ByButton:      {"by button", "通过按钮操作"},
+	SayWhy:        {"%[1]v rejected deployment %[2]v by button; to say why: %[3]v", "%[1]v 通过按钮驳回了部署 %[2]v；请说明原因：%[3]v"},
+	ReasonGiven:   {"The reason stands with deployment %v now.", "已为部署 %v 补充驳回原因。"},
+	ButtonLate:    {"This came %[1]v after the button was pressed, so %[2]v was not done. To confirm it, press again or say it in a comment.", "按钮点击后过了 %[1]v 才送达，因此未执行 %[2]v。如需确认，请再次点击或在评论中发送。"},
+	ButtonChanged: {"What the button was about has changed since; look again.", "按钮对应的内容已发生变化，请重新查看。"},
+	WentLive:      {"went live in %v", "已上线，用时 %v"},
+
 	// Release orders.
+
+	OfPart:                {"About %[1]v: %[2]v", "关于 %[1]v：%[2]v"},
+	NotAPart:              {"%[1]v is no part of an order: write app@release, as in web@12. Usage: %[2]v", "%[1]v 不是发布单的一项：请写成“应用@版本”，如 web@12。用法：%[2]v"},
+	PartsOfOrder:          {"A release order has 1 to %[1]v parts, each written app@release. Usage: %[2]v", "发布单包含 1 至 %[1]v 项，每项写成“应用@版本”。用法：%[2]v"},
+	OrderNeedsReason:      {"Say why, behind the parts: a release order needs a reason. Usage: %v", "请在各项之后写明原因：发布单必须有原因。用法：%v"},
+	NoSuchApp:             {"There is no app %[1]v here; there is: %[2]v. Usage: %[3]v", "这里没有应用 %[1]v；现有：%[2]v。用法：%[3]v"},
+	PartTwice:             {"%[1]v is named twice; an app goes once in an order. Usage: %[2]v", "%[1]v 出现了两次；同一发布单中每个应用只能出现一次。用法：%[2]v"},
+	NoSuchOrder:           {"There is no release order %[1]v. Usage: %[2]v", "没有发布单 %[1]v。用法：%[2]v"},
+	OrderMade:             {"Release order %[1]v to %[2]v is made: %[3]v. %[4]v", "已创建发布单 %[1]v（%[2]v）：%[3]v。%[4]v"},
+	OrderTitle:            {"Release order %[1]v to %[2]v", "发布单 %[1]v（%[2]v）"},
+	OrderBackTitle:        {"Release order %[1]v takes order %[2]v back in %[3]v", "发布单 %[1]v：在 %[3]v 回滚发布单 %[2]v"},
+	OrderAsked:            {"Now %[1]v. Asked for by %[2]v: %[3]v", "当前状态：%[1]v。申请人 %[2]v：%[3]v"},
+	OrderPart:             {"%[1]v, deployment %[2]v: %[3]v", "%[1]v，部署 %[2]v：%[3]v"},
+	OrderPartDetails:      {"What part %v changes", "第 %v 项的变更"},
+	OrderHasEnded:         {"Release order %[1]v has ended: %[2]v.", "发布单 %[1]v 已结束：%[2]v。"},
+	OrderFailed:           {"failed at part %[1]v (%[2]v); what had not begun is cancelled", "在第 %[1]v 项（%[2]v）失败，尚未开始的已取消"},
+	OrderDone:             {"Done: %v.", "已完成：%v。"},
+	OrderOffer:            {"%v takes back what is live of it, the last part first.", "发送 %v 可按相反顺序回滚其中已上线的部分。"},
+	OrderCancelled:        {"Release order %v is cancelled.", "发布单 %v 已取消。"},
+	OrderNotWaiting:       {"Release order %[1]v does not wait for an approval (any more); it is %[2]v.", "发布单 %[1]v 当前不在等待批准；状态：%[2]v。"},
+	OrderVotedAlready:     {"You have approved release order %v already.", "你已批准过发布单 %v。"},
+	OrderApproved:         {"Approved release order %[1]v (%[2]v of %[3]v).", "已批准发布单 %[1]v（%[2]v/%[3]v）。"},
+	OrderRejected:         {"Rejected release order %v; none of what waited in it goes on.", "已驳回发布单 %v；其中等待的内容不再进行。"},
+	OrderApprovedBy:       {"Approved by %v.", "批准人：%v。"},
+	OrderVoid:             {"What these had approved has changed since, so their approvals are void: %v.", "以下成员批准后内容已变更，其批准作废：%v。"},
+	MayApprovePart:        {"%[1]v may be approved by %[2]v.", "%[1]v 可由 %[2]v 批准。"},
+	Maintainers:           {"everyone who may maintain the repository", "拥有仓库 maintain 权限的人"},
+	OrderHow:              {"One approval is for all parts: %[1]v or %[2]v", "一次批准适用于所有项：%[1]v 或 %[2]v"},
+	OrderUntil:            {"It expires at %v.", "%v 过期。"},
+	OrderIsRollback:       {"Release order %v takes another one back; to go forward again, make a new order.", "发布单 %v 本身是回滚；如需重新发布，请新建发布单。"},
+	OrderTakenBack:        {"Release order %[1]v is taken back by release order %[2]v.", "发布单 %[1]v 由发布单 %[2]v 回滚。"},
+	NothingToTakeBack:     {"Nothing of release order %[1]v is live, so there is nothing to take back. %[2]v", "发布单 %[1]v 没有仍在线上的内容，无需回滚。%[2]v"},
+	PartOvertaken:         {"%[1]v is left as it is, since deployment %[2]v went there later.", "%[1]v 保持不变，因为之后已有部署 %[2]v。"},
+	PartWithoutBefore:     {"%v is left as it is, since nothing was live there before.", "%v 保持不变，因为此前没有线上版本。"},
+	OrderRollbackMade:     {"Release order %[1]v takes order %[2]v back: %[3]v. Automatic deployments there wait until /unlock. %[4]v", "发布单 %[1]v 回滚发布单 %[2]v：%[3]v。相关环境的自动部署将暂停，直到 /unlock。%[4]v"},
+	StatusOrder:           {"%[1]v: release order %[2]v, %[3]v", "%[1]v：发布单 %[2]v，%[3]v"},
+	CancelledWithOrder:    {"cancelled, since its release order ended before", "发布单已提前结束，此项已取消"},
+	WaitsForOrderApproval: {"waiting for the approval of its release order (%[1]v of %[2]v)", "等待发布单获批（%[1]v/%[2]v）"},
+	PartOfOrder:           {"%[1]v, part %[2]v of %[3]v", "%[1]v，第 %[2]v 项，共 %[3]v 项"},
 }

@@ -146,6 +146,7 @@ type deploymentView struct {
 	RollsBack  *store.Deployment // the one that it goes back from
 	Restores   *store.Deployment // the one whose objects it applies again
 	UndoneBy   *store.Deployment // the newest that goes back from it
+	Order      *store.Order      // the release order that it is a part of
 	Trouble    []store.QueuedTask
 	Public     bool // what comes from the cluster is withheld
 }
@@ -185,6 +186,9 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 		return nil, err
 	}
 	if v.UndoneBy, err = store.Optional(tx.RollbackOf(id)); err != nil {
+		return nil, err
+	}
+	if v.Order, err = store.Optional(tx.Order(d.OrderID)); err != nil {
 		return nil, err
 	}
 	if v.Trouble, err = tx.Troubled(store.TaskPrepare, id); err != nil {

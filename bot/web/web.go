@@ -1,7 +1,8 @@
 // Package web renders the pages of runs and deployments.
 //
 // There is no sign-in yet: the address of a page, 128 random bits, is what gives access to it. So a page names no other
-// address than those of its own family (a run and its deployments, a deployment and the rollback of it), and every answer
+// address than those of its own family (a run and its deployments, a deployment and the rollback of it, a release order and
+// its parts), and every answer
 // keeps its address from referrers, caches and search engines.
 package web
 
@@ -55,7 +56,7 @@ type asset struct {
 	body        []byte
 }
 
-// Handler serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id} and /assets/{name}.
+// Handler serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id}, /orders/{id} and /assets/{name}.
 func Handler(cfg Config) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -77,7 +78,7 @@ func Handler(cfg Config) http.Handler {
 	layout := template.Must(template.New("").Funcs(funcs).Funcs(template.FuncMap{
 		"asset": func(name string) string { return hashed[name] },
 	}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
-	for _, name := range []string{"home", "run", "deployment", "error"} {
+	for _, name := range []string{"home", "run", "deployment", "order", "error"} {
 		s.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 	}
 
@@ -87,6 +88,7 @@ func Handler(cfg Config) http.Handler {
 	mux.HandleFunc("GET /runs/{id}/log", s.runLog)
 	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.artifact)
 	mux.HandleFunc("GET /deployments/{id}", s.deployment)
+	mux.HandleFunc("GET /orders/{id}", s.order)
 	mux.HandleFunc("GET /assets/{name}", s.asset)
 	mux.HandleFunc("GET /", s.notFound)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -37,7 +37,7 @@ func look(state string) string {
 		return "bad"
 	case store.RunRunning, store.Applying, store.Progressing, store.Verifying:
 		return "busy"
-	case store.Blocked, store.Paused, store.StepInterrupted:
+	case store.Blocked, store.Paused, store.StepInterrupted, store.OrderWaiting:
 		return "held"
 	}
 	return "idle" // not begun, or ended without a result
@@ -75,6 +75,8 @@ func taskName(t store.QueuedTask) string {
 		return "Rendering the manifests"
 	case store.TaskEnv:
 		return "The deployment"
+	case store.TaskOrder:
+		return "The release order"
 	case store.TaskSay:
 		_, surface, _ := strings.Cut(t.Key, "\n")
 		return "Telling " + surface

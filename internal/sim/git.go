@@ -301,7 +301,16 @@ func (dir gitDir) merge(base, head string, author gitPerson, message string) (st
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("git", "commit-tree", strings.TrimSpace(tree), "-p", base, "-p", head, "-m", message)
+	return dir.commitTree(strings.TrimSpace(tree), author, message, base, head)
+}
+
+// commitTree makes a commit of a tree, committed by GitHub, and returns it.
+func (dir gitDir) commitTree(tree string, author gitPerson, message string, parents ...string) (string, error) {
+	args := []string{"commit-tree", tree, "-m", message}
+	for _, parent := range parents {
+		args = append(args, "-p", parent)
+	}
+	cmd := exec.Command("git", args...)
 	date := fmt.Sprintf("%d +0000", author.Date.Unix())
 	cmd.Dir = string(dir)
 	cmd.Env = append(gitEnv(), "GIT_AUTHOR_NAME="+author.Name, "GIT_AUTHOR_EMAIL="+author.Email, "GIT_AUTHOR_DATE="+date,

@@ -74,7 +74,9 @@ func DefaultPermissions() map[string]string {
 
 // DefaultEvents are those that Shipmate subscribes to.
 func DefaultEvents() []string {
-	return []string{"check_run", "create", "delete", "issue_comment", "pull_request", "push"}
+	return []string{
+		"check_run", "check_suite", "create", "delete", "issue_comment", "member", "membership", "organization", "pull_request", "push", "repository", "team", "team_add",
+	}
 }
 
 // GitHub is a simulated GitHub. It is an [http.Handler] that serves the REST API
@@ -112,7 +114,7 @@ type account struct {
 	ID          int64
 	Login, Type string // Type is User, Organization or Bot
 	Created     time.Time
-	teams       map[string]map[string]string // of an organization: slug → lower-case login → role
+	teams       map[string]*team // of an organization, by slug
 }
 
 // Installation is the app on one account.
@@ -250,7 +252,7 @@ func (gh *GitHub) now() time.Time { return gh.cfg.Now().UTC().Truncate(time.Seco
 func (gh *GitHub) addAccount(login, kind string) *account {
 	a := gh.accounts[strings.ToLower(login)]
 	if a == nil {
-		a = &account{ID: gh.id(), Login: login, Type: kind, Created: gh.now(), teams: map[string]map[string]string{}}
+		a = &account{ID: gh.id(), Login: login, Type: kind, Created: gh.now(), teams: map[string]*team{}}
 		gh.accounts[strings.ToLower(login)] = a
 	}
 	return a
@@ -274,18 +276,6 @@ func (gh *GitHub) UserToken(login string) string {
 	secret := "ghp_" + randomHex(18)
 	gh.userTokens[secret] = gh.addAccount(login, "User")
 	return secret
-}
-
-// AddTeamMember makes the person a member of the organization's team; role is
-// "member" or "maintainer". The team is made when it does not exist.
-func (gh *GitHub) AddTeamMember(organization, team, login, role string) {
-	gh.mu.Lock()
-	defer gh.mu.Unlock()
-	org := gh.addAccount(organization, "Organization")
-	if org.teams[team] == nil {
-		org.teams[team] = map[string]string{}
-	}
-	org.teams[team][strings.ToLower(gh.addAccount(login, "User").Login)] = role
 }
 
 // RepoOptions are the choices for a new repository.

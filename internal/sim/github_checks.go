@@ -218,7 +218,30 @@ func (repo *Repo) Rerequest(checkRunID int64, login string) error {
 
 // PressButton presses a button of the completed check run, as the person.
 func (repo *Repo) PressButton(checkRunID int64, login, identifier string) error {
+	if run := repo.newestCheckRun(checkRunID); run == nil || !slices.ContainsFunc(run.Actions, func(a CheckAction) bool { return a.Identifier == identifier }) {
+		return fmt.Errorf("check run %d shows no button %q", checkRunID, identifier)
+	}
 	return repo.checkRunEvent(checkRunID, login, "requested_action", object{"requested_action": object{"identifier": identifier}})
+}
+
+func (repo *Repo) newestCheckRun(id int64) *CheckRun {
+	defer repo.lock()()
+	return repo.checkRun(id)
+}
+
+// RerequestSuite asks the app to run all of its checks of the commit again, as the person.
+func (repo *Repo) RerequestSuite(sha, login string) error {
+	defer repo.lock()()
+	i := slices.IndexFunc(repo.checkRuns, func(run *CheckRun) bool { return run.SHA == sha && run.appID == repo.gh.cfg.AppID })
+	if i < 0 {
+		return fmt.Errorf("rerequest: %.7s has no check suite of the app", sha)
+	}
+	suite := object{
+		"id": repo.checkRuns[i].ID, "head_sha": sha, "head_branch": repo.defaultBranch, "status": "completed", "conclusion": "failure",
+		"before": nil, "after": sha, "pull_requests": []any{}, "app": repo.gh.app(),
+	}
+	repo.gh.send("check_suite", "rerequested", repo, repo.gh.addAccount(login, "User"), object{"check_suite": suite})
+	return nil
 }
 
 func (repo *Repo) checkRunEvent(id int64, login, action string, payload object) error {

@@ -257,20 +257,32 @@ func (gh *GitHub) Deliver(event string, payload []byte) string {
 // send completes an event of the repository with what every payload has, and
 // sends it where the app is installed and subscribed. mu is held.
 func (gh *GitHub) send(event, action string, repo *Repo, sender *account, payload object) {
-	installation := gh.installation(repo.owner)
-	if !repo.installed || installation == nil || installation.Suspended || !slices.Contains(gh.cfg.Events, event) {
+	if !repo.installed {
+		return
+	}
+	if payload["repository"] == nil {
+		payload["repository"] = gh.fullRepository(repo)
+	}
+	gh.deliver(event, action, repo.owner, repo.id, sender, payload)
+}
+
+// sendOf is send for an event of an organization, which names no repository. mu is held.
+func (gh *GitHub) sendOf(event, action string, org, sender *account, payload object) {
+	gh.deliver(event, action, org, 0, sender, payload)
+}
+
+func (gh *GitHub) deliver(event, action string, owner *account, repo int64, sender *account, payload object) {
+	installation := gh.installation(owner)
+	if installation == nil || installation.Suspended || !slices.Contains(gh.cfg.Events, event) {
 		return
 	}
 	if action != "" {
 		payload["action"] = action
 	}
-	if payload["repository"] == nil {
-		payload["repository"] = gh.fullRepository(repo)
-	}
 	payload["sender"] = gh.simpleUser(sender)
 	payload["installation"] = object{"id": installation.ID, "node_id": nodeID("Installation", installation.ID)}
-	if repo.owner.Type == "Organization" {
-		payload["organization"] = gh.organization(repo.owner)
+	if owner.Type == "Organization" {
+		payload["organization"] = gh.organization(owner)
 	}
 	body, err := json.Marshal(payload)
 	if err == nil {
@@ -280,6 +292,6 @@ func (gh *GitHub) send(event, action string, repo *Repo, sender *account, payloa
 		gh.violations = append(gh.violations, err.Error())
 	}
 	gh.hooks.enqueue(&Delivery{
-		ID: gh.id(), GUID: uuid(), Event: event, Action: action, Payload: body, InstallationID: installation.ID, RepositoryID: repo.id,
+		ID: gh.id(), GUID: uuid(), Event: event, Action: action, Payload: body, InstallationID: installation.ID, RepositoryID: repo,
 	})
 }

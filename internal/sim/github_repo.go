@@ -87,12 +87,29 @@ func (repo *Repo) SetInstalled(installed bool) {
 // custom role that extends the level, or empty.
 func (repo *Repo) SetPermission(login, level, role string) {
 	defer repo.lock()()
-	key := strings.ToLower(repo.gh.addAccount(login, "User").Login)
-	if level == "" || level == "none" {
-		delete(repo.permissions, key)
-		return
+	a := repo.gh.addAccount(login, "User")
+	key := strings.ToLower(a.Login)
+	before, had := repo.permissions[key]
+	now := permission{level, cmp.Or(role, level)}
+	change := func(action string, changes object) {
+		o := object{"member": repo.gh.simpleUser(a)}
+		if changes != nil {
+			o["changes"] = changes
+		}
+		repo.gh.send("member", action, repo, repo.owner, o)
 	}
-	repo.permissions[key] = permission{level, cmp.Or(role, level)}
+	switch {
+	case level == "" || level == "none":
+		if delete(repo.permissions, key); had {
+			change("removed", nil)
+		}
+		return
+	case !had:
+		change("added", object{"permission": object{"to": legacy(level)}, "role_name": object{"to": now.role}})
+	case now != before:
+		change("edited", object{"permission": object{"from": legacy(before.level), "to": legacy(level)}})
+	}
+	repo.permissions[key] = now
 }
 
 var levels = []string{"none", "read", "triage", "write", "maintain", "admin"}
@@ -138,7 +155,7 @@ func (repo *Repo) AddRule(branch string, appID int64, contexts ...string) {
 
 // Change is one commit to be made.
 type Change struct {
-	Author  string // login
+	Author  string // login, or the address of somebody whom GitHub does not know
 	Message string
 	Files   map[string]string // path → content, or Deleted
 }
@@ -185,8 +202,12 @@ func (repo *Repo) push(branch, parent, pusher string, changes []Change) (string,
 	return sha, repo.refsChanged(repo.gh.addAccount(pusher, "User"), "")
 }
 
-// person is how an account stands in a commit. mu is held.
+// person is how an account stands in a commit; an email address instead of a login is somebody whom GitHub does not know. mu
+// is held.
 func (gh *GitHub) person(login string) gitPerson {
+	if name, _, ok := strings.Cut(login, "@"); ok {
+		return gitPerson{Name: name, Email: login, Date: gh.now()}
+	}
 	a := gh.addAccount(login, "User")
 	return gitPerson{Name: a.Login, Email: a.Login + "@users.noreply.github.com", Date: gh.now()}
 }

@@ -28,7 +28,7 @@ var (
 // Keys are the fields' `yaml:"key"` tags; fields without one are left alone, and `yaml:",inline"` takes the keys of an
 // embedded struct. A field is a string (any scalar, as it is written), bool, int, int64, time.Duration (ParseDuration),
 // a struct, a pointer, slice or string-keyed map of these, or an encoding.TextUnmarshaler, which is handed scalars and
-// whose errors say what is wrong and what to write instead. A struct that is one as well may be written either way.
+// whose errors say what is wrong and what to write instead. A struct or slice that is one as well may be written either way.
 //
 // notYet names keys that the file format has and this version has not, as in "environments[].freeze" or
 // "registries.*.events", whether v has a field for them or not: they are refused, unless the value is one that turns them off (false, 0, "", [], {} or null).
@@ -156,7 +156,7 @@ func (d *Document) value(n *yaml.Node, v reflect.Value, path, schema string) {
 	}
 	text, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
 	switch {
-	case isText && (n.Kind == yaml.ScalarNode || v.Kind() != reflect.Struct || !hasKeys(v.Type())):
+	case isText && (n.Kind == yaml.ScalarNode || v.Kind() != reflect.Slice && (v.Kind() != reflect.Struct || !hasKeys(v.Type()))):
 		if d.scalar(n, path) {
 			if err := text.UnmarshalText([]byte(n.Value)); err != nil {
 				d.Errorf(path, "%s", err)

@@ -63,3 +63,24 @@ CREATE TABLE order_approvals (
 -- The run whose living comment on GitHub tells what came of the commands; empty: their answer is a comment of its own.
 ALTER TABLE replies ADD COLUMN about TEXT NOT NULL DEFAULT '';
 CREATE INDEX replies_about ON replies (about) WHERE about <> '';
+
+-- The rules under which a deployment is asked about, and how they changed since.
+ALTER TABLE deployments ADD COLUMN rules TEXT NOT NULL DEFAULT 'null';      -- JSON
+
+-- What the commands about the release of a run came to, as its living comment tells it.
+CREATE TABLE answers (
+  event   TEXT NOT NULL,
+  seq     INTEGER NOT NULL,                        -- of the event's commands, from 1
+  run     TEXT NOT NULL,
+  login   TEXT NOT NULL,
+  via     TEXT NOT NULL,
+  issue   INTEGER NOT NULL DEFAULT 0,              -- the pull request or issue that it was said on, 0 for none
+  command TEXT NOT NULL,
+  body    TEXT NOT NULL,
+  refused INTEGER NOT NULL DEFAULT 0,              -- 1: it was not obeyed, and there was no pull request to tell that on
+  at      TEXT NOT NULL,
+  PRIMARY KEY (event, seq)
+) STRICT;
+CREATE INDEX answers_run ON answers (run, at, event, seq);
+
+CREATE INDEX orders_rollback ON orders (rollback_of, number) WHERE rollback_of <> '';

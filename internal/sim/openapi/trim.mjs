@@ -64,6 +64,7 @@ push create delete
 issue-comment-created issue-comment-edited issue-comment-deleted
 pull-request-opened pull-request-synchronize pull-request-reopened pull-request-closed
 check-run-rerequested check-run-requested-action
+member-added member-edited member-removed membership-added membership-removed team-edited
 `.trim().split(/\s+/)
 
 const source = JSON.parse(readFileSync(process.argv[2]))

@@ -1,0 +1,182 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Notices are told to chats once, in messages of their own: a message that is edited calls nobody.
+const (
+	noticeReminder = "reminder" // half of the time to approve is over; to those chats that want "waiting"
+	noticeNow      = "now"      // it goes without approval; this and what comes of it to every chat of the app
+	noticeOverdue  = "overdue"  // nobody agreed in time
+	noticeRefused  = "refused"  // somebody who may agree does not
+	noticeAgreed   = "agreed"
+)
+
+// surfaceNotice is what the surfaces of notices begin with: notice/<which>/<kind>/<name>[/<channel>].
+const surfaceNotice = "notice/"
+
+// noticeOf is the notice that a deployment calls for now, or "".
+func noticeOf(s subject) string {
+	d := s.d
+	switch {
+	case d == nil:
+	case d.Cause == store.CauseNow:
+		if d.BeganAt.IsZero() {
+			return ""
+		}
+		switch {
+		case d.RatifiedBy != "":
+			return noticeAgreed
+		case d.RatifyBy.IsZero():
+			return ""
+		case against(s.votes) != nil:
+			return noticeRefused
+		case !d.RemindedAt.IsZero():
+			return noticeOverdue
+		}
+		return noticeNow
+	case waitsForApproval(*d) && !d.RemindedAt.IsZero():
+		return noticeReminder
+	}
+	return ""
+}
+
+// waitsForApproval tells whether an approval is among what a deployment waits for.
+func waitsForApproval(d store.Deployment) bool {
+	for _, b := range d.Blocks.V {
+		if b.Kind == store.BlockApproval {
+			return d.State == store.Blocked
+		}
+	}
+	return false
+}
+
+// against is the first vote against, nil for none.
+func against(votes []store.Approval) *store.Approval {
+	for _, v := range votes {
+		if v.Vote == "reject" {
+			return &v
+		}
+	}
+	return nil
+}
+
+// noticeSurfaces lists where a subject's notice is told.
+func noticeSurfaces(s subject) (surfaces []string) {
+	what := noticeOf(s)
+	if what == "" {
+		return nil
+	}
+	for _, n := range s.notify {
+		if what == noticeReminder && !n.Wants("waiting", s.environment()) {
+			continue
+		}
+		to := "slack/" + n.Slack + "/" + n.Channel
+		if n.WeCom != "" {
+			to = "wecom/" + n.WeCom
+		}
+		surfaces = append(surfaces, surfaceNotice+what+"/"+to)
+	}
+	return surfaces
+}
+
+// round counts how often a deployment was asked about: when its rules changed, what was said of it is said again.
+func round(d *store.Deployment) string {
+	if d == nil || d.Rules.V == nil || len(d.Rules.V.Changes) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %d", len(d.Rules.V.Changes))
+}
+
+// sayNotice tells a chat the notice that a deployment calls for now.
+func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
+	part := strings.Split(surface, "/")
+	if len(part) < 4 {
+		return giveUp{fmt.Errorf("no surface is called %q", surface)}
+	}
+	what, kind, name, channel := part[1], part[2], part[3], strings.Join(part[4:], "/")
+	if noticeOf(s) != what {
+		return nil
+	}
+	service, l, err := b.chat(s, kind, name)
+	if service == nil {
+		return err
+	}
+	var approvers []chat.Person
+	if what != noticeAgreed {
+		for _, login := range s.rules.By {
+			approvers = append(approvers, chat.Person{GitHub: login, ID: b.cfg.ChatUser(kind, name, login)})
+		}
+	}
+	d := s.d
+	m := b.message(s, l, false, approvers)
+	m.Key = s.key + " " + what + round(d)
+	title := map[string]text.Key{noticeReminder: text.RemindTitle, noticeNow: text.NowTitle, noticeOverdue: text.NowLateTitle, noticeRefused: text.NowNoTitle, noticeAgreed: text.NowYesTitle}
+	m.Title = l.Say(title[what], d.App, d.Release, d.Environment)
+	m.State = map[string]chat.State{noticeReminder: chat.Waiting, noticeAgreed: chat.Succeeded}[what]
+	if what != noticeReminder {
+		m.Status = ratifyWords(s, l)
+		if what != noticeAgreed {
+			m.State = chat.Failed
+			v := b.approvalText(s)
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: text.Plain(l.Say(text.AskSay, code(v.Approve), code(v.Reject)))})
+		}
+	}
+	return b.once(ctx, s, surface, "", what+round(d), func(last store.Message) (string, error) {
+		return b.post(ctx, service, channel, m, last, l)
+	})
+}
+
+// approvalFields are what a chat's message says of what is approved, in short.
+func (b *Bot) approvalFields(s subject, l text.Lang) (fields []chat.Field) {
+	d := s.d
+	if d.Note != "" {
+		fields = append(fields, chat.Field{Name: l.Field(text.Reason), Value: d.Note})
+	}
+	if d.Cause == store.CauseRollback && s.rules.Count > 0 {
+		fields = append(fields, chat.Field{Name: l.Field(text.Note), Value: l.Say(text.NotApproved, s.rules.Count)})
+	}
+	if !waitsForApproval(*d) && !unratified(*d) {
+		return fields
+	}
+	v := b.approvalText(s)
+	const few = 3
+	first, commits := v.scope(l)
+	if len(commits) > 0 {
+		more := ""
+		if n := len(commits) - few; n > 0 {
+			commits, more = commits[:few], " …"
+		}
+		first += " " + strings.Join(commits, " / ") + more
+	}
+	fields = append(fields, chat.Field{Name: l.Field(text.Changes), Value: text.Plain(first)})
+	if v.Scope != nil && len(v.Scope.Jobs) > 0 {
+		fields = append(fields, chat.Field{Name: l.Field(text.Jobs), Value: strings.Join(v.Scope.Jobs, ", ")})
+	}
+	who := v.who(l)
+	if !v.Until.IsZero() && !v.Ratify {
+		who = append(who, l.Say(text.AskUntil, l.Time(v.Until)))
+	}
+	fields = append(fields, chat.Field{Name: l.Field(text.Approval), Value: text.Plain(l.Join(who))})
+	if void := v.void(l); len(void) > 0 {
+		fields = append(fields, chat.Field{Name: l.Field(text.Note), Value: text.Plain(l.Join(void))})
+	}
+	return fields
+}
+
+// approvers lists whose approval counts for what a deployment is, or was, asked about.
+func approvers(s subject) []string {
+	bound := boundOf(s.votes)
+	if r := s.d.Rules.V; r != nil {
+		bound = r.Bound
+	}
+	return pipeline.Approvers(s.votes, bound)
+}

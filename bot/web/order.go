@@ -1,0 +1,125 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// An orderView is what the page of a release order shows.
+type orderView struct {
+	Now       time.Time
+	Order     store.Order
+	Parts     []orderPart
+	Votes     []store.OrderApproval
+	Asks      *store.Block // what it waits for, where that is approvals
+	RollsBack *store.Order // the one that it takes back
+	UndoneBy  *store.Order // the newest that takes it back
+	Trouble   []store.QueuedTask
+	Public    bool // what comes from the cluster is withheld
+	StillLive bool // something of it is live, or on its way there
+}
+
+// An orderPart is one deployment of an order.
+type orderPart struct {
+	store.Deployment
+	Place  place
+	Images []store.Image
+	Commit commit
+}
+
+func (s *server) order(w http.ResponseWriter, r *http.Request) {
+	var v *orderView
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readOrder(tx, r.PathValue("id")); return err })
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.render(w, r, http.StatusOK, "order", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+}
+
+func readOrder(tx *store.Tx, id string) (*orderView, error) {
+	v := &orderView{Now: tx.Now()}
+	var err error
+	if v.Order, err = tx.Order(id); err != nil {
+		return nil, err
+	}
+	home, err := homeOf(tx, v.Order.Repo)
+	if err != nil {
+		return nil, err
+	}
+	if v.Public, err = public(tx, v.Order.Repo); err != nil {
+		return nil, err
+	}
+	parts, err := tx.OrderParts(id)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range parts {
+		rel, err := tx.Release(d.Repo, d.App, d.Release)
+		if err != nil {
+			return nil, err
+		}
+		if v.Public {
+			withhold(d.Failure.V)
+		}
+		var spec struct{ Environment place } // of pipeline.Spec
+		_ = json.Unmarshal(d.Spec.V, &spec)  // the page goes without what it cannot read
+		v.Parts = append(v.Parts, orderPart{d, spec.Environment, rel.Images.V, commit{below(home, "commit", rel.SHA), rel.SHA, rel.Subject}})
+		for _, b := range d.Blocks.V {
+			if b.Kind == store.BlockPart && b.Need > 0 && v.Asks == nil {
+				v.Asks = &b
+			}
+		}
+		current, err := store.Optional(tx.Current(d.Repo, d.App, d.Environment))
+		if err != nil {
+			return nil, err
+		}
+		v.StillLive = v.StillLive || current != nil && current.ID == d.ID
+	}
+	if v.Votes, err = tx.OrderApprovals(id); err != nil {
+		return nil, err
+	}
+	if v.RollsBack, err = store.Optional(tx.Order(v.Order.RollbackOf)); err != nil {
+		return nil, err
+	}
+	if v.UndoneBy, err = store.Optional(tx.RollbackOrder(id)); err != nil {
+		return nil, err
+	}
+	v.Trouble, err = tx.Troubled(store.TaskOrder, id)
+	return v, err
+}
+
+// VotesVoid tells whether fewer approvals count than were given.
+func (v *orderView) VotesVoid() bool {
+	given := 0
+	for _, a := range v.Votes {
+		if a.Vote == "approve" {
+			given++
+		}
+	}
+	return v.Asks != nil && v.Asks.Have < given
+}
+
+// HalfWay tells whether it ended with something of it live.
+func (v *orderView) HalfWay() bool {
+	return v.StillLive && v.UndoneBy == nil && v.RollsBack == nil && (v.Order.State == store.Failed || v.Order.State == store.Cancelled)
+}
+
+func (v *orderView) title() string {
+	return fmt.Sprintf("Release order %d to %s %s", v.Order.Number, v.Order.Environment, v.Order.State)
+}
+
+func (v *orderView) refresh() int {
+	seconds := 0
+	if !store.Final(v.Order.State) {
+		seconds = refreshWaiting
+	}
+	for _, p := range v.Parts {
+		seconds = sooner(seconds, refreshOf(p.State))
+	}
+	return seconds
+}
