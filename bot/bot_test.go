@@ -66,6 +66,7 @@ type lab struct {
 	test     *fakeCluster
 	prod     *fakeCluster
 	share    func(*Config) (*builders, pipeline.Images) // instead of builder and registry, where it is set
+	clusters map[string]pipeline.Cluster                // instead of test and prod, where they are set
 	clock    *clock
 	log      *buffer
 	wrote    hook // sees what the bot wrote on GitHub, before the bot gets the answer
@@ -222,6 +223,9 @@ func (l *lab) Start() error {
 	w := world{builders: oneBuilder(cfg, l.builder), images: l.images, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
 	if l.share != nil {
 		w.builders, w.images = l.share(cfg)
+	}
+	if l.clusters != nil {
+		w.clusters = l.clusters
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
