@@ -1,13 +1,16 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-github/v60/github"
@@ -48,11 +51,8 @@ func (b *Bot) sayRun(ctx context.Context, s subject) (again time.Time, err error
 	if next := last.At.Add(progressEvery); last.Ref != "" && !urgent && b.db.Now().Before(next) {
 		return next, nil
 	}
-	// That a newer release took its way back is not told: the button is refused then.
-	said := want
-	said.Actions = slices.DeleteFunc(slices.Clone(want.Actions), func(a checkAction) bool { return strings.HasPrefix(a.Identifier, buttonBack) })
 	var id string
-	err = b.once(ctx, s, surfaceRun, "", said, func(last store.Message) (string, error) {
+	err = b.once(ctx, s, surfaceRun, "", want.said(), func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			return last.Ref, b.hub.write(s.repo, s.key+" check run", urgent, func(c *github.Client, owner, name string) error {
 				_, err := putCheckRun(ctx, c, http.MethodPatch, s.repo.Name+"/check-runs/"+last.Ref, want)
@@ -177,9 +177,90 @@ func (b *Bot) annotate(ctx context.Context, s subject, want checkRun) error {
 	return nil
 }
 
-// neededToMerge tells whether merging into the branch that a run's commit is meant for waits for its check run.
+// neededToMerge tells whether merging into the branch that a run's commit is meant for waits for its check run. What is on the
+// default branch is merged, and what GitHub does not tell is taken for a no: then it is shown that a person is waited for.
 func (b *Bot) neededToMerge(ctx context.Context, v view) (bool, error) {
-	return false, nil
+	main := "refs/heads/" + v.repo.DefaultBranch
+	if v.run.Ref == main {
+		return false, nil
+	}
+	names, err := b.merging.names(ctx, b.hub.client(v.repo.Installation), v.repo.Name, strings.TrimPrefix(cmp.Or(v.run.BaseRef, main), "refs/heads/"), b.cfg.GitHub.AppID)
+	if declined(err) {
+		return false, nil
+	}
+	return slices.Contains(names, strings.TrimSuffix(v.statusPrefix(), "/")), err
+}
+
+// merging remembers for a minute which checks of an App's the rules of a branch require before merging.
+type merging struct {
+	now   func() time.Time
+	mu    sync.Mutex
+	known map[string]mergeChecks
+}
+
+type mergeChecks struct {
+	names []string
+	until time.Time
+}
+
+// names lists the required checks that an App can give: those that nobody is named for, and its own.
+func (m *merging) names(ctx context.Context, c *github.Client, repo, branch string, app int64) (names []string, err error) {
+	key := repo + " " + branch
+	m.mu.Lock()
+	defer m.mu.Unlock() // others that ask meanwhile want the same answer
+	if k, ok := m.known[key]; ok && m.now().Before(k.until) {
+		return k.names, nil
+	}
+	add := func(name string, whose *int64) {
+		if whose == nil || *whose <= 0 || *whose == app {
+			names = append(names, name)
+		}
+	}
+	ask := func(path string, into any) error {
+		req, err := c.NewRequest(http.MethodGet, "repos/"+repo+path, nil)
+		if err == nil {
+			_, err = c.Do(ctx, req, into)
+		}
+		return err
+	}
+	var protected struct { // go-github v60's Branch lacks protection
+		Protection struct {
+			Required struct {
+				Checks []struct {
+					Context string `json:"context"`
+					AppID   *int64 `json:"app_id"`
+				} `json:"checks"`
+			} `json:"required_status_checks"`
+		} `json:"protection"`
+	}
+	var rules []struct {
+		Type       string `json:"type"`
+		Parameters struct {
+			Checks []struct {
+				Context string `json:"context"`
+				AppID   *int64 `json:"integration_id"`
+			} `json:"required_status_checks"`
+		} `json:"parameters"`
+	}
+	err = errors.Join(ask("/branches/"+url.PathEscape(branch), &protected), ask("/rules/branches/"+url.PathEscape(branch)+"?per_page=100", &rules))
+	if err != nil {
+		return nil, err
+	}
+	for _, check := range protected.Protection.Required.Checks {
+		add(check.Context, check.AppID)
+	}
+	for _, r := range rules {
+		for _, check := range r.Parameters.Checks {
+			add(check.Context, check.AppID)
+		}
+	}
+	for k, v := range m.known {
+		if !m.now().Before(v.until) {
+			delete(m.known, k)
+		}
+	}
+	m.known[key] = mergeChecks{names, m.now().Add(time.Minute)}
+	return names, nil
 }
 
 // checkRun handles an event about a check run: our own that somebody runs again or presses a button of, or another's that

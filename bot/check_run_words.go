@@ -92,6 +92,13 @@ func (b *Bot) checkRunOf(v view, required func() (bool, error)) (c checkRun, err
 	return c, nil
 }
 
+// said is what tells one state of a check run from another. That a newer release took the way back away is not told: the button
+// is refused then.
+func (c checkRun) said() checkRun {
+	c.Actions = slices.DeleteFunc(slices.Clone(c.Actions), func(a checkAction) bool { return strings.HasPrefix(a.Identifier, buttonBack) })
+	return c
+}
+
 // followed are the newest deployments to the environments that the release goes to by itself.
 func (v view) followed() (all []subject) {
 	for _, e := range v.envs {
@@ -270,14 +277,19 @@ func (b *Bot) checkSummary(v view) string {
 	return strings.Join(parts, "\n\n")
 }
 
-// checkText is why it failed, with the tail of the log where the repository is private, in markdown; empty where nothing did.
+// checkText is what those who decide have to know, and why it failed, with the tail of the log where the repository is private, in
+// markdown; empty where nothing waits or failed.
 func (b *Bot) checkText(v view) string {
-	f := failureOf(v)
+	f, waits := failureOf(v), b.waitsWords(v)
 	if f == nil {
-		return ""
+		return waits
 	}
 	l := b.lang
-	parts := []string{text.Markdown(code(failureLine(f)))}
+	why := failureLine(f)
+	if f.Where != "" && strings.HasPrefix(f.Reason, f.Where) {
+		why = f.Reason // it says where already
+	}
+	parts := []string{text.Markdown(code(why))}
 	if f.Hint != "" {
 		parts = append(parts, text.Markdown(code(f.Hint)))
 	}
@@ -291,9 +303,12 @@ func (b *Bot) checkText(v view) string {
 	switch {
 	case len(lines) == 0:
 	case v.repo.Private:
-		parts = append(parts, l.Say(text.LastLines), fenced(tail(lines, maxOutput*3/4)))
+		parts = append(parts, l.Say(text.LastLines), fenced(tail(lines, maxOutput-maxPart-2000)))
 	default: // of a public repository no log line is posted
 		parts = append(parts, l.Say(text.LogOnPage, b.page("runs", v.run.ID)))
+	}
+	if waits != "" {
+		parts = append([]string{waits}, parts...)
 	}
 	return strings.Join(parts, "\n\n")
 }

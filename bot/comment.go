@@ -19,9 +19,10 @@ import (
 // place, and tells what the commands about that release came to.
 
 const (
-	progressEvery = 5 * time.Second // at most so often is progress said again, in a comment or a check run
-	maxComment    = 60_000          // bytes; GitHub takes 65536 characters
-	maxPart       = 45_000          // bytes of what waits
+	progressEvery = 5 * time.Second  // at most so often is progress said again, in a comment or a check run
+	rolling       = 30 * time.Second // a rollout that takes no longer is told there when it has ended
+	maxComment    = 60_000           // bytes; GitHub takes 65536 characters
+	maxPart       = 45_000           // bytes of what waits
 	lastAnswers   = 10
 )
 
@@ -98,9 +99,10 @@ func (b *Bot) view(ctx context.Context, s subject) (v view, err error) {
 	})
 }
 
-// votes tells whether a deployment waits for approvals of its own; a part of a release order waits for the order's.
+// waitsForVotes tells whether a deployment waits for approvals of its own, or went without them and somebody has to agree; a
+// part of a release order waits for the order's.
 func (s subject) waitsForVotes() bool {
-	return s.d.State == store.Blocked && s.d.OrderID == "" && slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval })
+	return s.d.OrderID == "" && (waitsForApproval(*s.d) || unratified(*s.d))
 }
 
 // waiting are the deployments that wait for approvals.
@@ -118,10 +120,19 @@ func (v view) moving() bool {
 	return !store.Final(v.run.State) || slices.ContainsFunc(v.envs, func(e subject) bool { return e.d.State == store.Queued || store.Active(e.d.State) })
 }
 
-// passing is [subject.passing] of any of the deployments.
+// passing is [subject.passing] of any of the deployments. Those who decide are not asked before it is known about what, unless that
+// takes long.
 func (v view) passing(now time.Time) (until time.Time, yes bool) {
 	for _, e := range v.envs {
 		u, y := e.passing(now)
+		if store.Active(e.d.State) && e.d.State != store.Paused {
+			u = e.d.BeganAt.Add(rolling)
+			y = now.Before(u)
+		}
+		if e.waitsForVotes() && e.d.Scope.V == nil {
+			u = e.d.CreatedAt.Add(instant)
+			y = now.Before(u)
+		}
 		until, yes = later(until, u), yes || y
 	}
 	return until, yes
@@ -133,7 +144,9 @@ func (v view) steered() bool {
 	if v.count > 0 || len(v.waiting()) > 0 {
 		return true
 	}
-	if slices.ContainsFunc(v.envs, func(e subject) bool { return e.d.State == store.Failed || e.d.Cause != store.CauseAutomatic }) {
+	if slices.ContainsFunc(v.envs, func(e subject) bool {
+		return e.d.State == store.Failed || !slices.Contains([]string{store.CauseAutomatic, store.CauseOrder}, e.d.Cause) // an order has a comment of its own
+	}) {
 		return true
 	}
 	return v.run.State == store.RunFailed && v.run.Cause != store.CausePull && v.run.Ref == "refs/heads/"+v.repo.DefaultBranch
@@ -168,9 +181,11 @@ func (b *Bot) place(ctx context.Context, v view) (int, error) {
 		return 0, err
 	}
 	if known.Said == "" {
-		pull, err := b.pullOf(ctx, v.repo, v.run.Head())
-		if err != nil {
-			return 0, err
+		pull, ok := v.pullOfScope()
+		if !ok {
+			if pull, err = b.pullOf(ctx, v.repo, v.run.Head()); err != nil {
+				return 0, err
+			}
 		}
 		known.Said, known.Ref = asked, strconv.Itoa(pull)
 		if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(known) }); err != nil {
@@ -181,6 +196,22 @@ func (b *Bot) place(ctx context.Context, v view) (int, error) {
 		return pull, nil
 	}
 	return v.issue, nil
+}
+
+// pullOfScope is what is known of the pull request of the run's commit already, from what a deployment changes.
+func (v view) pullOfScope() (pull int, ok bool) {
+	for _, e := range v.envs {
+		if e.d.Scope.V == nil {
+			continue
+		}
+		for _, c := range e.d.Scope.V.Commits {
+			// Without one that was live before, nobody was asked for pull requests.
+			if c.SHA == v.run.Head() && e.d.Scope.V.From > 0 {
+				return c.Pull, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // pullOf finds the pull request of a commit: the one that it was merged by before one that is open; 0 for none.
@@ -232,7 +263,14 @@ func (b *Bot) sayComment(ctx context.Context, s subject) (again time.Time, err e
 		return again, err
 	}
 	if until, yes := v.passing(b.db.Now()); yes {
-		return until, nil
+		if !v.answeredSince(last.At.Time) {
+			return until, nil
+		}
+		for _, e := range v.envs { // an answer waits for an instant only
+			if until, yes := e.passing(b.db.Now()); yes {
+				return until, nil
+			}
+		}
 	}
 	issue, err := b.place(ctx, v)
 	if err != nil || issue == 0 {
@@ -294,18 +332,12 @@ func (b *Bot) commentWords(v view) string {
 	if len(v.envs) > 0 {
 		parts = append(parts, b.environmentTable(v))
 	}
-	waits, left := "", maxPart
-	for _, w := range v.waiting() {
-		one := clip(b.waitWords(w), left, l)
-		left = max(left-len(one), 200)
-		waits += one + "\n\n"
-	}
-	if waits != "" {
-		parts = append(parts, strings.TrimSpace(waits))
+	if waits := b.waitsWords(v); waits != "" {
+		parts = append(parts, waits)
 	}
 	for _, e := range v.envs {
 		if by, reason, _ := strings.Cut(e.d.Reason, ": "); e.d.State == store.Rejected && reason == store.ReasonButton {
-			parts = append(parts, text.Markdown(l.Say(text.SayWhy, code(by), e.d.Number, code(fmt.Sprintf("/reject %d …", e.d.Number)))))
+			parts = append(parts, text.Markdown(l.Say(text.SayWhy, code(by), e.d.Number, code(b.typed(fmt.Sprintf("/reject %d …", e.d.Number))))))
 		}
 	}
 	if failed := failureOf(v); failed != nil && failed.Hint != "" {
@@ -350,15 +382,46 @@ func tableRow(cells ...string) string {
 	return "| " + strings.Join(cells, " | ") + " |"
 }
 
-// waitWords is what one deployment waits for, and what those who decide have to know, in markdown.
-func (b *Bot) waitWords(s subject) string {
+// waitWords is what one deployment waits for, and what those who decide have to know, in markdown. It takes about most bytes.
+func (b *Bot) waitWords(s subject, most int) string {
 	l, d := b.lang, s.d
-	var why []string
-	for _, block := range d.Blocks.V {
-		why = append(why, blockWords(*d, block, l))
+	why := deployWords(s, l)
+	if d.State == store.Blocked {
+		var reasons []string
+		for _, block := range d.Blocks.V {
+			reasons = append(reasons, blockWords(*d, block, l))
+		}
+		why = l.Join(reasons)
 	}
-	return text.Markdown("**" + l.Say(text.WaitsFor, d.Number, code(d.Environment), code(l.Join(why))) + "**\n\n" +
-		l.Say(text.VoteBy, code(fmt.Sprintf("/approve %d", d.Number)), code(fmt.Sprintf("/reject %d …", d.Number))))
+	parts := []string{"**" + l.Say(text.WaitsFor, d.Number, code(d.Environment), code(why)) + "**"}
+	if d.Note != "" {
+		parts = append(parts, l.Field(text.Reason)+": "+code(d.Note))
+	}
+	v := b.approvalText(s)
+	for _, line := range v.lines(l) {
+		if last := len(parts) - 1; strings.HasPrefix(line, "- ") && strings.HasPrefix(parts[last], "- ") {
+			parts[last] += "\n" + line
+		} else {
+			parts = append(parts, line)
+		}
+	}
+	words := clip(text.Markdown(strings.Join(parts, "\n\n")), most, l)
+	if left := most - len(words); v.Changes != "" && left > 500 {
+		words += "\n\n" + clip("<details><summary>"+l.Field(text.Changes)+"</summary>\n\n"+fenced(strings.Split(v.Changes, "\n"))+"\n\n</details>", left, l)
+	}
+	return words
+}
+
+// waitsWords is [Bot.waitWords] of all that waits; empty where nothing does.
+func (b *Bot) waitsWords(v view) string {
+	var all []string
+	left := maxPart
+	for _, w := range v.waiting() {
+		one := b.waitWords(w, max(left, 1000))
+		left -= len(one)
+		all = append(all, one)
+	}
+	return clip(strings.Join(all, "\n\n"), maxPart, b.lang)
 }
 
 // answerWords are the last commands with what they came to, in markdown.

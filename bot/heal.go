@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,6 +122,7 @@ func (s *sweep) commit(ctx context.Context, c store.Commit) error {
 	}
 	for _, check := range []func() error{
 		func() error { return s.statuses(ctx, repo, c.SHA, subjects) },
+		func() error { return s.runs(ctx, repo, c.SHA, subjects) },
 		func() error { return s.deployments(ctx, repo, subjects) },
 		func() error { return s.strangers(ctx, repo) },
 	} {
@@ -180,6 +183,67 @@ func (s *sweep) statuses(ctx context.Context, repo store.Repo, sha string, subje
 			continue
 		}
 		err := s.hub.write(repo, taskHeal, true, func(c *github.Client, owner, name string) error { return putStatus(ctx, c, owner, name, sha, lost) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runs compares the check runs by which the runs of a commit are shown, and ends those that stand for nothing that we know: at
+// start only, since nobody but us can write to them. (Living comments are not read back: that would cost a request each, and
+// nothing waits for them.)
+func (s *sweep) runs(ctx context.Context, repo store.Repo, sha string, subjects []subject) error {
+	if !s.start {
+		return nil
+	}
+	s.left--
+	shown, err := s.checkRuns(ctx, repo, sha)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{} // ids of check runs, and our own
+	for _, one := range subjects {
+		if one.d != nil {
+			continue
+		}
+		var last store.Message
+		if err := s.db.View(ctx, func(tx *store.Tx) (err error) { last, err = tx.Message(one.key, surfaceRun, ""); return err }); err != nil {
+			return err
+		}
+		if last.Ref == "" {
+			known[one.run.ID] = true // it may be about to be told
+			continue
+		}
+		known[last.Ref] = true
+		v, err := s.view(ctx, one)
+		if err != nil {
+			return err
+		}
+		want, err := s.checkRunOf(v, func() (bool, error) { return s.neededToMerge(ctx, v) })
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(shown, func(run *github.CheckRun) bool {
+			return strconv.FormatInt(run.GetID(), 10) == last.Ref && run.GetStatus() == want.Status && run.GetConclusion() == want.Conclusion
+		}) {
+			continue
+		}
+		if err := s.again(ctx, one.key, surfaceRun, want.said()); err != nil {
+			return err
+		}
+	}
+	for _, run := range shown {
+		id := strconv.FormatInt(run.GetID(), 10)
+		if run.GetStatus() == completed || known[id] || known[run.GetExternalID()] || !s.ourPage(run.GetDetailsURL()) {
+			continue
+		}
+		lost := checkRun{Name: run.GetName(), DetailsURL: run.GetDetailsURL(), ExternalID: run.GetExternalID(), Status: completed, Conclusion: "cancelled",
+			Output: checkOutput{Title: s.lang.Say(text.NotKnown), Summary: s.lang.Say(text.NotKnown)}, Actions: []checkAction{}}
+		err := s.hub.write(repo, taskHeal, true, func(c *github.Client, owner, name string) error {
+			_, err := putCheckRun(ctx, c, http.MethodPatch, repo.Name+"/check-runs/"+id, lost)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -234,9 +234,18 @@ func wouldDo(tx *store.Tx, event string) (would []string, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	answers, err := tx.AnswersTo(event)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range answers {
+		would = append(would, "in the comment of its release: "+text.Markdown(a.Body))
+	}
 	reply, err := store.Optional(tx.Reply(event))
 	if reply != nil && err == nil {
-		would = append(would, fmt.Sprintf("the reaction %s on the comment", reply.Reaction))
+		if reply.Reaction != "" {
+			would = append(would, fmt.Sprintf("the reaction %s on the comment", reply.Reaction))
+		}
 		if reply.Body != "" {
 			would = append(would, "the reply: "+reply.Body)
 		}

@@ -69,7 +69,7 @@ func TestReplayDoesNothing(t *testing.T) {
 
 			for id, want := range map[string][]string{
 				push:    {"push of acme/web, received", "refs/heads/master is now " + sha[:7], "staging: yes", "WOULD a run of web at " + sha[:7] + ", queued", "WOULD when it succeeds, its release to staging"},
-				comment: {"alice has write on acme/web", "WOULD a deployment (promote) of release 1 of web to production", "WOULD in the audit: promote by alice", "WOULD the reaction rocket", "WOULD the reply: Deployment 3: release 1 goes to `production`"},
+				comment: {"alice has write on acme/web", "WOULD a deployment (promote) of release 1 of web to production", "WOULD in the audit: promote by alice", "WOULD the reaction rocket", "WOULD in the comment of its release: Deployment 3: release 1 goes to `production`"},
 			} {
 				r := got(Replay(t.Context(), cfg, got(StoredEvent(t.Context(), cfg, id))(t)))(t)
 				told := strings.Join(r.Trace, "\n") + "\nWOULD " + strings.Join(r.Would, "\nWOULD ")

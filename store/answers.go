@@ -57,3 +57,8 @@ func (tx *Tx) GiveReason(d Deployment, login, reason string) error {
 	}
 	return tx.wakeDeployment(d)
 }
+
+// AnswersTo lists what the commands of an event came to.
+func (tx *Tx) AnswersTo(event string) ([]Answer, error) {
+	return list[Answer](tx, "SELECT * FROM answers WHERE event = ? ORDER BY seq", event)
+}

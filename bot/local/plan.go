@@ -223,10 +223,14 @@ func waits(env *pipeline.Environment) string {
 	if n := env.Approvals.Count; n > 0 {
 		waits = append(waits, fmt.Sprintf("approvals (%d)", n))
 	}
-	if len(waits) == 0 {
-		return ""
+	said := ""
+	if len(waits) > 0 {
+		said = ", after " + strings.Join(waits, " and ")
 	}
-	return ", after " + strings.Join(waits, " and ")
+	for i, w := range env.Freeze {
+		said += map[bool]string{true: ", not ", false: " or "}[i == 0] + w.String()
+	}
+	return said
 }
 
 func (c checkout) showBuild(ctx context.Context, cfg *pipeline.Config, t pipeline.Trigger, p *page) error {
