@@ -133,9 +133,9 @@ var rights = []struct {
 	{"/reject ID not now", voting(false)},
 	{"/lock ENV for 1h a reason", from(write)},
 	{"/unlock ENV", both(from(write), from(maintain))}, // somebody else's
-	{"/pause ENV", from(write)},
-	{"/resume ENV", from(write)},
-	{"/abort ENV", from(write)},
+	{"/pause ENV", deploying},
+	{"/resume ENV", deploying},
+	{"/abort ENV", deploying},
 	{"/cancel deployment ID", both(from(read), func(environment string, p person) string {
 		if p.login == "requester" || environment == "open" || environment == "listed" { // who started it; there is nothing to cancel
 			return ""

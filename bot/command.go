@@ -66,9 +66,9 @@ func table() []command {
 		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
 		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
 		{"unlock", "解锁", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
-		{"pause", "暂停", "/pause env", write, text.HelpPause, true, (*call).rollout},
-		{"resume", "继续", "/resume env", write, text.HelpResume, true, (*call).rollout},
-		{"abort", "中止", "/abort env", write, text.HelpAbort, true, (*call).rollout},
+		{"pause", "暂停", "/pause env", read, text.HelpPause, true, (*call).rollout},
+		{"resume", "继续", "/resume env", read, text.HelpResume, true, (*call).rollout},
+		{"abort", "中止", "/abort env", read, text.HelpAbort, true, (*call).rollout},
 		{"cancel", "取消", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
 		{"rebuild", "重试", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
 		{"ok-to-test", "允许测试", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
