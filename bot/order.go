@@ -89,7 +89,7 @@ func (c *call) createOrder(ctx context.Context, args []string) (outcome, error) 
 	parts, reason, wrong := readParts(args[1:])
 	switch {
 	case wrong != "":
-		return c.no(text.NotAPart, code(wrong), c.form()), nil
+		return c.no(text.NotAPart, code(wrong), c.form(), code("web@12")), nil
 	case len(parts) == 0 || len(parts) > pipeline.MaxParts:
 		return c.no(text.PartsOfOrder, pipeline.MaxParts, c.form()), nil
 	case reason == "":

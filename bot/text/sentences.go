@@ -327,7 +327,7 @@ const (
 	// Release orders.
 
 	OfPart                // app, refusal
-	NotAPart              // what was typed, usage
+	NotAPart              // what was typed, usage, an example
 	PartsOfOrder          // how many at most, usage
 	OrderNeedsReason      // usage
 	NoSuchApp             // app, names, usage
@@ -682,8 +682,8 @@ var sentences = [keyCount]words{
 	// Release orders.
 
 	OfPart:                {"About %[1]v: %[2]v", "关于 %[1]v：%[2]v"},
-	NotAPart:              {"%[1]v is no part of an order: write app@release, as in web@12. Usage: %[2]v", "%[1]v 不是发布单的一项：请写成“应用@版本”，如 web@12。用法：%[2]v"},
-	PartsOfOrder:          {"A release order has 1 to %[1]v parts, each written app@release. Usage: %[2]v", "发布单包含 1 至 %[1]v 项，每项写成“应用@版本”。用法：%[2]v"},
+	NotAPart:              {"%[1]v is no part of an order: write %[3]v. Usage: %[2]v", "%[1]v 不是发布单的一项：请写成 %[3]v。用法：%[2]v"},
+	PartsOfOrder:          {"A release order has 1 to %[1]v parts, each an app with its release. Usage: %[2]v", "发布单包含 1 至 %[1]v 项，每项为一个应用及其版本。用法：%[2]v"},
 	OrderNeedsReason:      {"Say why, behind the parts: a release order needs a reason. Usage: %v", "请在各项之后写明原因：发布单必须有原因。用法：%v"},
 	NoSuchApp:             {"There is no app %[1]v here; there is: %[2]v. Usage: %[3]v", "这里没有应用 %[1]v；现有：%[2]v。用法：%[3]v"},
 	PartTwice:             {"%[1]v is named twice; an app goes once in an order. Usage: %[2]v", "%[1]v 出现了两次；同一发布单中每个应用只能出现一次。用法：%[2]v"},
