@@ -144,15 +144,9 @@ func (b *Bot) triggerRun(w http.ResponseWriter, r *http.Request) (*triggered, er
 	if err != nil {
 		return nil, err
 	}
-	key := r.Header.Get("Idempotency-Key")
-	if unquoted, err := strconv.Unquote(key); err == nil { // the draft has it quoted, most clients don't
-		key = unquoted
-	}
-	switch {
-	case len(r.Header.Values("Idempotency-Key")) == 0:
-		key = deliveryID()
-	case !word(key):
-		return nil, refusal(http.StatusBadRequest, "Idempotency-Key must be 1 to 100 letters, digits, - and _")
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return nil, err
 	}
 	var call triggerCall
 	if err := readCall(w, r, &call); err != nil {
@@ -197,6 +191,21 @@ func (b *Bot) triggerRun(w http.ResponseWriter, r *http.Request) (*triggered, er
 	return b.triggered(ctx, e.ID)
 }
 
+// idempotencyKey is what a call is known by when it is repeated, a new one where the caller gave none.
+func idempotencyKey(r *http.Request) (string, error) {
+	key := r.Header.Get("Idempotency-Key")
+	if unquoted, err := strconv.Unquote(key); err == nil { // the draft has it quoted, most clients don't
+		key = unquoted
+	}
+	switch {
+	case len(r.Header.Values("Idempotency-Key")) == 0:
+		return deliveryID(), nil
+	case !word(key):
+		return "", refusal(http.StatusBadRequest, "Idempotency-Key must be 1 to 100 letters, digits, - and _")
+	}
+	return key, nil
+}
+
 // readCall reads a body of the API, an object with known keys.
 func readCall(w http.ResponseWriter, r *http.Request, into any) error {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCall))
@@ -209,7 +218,7 @@ func readCall(w http.ResponseWriter, r *http.Request, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return refusal(http.StatusBadRequest, `the body must be JSON such as {"ref": "master"}: %v`, err)
+		return refusal(http.StatusBadRequest, `the body must be JSON such as {"ref": "master"} or {"text": "status web"}: %v`, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return refusal(http.StatusBadRequest, "the body must be one JSON object, and something follows it")
@@ -292,9 +301,14 @@ func (b *Bot) triggered(ctx context.Context, event string) (*triggered, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			key := event[strings.LastIndex(event, "/")+1:]
-			return nil, &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, wait: 10 * time.Second,
-				Detail: fmt.Sprintf("it is stored, and not decided yet; ask for the outcome by the same call with Idempotency-Key: %s", key)}
+			return nil, notDecided(event)
 		}
 	}
+}
+
+// notDecided answers a call whose event takes longer to decide than a call waits.
+func notDecided(event string) error {
+	key := event[strings.LastIndex(event, "/")+1:]
+	return &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, wait: 10 * time.Second,
+		Detail: fmt.Sprintf("it is stored, and not decided yet; ask for the outcome by the same call with Idempotency-Key: %s", key)}
 }

@@ -16,7 +16,7 @@ const module = "github.com/shipmate-dev/shipmate"
 // is new: give it its place there first.
 var arrows = map[string][]string{
 	"cmd/bot":              {"bot", "bot/local"},
-	"bot":                  {"pipeline", "pipeline/build", "pipeline/image", "pipeline/kube", "pipeline/source", "chat", "store", "bot/text", "bot/web", "internal/strictyaml"},
+	"bot":                  {"pipeline", "pipeline/build", "pipeline/image", "pipeline/kube", "pipeline/runlog", "pipeline/source", "chat", "store", "bot/text", "bot/web", "internal/strictyaml"},
 	"bot/web":              {"store", "bot/text", "pipeline/runlog"},
 	"bot/local":            {"pipeline", "pipeline/image", "pipeline/kube"},
 	"bot/text":             {},

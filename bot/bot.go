@@ -133,7 +133,8 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.db.Now = w.now
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
-			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""))
+			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""),
+			tx.Wake(store.TaskLocks, ""), tx.Wake(store.TaskHolds, ""))
 	})
 	if err != nil {
 		return nil, err
@@ -244,17 +245,21 @@ func (b *Bot) works() map[string]work {
 		store.TaskOrder: {parallel: 4, anytime: true, do: func(ctx context.Context, key string, attempts int) (time.Time, error) {
 			return judged(b.engine.AdvanceOrder(ctx, key, attempts))
 		}},
-		store.TaskReport: {parallel: 4, do: b.report},
-		store.TaskReply:  {parallel: 4, do: b.reply},
-		taskSay:          {parallel: 8, do: b.say},
-		store.TaskScope:  {parallel: 4, anytime: true, do: b.readScope},
-		store.TaskRatify: {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
-		store.TaskChecks: {parallel: 4, anytime: true, do: b.readChecks},
-		store.TaskKeep:   {parallel: 1, anytime: true, do: b.keep},
-		taskRecover:      {parallel: 1, anytime: true, do: b.recoverDeliveries},
-		taskHeal:         {parallel: 1, anytime: true, do: b.heal},
-		taskDeclare:      {parallel: 4, anytime: true, do: b.readDeclared},
-		taskSchedule:     {parallel: 1, anytime: true, do: b.schedules},
+		store.TaskReport:  {parallel: 4, do: b.report},
+		store.TaskReply:   {parallel: 4, do: b.reply},
+		taskSay:           {parallel: 8, do: b.say},
+		store.TaskScope:   {parallel: 4, anytime: true, do: b.readScope},
+		store.TaskRatify:  {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
+		store.TaskChecks:  {parallel: 4, anytime: true, do: b.readChecks},
+		store.TaskKeep:    {parallel: 1, anytime: true, do: b.keep},
+		taskRecover:       {parallel: 1, anytime: true, do: b.recoverDeliveries},
+		taskHeal:          {parallel: 1, anytime: true, do: b.heal},
+		taskDeclare:       {parallel: 4, anytime: true, do: b.readDeclared},
+		taskSchedule:      {parallel: 1, anytime: true, do: b.schedules},
+		store.TaskLocks:   {parallel: 1, anytime: true, do: b.locks},
+		store.TaskHolds:   {parallel: 1, anytime: true, do: b.holds},
+		store.TaskMention: {parallel: 4, do: b.sayMention},
+		taskRemind:        {parallel: 4, do: b.remind},
 	}
 }
 

@@ -66,6 +66,7 @@ type lab struct {
 	test     *fakeCluster
 	prod     *fakeCluster
 	share    func(*Config) (*builders, pipeline.Images) // instead of builder and registry, where it is set
+	clusters map[string]pipeline.Cluster                // instead of test and prod, where they are set
 	clock    *clock
 	log      *buffer
 	wrote    hook // sees what the bot wrote on GitHub, before the bot gets the answer
@@ -222,6 +223,9 @@ func (l *lab) Start() error {
 	w := world{builders: oneBuilder(cfg, l.builder), images: l.images, now: l.clock.Now, clusters: map[string]pipeline.Cluster{"test": l.test, "prod": l.prod}}
 	if l.share != nil {
 		w.builders, w.images = l.share(cfg)
+	}
+	if l.clusters != nil {
+		w.clusters = l.clusters
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	if l.bot, err = open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(l.log, nil))); err != nil {
@@ -520,7 +524,12 @@ func (l *lab) Status(sha, name, state, description string) (string, error) {
 
 // Trigger calls the API for a run; key is the Idempotency-Key, empty for none.
 func (l *lab) Trigger(token, app, key, body string) (status int, answer string, err error) {
-	r, err := http.NewRequest(http.MethodPost, l.url+"/api/v1/apps/"+app+"/trigger", strings.NewReader(body))
+	return l.Call(token, "apps/"+app+"/trigger", key, body)
+}
+
+// Call posts to the API.
+func (l *lab) Call(token, path, key, body string) (status int, answer string, err error) {
+	r, err := http.NewRequest(http.MethodPost, l.url+"/api/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}

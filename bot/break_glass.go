@@ -23,7 +23,7 @@ func (c *call) breakGlass(ctx context.Context, a app, env *pipeline.Environment,
 	}
 	reason := strings.Join(args, " ")
 	if reason == "" {
-		return c.no(text.NowNeedsReason, code("/deploy env now! reason…")), nil
+		return c.no(text.NowNeedsReason, code(c.typed("/deploy env now! reason…"))), nil
 	}
 	q, err := request(a.config, env, store.CauseNow, c.login, c.event)
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *call) breakGlass(ctx context.Context, a app, env *pipeline.Environment,
 		}
 		for _, l := range locks {
 			if !strings.EqualFold(l.By, c.login) {
-				return answer{}, c.refuse(text.LockedAgainst, code(env.Name), code(l.By), c.lang().Time(l.Until.Time), code(l.Reason), code("/unlock "+env.Name))
+				return answer{}, c.refuse(text.LockedAgainst, code(env.Name), code(l.By), c.lang().Time(l.Until.Time), code(l.Reason), code(c.typed("/unlock "+env.Name)))
 			}
 		}
 		said, err := fn(tx)
@@ -75,7 +75,7 @@ func (c *call) ratify(d store.Deployment, vote, reason, bound string) outcome {
 		}
 		c.d.note("%s: %s deployment %d", c.login, action, d.Number)
 		if vote == "reject" {
-			return tells(d.Run, c.lang().Say(text.Unratified, d.Number, code(d.Environment), code("/rollback "+d.Environment)), tx.Wake(store.TaskReport, "deployment/"+d.ID))
+			return tells(d.Run, c.lang().Say(text.Unratified, d.Number, code(d.Environment), code(c.typed("/rollback "+d.Environment))), tx.Wake(store.TaskReport, "deployment/"+d.ID))
 		}
 		return tells(d.Run, c.lang().Say(text.Ratified, d.Number, code(d.Environment)), tx.Ratify(d, c.login))
 	}

@@ -292,7 +292,7 @@ func (c *call) leftBehind(tx *store.Tx, d store.Deployment) (string, error) {
 	if live == nil {
 		return c.lang().Say(text.LeftBehindFirst, code(d.Environment), d.Release), nil
 	}
-	return c.lang().Say(text.LeftBehind, code(d.Environment), d.Release, code("/rollback "+d.Environment), live.Release), nil
+	return c.lang().Say(text.LeftBehind, code(d.Environment), d.Release, code(c.typed("/rollback "+d.Environment)), live.Release), nil
 }
 
 // cancelledWords is what a cancelled deployment says of itself: also what it left behind, where it had begun and nothing

@@ -55,10 +55,10 @@ func table() []command {
 	return []command{
 		{"help", "帮助", "/help [command]", none, text.HelpHelp, false, (*call).help},
 		{"status", "状态", "/status [env]", read, text.HelpStatus, false, (*call).status},
-		{"history", "历史", "/history [env]", read, text.HelpHistory, false, (*call).notYet},
+		{"history", "历史", "/history [env]", read, text.HelpHistory, false, (*call).history},
 		{"why", "原因", "/why [delivery|run|deployment]", write, text.HelpWhy, false, (*call).why},
-		{"diff", "对比", "/diff env [release]", write, text.HelpDiff, false, (*call).notYet},
-		{"logs", "日志", "/logs [step]", write, text.HelpLogs, false, (*call).notYet},
+		{"diff", "对比", "/diff env [release]", write, text.HelpDiff, false, (*call).diff},
+		{"logs", "日志", "/logs [step]", write, text.HelpLogs, false, (*call).logs},
 		{"deploy", "部署", "/deploy env [release|sha] [when green]", write, text.HelpDeploy, true, (*call).deploy},
 		{"promote", "发布", "/promote env [release]", read, text.HelpPromote, true, (*call).promote},                  // the environment's deployers, or write
 		{"rollback", "回滚", "/rollback env [to release] [reason…]", read, text.HelpRollback, true, (*call).rollback}, // the same
@@ -66,16 +66,16 @@ func table() []command {
 		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
 		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
 		{"unlock", "解锁", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
-		{"pause", "暂停", "/pause env", write, text.HelpPause, true, (*call).notYet},
-		{"resume", "继续", "/resume env", write, text.HelpResume, true, (*call).notYet},
-		{"abort", "中止", "/abort env", write, text.HelpAbort, true, (*call).notYet},
+		{"pause", "暂停", "/pause env", read, text.HelpPause, true, (*call).rollout},
+		{"resume", "继续", "/resume env", read, text.HelpResume, true, (*call).rollout},
+		{"abort", "中止", "/abort env", read, text.HelpAbort, true, (*call).rollout},
 		{"cancel", "取消", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
 		{"rebuild", "重试", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
 		{"ok-to-test", "允许测试", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
 		{"order", "release 发布单", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
-		{"subscribe", "订阅", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).notYet},
-		{"unsubscribe", "退订", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).notYet},
-		{"link", "绑定", "/link [code]", none, text.HelpLink, true, (*call).notYet},
+		{"subscribe", "订阅", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).inChats},
+		{"unsubscribe", "退订", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).inChats},
+		{"link", "绑定", "/link [code]", none, text.HelpLink, true, (*call).inChats},
 	}
 }
 
@@ -89,6 +89,9 @@ func (c *command) names(lang text.Lang) []string {
 	}
 	return names
 }
+
+// votes tells whether the command is a vote, which is a person's alone.
+func (c *command) votes() bool { return c.name == "approve" || c.name == "reject" }
 
 // find finds a command by any of its names in a language.
 func find(name string, lang text.Lang) *command {
@@ -144,6 +147,12 @@ func answers(tx *store.Tx, all []outcome) (said []answer, refused bool, err erro
 		var no *Refusal
 		if errors.As(err, &no) {
 			refused, a = true, answer{text: no.Text}
+			var l leaving
+			if errors.As(err, &l) {
+				if err := l.leave(tx); err != nil {
+					return nil, false, err
+				}
+			}
 		} else if err != nil {
 			return nil, false, err
 		}
@@ -166,9 +175,10 @@ func (c *call) refuse(key text.Key, args ...any) error {
 // form is how the command is written.
 func (c *call) form() string { return code(c.typed(c.cmd.usage)) }
 
-// typed is how a command has to be written here: /name alone means us only where the server lets it.
+// typed is how a command has to be written here.
 func (c *call) typed(form string) string { return c.bot.typed(form) }
 
+// typed is how a command has to be written in a comment: /name alone means us only where the server lets it.
 func (b *Bot) typed(form string) string {
 	if b.cfg.GitHub.BareCommands {
 		return form
@@ -203,6 +213,9 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 	}
 	if l.Err != nil {
 		return c.no(text.Unreadable, l.Err.Error(), c.form()), nil
+	}
+	if c.via == viaAPI && c.cmd.votes() {
+		return c.no(text.NoTokenVotes), nil
 	}
 	if answer, err := c.needs(ctx, c.cmd.need); answer != nil || err != nil {
 		return answer, err
@@ -264,6 +277,14 @@ func nearest(name string, known []string) string {
 	return ""
 }
 
+func isEnvironment(a app, name string) bool {
+	if a.config == nil {
+		return false
+	}
+	_, ok := a.config.Environment(strings.ToLower(name))
+	return ok
+}
+
 // app takes the app off the arguments: it is implied where there is one.
 func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no outcome, err error) {
 	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, "", c.d)
@@ -282,7 +303,7 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 		i = slices.IndexFunc(apps, func(a app) bool { return a.name == args[0] })
 	}
 	switch {
-	case i >= 0 && (len(apps) > 1 || len(args) > 1 || c.about != ""):
+	case i >= 0 && (len(apps) > 1 || c.about != "" || !isEnvironment(apps[i], args[0]) || len(args) > 1 && isEnvironment(apps[i], args[1])):
 		a, args = apps[i], args[1:]
 	case len(apps) == 1 && c.about == "":
 		a = apps[0]
@@ -380,6 +401,9 @@ func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment,
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return answer{}, err
 		}
+		if err := c.locked(tx, a.name, env.Name); err != nil {
+			return answer{}, err
+		}
 		if apps[i].config.Build.Image == "" {
 			return c.newestPushed(tx, apps[i].config, env, sha, ref, len(args) == 0, q)
 		}
@@ -468,6 +492,9 @@ func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release,
 	if q.Cause != store.CauseNow && !pipeline.Allows(env, rel.Ref, c.repo.DefaultBranch) {
 		return answer{}, c.refuse(text.WrongBranch, code(env.Name), code(strings.TrimPrefix(rel.Ref, "refs/heads/")))
 	}
+	if err := c.locked(tx, rel.App, env.Name); err != nil {
+		return answer{}, err
+	}
 	live, err := tx.Live(rel.Repo, rel.App, env.Name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return answer{}, err
@@ -497,14 +524,14 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 	if no != nil || err != nil {
 		return no, err
 	}
+	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
+		return no, err
+	}
 	if env.After == "" {
 		return c.no(text.NothingBefore, code(env.Name)), nil
 	}
 	if len(args) > 1 {
 		return c.usage(), nil
-	}
-	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
-		return no, err
 	}
 	q, err := request(a.config, env, store.CausePromote, c.login, c.event)
 	if err != nil {
@@ -603,38 +630,10 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+env.Name)), c.bot.page("deployments", d.ID))
 		passed, passedAudit := c.passed(env)
 		err = errors.Join(
-			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: reason}),
+			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: text.Fit(reason, maxReason), Issue: c.issue}),
+			c.passLocks(tx, d),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "rollback", Repo: c.repo.Name, Subject: "deployment/" + d.ID,
 				Detail: fmt.Sprintf("%s back from release %d to %d%s: %s", env.Name, current.Release, d.Release, passedAudit, reason)}))
 		return tells(d.Run, said+passed, err)
-	}, nil
-}
-
-func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
-	a, env, args, no, err := c.target(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	if len(args) > 0 {
-		return c.usage(), nil
-	}
-	if no, err := c.needs(ctx, maintain); no != nil || err != nil {
-		return no, err
-	}
-	return func(tx *store.Tx) (answer, error) {
-		h, err := tx.Hold(c.repo.Name, a.name, env.Name)
-		if errors.Is(err, store.ErrNotFound) {
-			return answer{}, c.refuse(text.NotHeld, code(env.Name))
-		}
-		if err != nil {
-			return answer{}, err
-		}
-		err = errors.Join(
-			tx.EndHold(c.repo.Name, a.name, env.Name),
-			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "unlock", Repo: c.repo.Name, Subject: env.Name, Detail: "hold of " + h.By}))
-		if h.By == "" {
-			return reply(c.lang().Say(text.UnlockedAfterRestore, code(env.Name)), err)
-		}
-		return reply(c.lang().Say(text.Unlocked, code(env.Name), code(h.By)), err)
 	}, nil
 }

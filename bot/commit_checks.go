@@ -88,7 +88,7 @@ func (b *Bot) readChecks(ctx context.Context, id string, _ int) (again time.Time
 	if failed != nil {
 		checks = store.Checks{Unread: b.engine.Mask(unreadBecause(failed))}
 	}
-	checks.Of = wanted.String()
+	checks.Of = wanted.Key()
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Deployment(id)
 		if err != nil {
@@ -210,18 +210,28 @@ func checkRuns(ctx context.Context, c *github.Client, repo, sha string) ([]pipel
 	return all, nil
 }
 
-// requiredChecks lists the checks that the rules of a branch require before merging, but for our own: by the rulesets, and by
-// the branch protection as the branch itself tells it, which takes no right to administer. Of a branch that is gone those of
-// the default branch count.
+// requiredChecks are branchChecks but for our own, which never block us. Of a branch that is gone those of the default branch
+// count.
 func (b *Bot) requiredChecks(ctx context.Context, c *github.Client, repo store.Repo, branch string) (pipeline.RequiredChecks, error) {
+	required, err := branchChecks(ctx, c, repo.Name, branch)
+	if isNotFound(err) && branch != repo.DefaultBranch {
+		required, err = branchChecks(ctx, c, repo.Name, repo.DefaultBranch)
+	}
+	return slices.DeleteFunc(required, func(w pipeline.RequiredCheck) bool {
+		return pipeline.OwnCheck(w.Name) && (w.AppID == 0 || w.AppID == b.cfg.GitHub.AppID)
+	}), err
+}
+
+// branchChecks lists the checks that the rules of a branch require before merging: by the rulesets, and by the branch
+// protection as the branch itself tells it, which takes no right to administer.
+func branchChecks(ctx context.Context, c *github.Client, repo, branch string) (pipeline.RequiredChecks, error) {
 	var required pipeline.RequiredChecks
 	add := func(name string, app *int64) {
 		w := pipeline.RequiredCheck{Name: name}
 		if app != nil && *app > 0 { // else any: null, or -1
 			w.AppID = *app
 		}
-		ours := pipeline.OwnCheck(name) && (w.AppID == 0 || w.AppID == b.cfg.GitHub.AppID)
-		if !ours && !slices.Contains(required, w) {
+		if !slices.Contains(required, w) {
 			required = append(required, w)
 		}
 	}
@@ -237,11 +247,7 @@ func (b *Bot) requiredChecks(ctx context.Context, c *github.Client, repo store.R
 			} `json:"required_status_checks"`
 		} `json:"protection"`
 	}
-	_, err := getJSON(ctx, c, "repos/"+repo.Name+"/branches/"+url.PathEscape(branch), &protected)
-	if isNotFound(err) && branch != repo.DefaultBranch {
-		return b.requiredChecks(ctx, c, repo, repo.DefaultBranch)
-	}
-	if err != nil {
+	if _, err := getJSON(ctx, c, "repos/"+repo+"/branches/"+url.PathEscape(branch), &protected); err != nil {
 		return nil, err
 	}
 	classic := protected.Protection.Required
@@ -258,7 +264,7 @@ func (b *Bot) requiredChecks(ctx context.Context, c *github.Client, repo store.R
 			Type       string          `json:"type"`
 			Parameters json.RawMessage `json:"parameters"`
 		}
-		resp, err := getJSON(ctx, c, fmt.Sprintf("repos/%s/rules/branches/%s?per_page=100&page=%d", repo.Name, url.PathEscape(branch), page), &rules)
+		resp, err := getJSON(ctx, c, fmt.Sprintf("repos/%s/rules/branches/%s?per_page=100&page=%d", repo, url.PathEscape(branch), page), &rules)
 		if err != nil {
 			return nil, err
 		}
@@ -339,17 +345,21 @@ func (b *Bot) leaveHead(e store.Event, l pullLook, pr *github.PullRequest, repo 
 		if len(left.Requests) == 0 || state == store.Cancelled {
 			return nil
 		}
-		return b.sayLeft(tx, e, repo, l.Number, head, left.Requests)
+		return b.sayLeft(tx, e, l.Number, head, left.Requests)
 	})
 }
 
 // sayLeft says that what was to go when green does not go any more: it has no deployment yet that would tell it.
-func (b *Bot) sayLeft(tx *store.Tx, e store.Event, repo store.Repo, pull int, head string, left []store.LeftRequest) error {
-	var lines []string
+func (b *Bot) sayLeft(tx *store.Tx, e store.Event, pull int, head string, left []store.LeftRequest) error {
 	for _, q := range left {
-		lines = append(lines, b.lang.Say(text.LeftBehindByHead, code(q.Run.SHA[:7]), code(q.Environment), code(q.Requester), code(head[:min(7, len(head))]), code("/deploy "+q.Environment+" when green")))
+		again := b.typed("/deploy " + q.Environment + " when green")
+		body := b.lang.Say(text.LeftBehindByHead, code(q.Run.SHA[:7]), code(q.Environment), code(head[:min(7, len(head))]), code(again))
+		err := tx.PutAnswer(store.Answer{Event: e.ID, Run: q.Run.ID, Login: q.Requester, Via: "github", Issue: pull, Command: again, Body: body})
+		if err = errors.Join(err, wakeComment(tx, q.Run.ID)); err != nil {
+			return err
+		}
 	}
-	return tx.PutReply(store.Reply{Event: e.ID, Repo: repo.Name, Issue: pull, Body: text.Markdown(strings.Join(lines, "\n\n"))})
+	return nil
 }
 
 // whenGreen takes "when green" off the end of a command's arguments.

@@ -12,7 +12,7 @@ import (
 const (
 	mayRead    = "read"    // the API's pages, in a version to come
 	mayTrigger = "trigger" // start runs
-	mayCommand = "command" // say commands, in a version to come
+	mayCommand = "command" // say commands, but for votes
 )
 
 var may = []string{mayRead, mayTrigger, mayCommand}

@@ -391,19 +391,9 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		d.do(onceFor(e, reply.Comment, d, func(tx *store.Tx) error { return tx.PutReply(reply) }))
 		return nil
 	}
-	late := b.db.Now().Sub(call.said)
-	var all []outcome
-	for _, l := range lines {
-		if late > tooLate && e.Via != store.ViaReplay && acts(l, b.lang) {
-			d.note("it comes %s after it was written, so its author is asked first", late.Round(time.Second))
-			all = append(all, call.no(text.CommandLate, b.lang.Duration(late), code(call.typed(l.String()))))
-			continue
-		}
-		fn, err := call.obey(ctx, []line{l})
-		if err != nil {
-			return err
-		}
-		all = append(all, fn...)
+	all, err := call.inTime(ctx, e, lines)
+	if err != nil {
+		return err
 	}
 	if more {
 		all = append(all, call.no(text.TooManyCommands, maxCommands))
@@ -416,15 +406,13 @@ func (b *Bot) comment(ctx context.Context, e store.Event, p *github.IssueComment
 		if refused {
 			reply.Reaction = "confused"
 		}
-		var texts []string
 		for _, a := range said {
 			if a.run != "" { // the living comment of its release tells it
 				reply.About = a.run
 			} else if a.text != "" && (a.order == nil || a.order.Pull != reply.Issue) { // else the order's own comment tells it
-				texts = append(texts, text.Markdown(a.text))
+				reply.Body = b.append(reply.Body, text.Markdown(a.text))
 			}
 		}
-		reply.Body = strings.Join(texts, "\n\n")
 		return tx.PutReply(reply)
 	}))
 	return nil

@@ -1,7 +1,9 @@
 package bot
 
 import (
+	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
@@ -18,6 +20,41 @@ const tooLate = 10 * time.Minute
 func acts(l line, lang text.Lang) bool {
 	cmd := find(l.Name, lang)
 	return cmd != nil && cmd.acts
+}
+
+// inTime is obey for lines that may come late: then what acts waits for a word of its author.
+func (c *call) inTime(ctx context.Context, e store.Event, lines []line) (all []outcome, err error) {
+	late := c.bot.db.Now().Sub(c.said)
+	for _, l := range lines {
+		if late > tooLate && e.Via != store.ViaReplay && acts(l, c.lang()) {
+			c.d.note("it comes %s after it was written, so its author is asked first", late.Round(time.Second))
+			all = append(all, c.no(text.CommandLate, c.lang().Duration(late), code(c.typed(l.String()))))
+			continue
+		}
+		fn, err := c.obey(ctx, []line{l})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, fn...)
+	}
+	return all, nil
+}
+
+// maxBody is how many bytes of answers go into one comment, of which GitHub takes 65536 characters.
+const maxBody = 60000
+
+// append adds an answer to those of a comment, where it still fits.
+func (b *Bot) append(body, answer string) string {
+	if body != "" {
+		answer = "\n\n" + answer
+	}
+	if len(body)+len(answer) <= maxBody {
+		return body + answer
+	}
+	if note := b.lang.Say(text.AnswerTooLong); !strings.HasSuffix(body, note) {
+		return strings.TrimPrefix(body+"\n\n"+note, "\n\n")
+	}
+	return body
 }
 
 // onceFor lets fn happen for one delivery of a comment only. The delivery's id proves nothing: it stands in a header that the

@@ -89,7 +89,7 @@ func (c *call) createOrder(ctx context.Context, args []string) (outcome, error) 
 	parts, reason, wrong := readParts(args[1:])
 	switch {
 	case wrong != "":
-		return c.no(text.NotAPart, code(wrong), c.form()), nil
+		return c.no(text.NotAPart, code(wrong), c.form(), code("web@12")), nil
 	case len(parts) == 0 || len(parts) > pipeline.MaxParts:
 		return c.no(text.PartsOfOrder, pipeline.MaxParts, c.form()), nil
 	case reason == "":
@@ -187,13 +187,7 @@ func (c *call) part(tx *store.Tx, p wantedPart, env *pipeline.Environment) (stor
 	if live != nil && live.Release == rel.Number {
 		return rel, c.refuse(text.AlreadyLive, rel.Number, code(env.Name))
 	}
-	locks, err := tx.LocksOn(rel.Repo, rel.App, env.Name)
-	for _, l := range locks {
-		if !strings.EqualFold(l.By, c.login) {
-			return rel, c.refuse(text.LockedByUntil, code(l.By), c.lang().Time(l.Until.Time), code(l.Reason))
-		}
-	}
-	return rel, err
+	return rel, c.locked(tx, rel.App, env.Name)
 }
 
 // orderNumber reads the number of an order, as in 3 or #3; 0 when it is none.
@@ -541,7 +535,7 @@ func (c *call) wayBack(tx *store.Tx, p store.Deployment) (target *store.Deployme
 		return nil, c.lang().Say(text.PartOvertaken, code(p.App), current.Number), nil
 	}
 	if p.State == store.Succeeded {
-		target, err = store.Optional(tx.Before(p))
+		target, err = store.Optional(tx.LiveBefore(p))
 	} else {
 		target, err = store.Optional(tx.Live(p.Repo, p.App, p.Environment))
 	}

@@ -28,6 +28,7 @@ type orderView struct {
 	back  *store.Order // the newest that takes it back
 	repo  store.Repo
 	parts []orderPart
+	left  []string // apps of the order that it takes back that are left as they are
 }
 
 // An orderPart is one part of it.
@@ -53,6 +54,17 @@ func (b *Bot) orderView(tx *store.Tx, id string) (v orderView, err error) {
 	}
 	if v.repo, err = tx.Repo(v.o.Repo); err != nil {
 		return v, err
+	}
+	if v.of != nil {
+		all, err := tx.OrderParts(v.of.ID)
+		if err != nil {
+			return v, err
+		}
+		for _, d := range all {
+			if d.State == store.Succeeded && !slices.ContainsFunc(v.s.Parts, func(p store.Deployment) bool { return p.RollbackOf == d.ID }) {
+				v.left = append(v.left, d.App)
+			}
+		}
 	}
 	for _, d := range v.s.Parts {
 		p := orderPart{d: d, said: subject{d: &d}}
@@ -81,7 +93,7 @@ func (b *Bot) orderView(tx *store.Tx, id string) (v orderView, err error) {
 		if d.RollbackOf != "" { // from what it takes back
 			before, err = store.Optional(tx.Deployment(d.RollbackOf))
 		} else if d.State == store.Succeeded {
-			before, err = store.Optional(tx.Before(d))
+			before, err = store.Optional(tx.LiveBefore(d))
 		}
 		if err != nil {
 			return v, err
@@ -207,6 +219,9 @@ func (v orderView) lines(l text.Lang, b *Bot) string {
 		lines = append(lines, fmt.Sprintf("%d. %s", p.d.Part, l.Say(text.OrderPart, p.label(), p.d.Number, code(deployWords(p.said, l)))))
 	}
 	lines = append(lines, "")
+	if len(v.left) > 0 {
+		lines = append(lines, l.Say(text.OrderLeft, names(v.left)))
+	}
 	lines = append(lines, v.approvalWords(l)...)
 	for _, s := range []string{v.doneWords(l), v.offer(l)} {
 		if s != "" && (v.o.State == store.Failed || v.o.State == store.Cancelled) {

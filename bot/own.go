@@ -202,7 +202,6 @@ func askWorks(ctx context.Context, c *github.Client, repo string, rel, live stor
 		}
 	}
 	add(rel.Sender, text.DidPush, nil)
-	add(rel.Author, text.DidAuthor, code(rel.SHA[:7]))
 	if strings.HasPrefix(rel.Ref, "refs/tags/") { // GitHub has no record of who pushed a tag; its event told us
 		s.brought(rel.SHA)
 	}

@@ -124,7 +124,7 @@ func (b *Bot) pull(ctx context.Context, e store.Event, l pullLook, repo store.Re
 			for _, r := range cancelled {
 				d.note("run %d of %s is cancelled", r.Number, r.App)
 			}
-			return err
+			return errors.Join(err, pullClosed(tx, repo.Name, l.Number, d))
 		})
 	}
 	trusted := !f.Pull.Fork || f.Pull.OkToTest

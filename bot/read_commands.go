@@ -1,11 +1,20 @@
 package bot
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/runlog"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -62,6 +71,307 @@ func (c *call) helpOn(cmd *command, has permission) outcome {
 	return func(*store.Tx) (answer, error) { return reply(strings.Join(lines, "\n\n"), nil) }
 }
 
-func (c *call) notYet(ctx context.Context, args []string) (outcome, error) {
-	return c.no(text.NotYet, code("/"+c.cmd.name), c.form()), nil
+// rollout refuses what is said to a progressive rollout, which there are none of in this version; who may not is refused first.
+func (c *call) rollout(ctx context.Context, args []string) (outcome, error) {
+	a, env, args, no, err := c.target(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if len(args) > 0 {
+		return c.usage(), nil
+	}
+	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
+		return no, err
+	}
+	lines, err := c.environmentStatus(ctx, a.name, *env)
+	if err != nil {
+		return nil, err
+	}
+	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+env.Name))), nil
+}
+
+// inChats refuses what is said in a chat alone.
+func (c *call) inChats(ctx context.Context, args []string) (outcome, error) {
+	return c.no(text.InChatsOnly, c.form()), nil
+}
+
+const (
+	maxHistory = 20 // deployments of one environment
+	fewHistory = 5  // of each where none is named
+)
+
+// history lists what was deployed to an environment, or to each.
+func (c *call) history(ctx context.Context, args []string) (outcome, error) {
+	a, args, no, err := c.app(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	envs, limit := a.config.Environments, fewHistory
+	if len(args) > 0 {
+		env, ok := a.config.Environment(strings.ToLower(args[0]))
+		if !ok || len(args) > 1 {
+			known := a.config.EnvironmentNames()
+			return c.near(c.no(text.UnknownEnvironment, code(args[0]), names(known), c.form()), args[0], known), nil
+		}
+		envs, limit = []pipeline.Environment{*env}, maxHistory
+	}
+	var parts []string
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		for _, env := range envs {
+			all, err := tx.Begun(c.repo.Name, a.name, env.Name, limit)
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				parts = append(parts, c.lang().Say(text.HistoryNone, code(env.Name)))
+				continue
+			}
+			lines := []string{c.lang().Say(text.HistoryOf, code(env.Name)), ""}
+			for _, d := range all {
+				rel, err := tx.Release(d.Repo, d.App, d.Release)
+				if err != nil {
+					return err
+				}
+				by := d.Requester
+				if d.Cause == store.CauseRecovery {
+					by = "shipmate"
+				}
+				lines = append(lines, "- "+c.lang().Say(text.HistoryLine, d.Number, d.Release, code(rel.SHA[:7]), c.lang().Cause(d.Cause), code(by),
+					c.lang().Time(d.BeganAt.UTC()), c.lang().State(d.State)))
+			}
+			parts = append(parts, strings.Join(lines, "\n"))
+		}
+		return nil
+	})
+	return func(*store.Tx) (answer, error) { return reply(strings.Join(parts, "\n\n"), nil) }, err
+}
+
+// private tells whether what comes from logs and clusters may be told where the command was said: a comment on a public repository is
+// read by everybody.
+func (c *call) private() bool { return c.repo.Private || c.via == viaAPI }
+
+// compareTimeout is how long a comparison may hold up its answer.
+const compareTimeout = 15 * time.Second
+
+// diff tells what a deployment would change in the cluster now.
+func (c *call) diff(ctx context.Context, args []string) (outcome, error) {
+	a, env, args, no, err := c.target(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	number := 0
+	if len(args) > 1 {
+		return c.usage(), nil
+	}
+	if len(args) == 1 {
+		if number, err = strconv.Atoi(args[0]); err != nil || number < 1 {
+			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
+		}
+	}
+	var rel *store.Release
+	var newest *store.Deployment
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		if newest, err = store.Optional(tx.Current(c.repo.Name, a.name, env.Name)); err != nil {
+			return err
+		}
+		rel, err = c.comparable(tx, a.name, env, number)
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case rel == nil && number > 0:
+		return c.no(text.NoSuchRelease, number, c.form()), nil
+	case rel == nil:
+		return c.no(text.NothingToCompare, code(env.Name), c.form()), nil
+	case !c.private():
+		page := c.bot.page("runs", rel.Run)
+		if newest != nil {
+			page = c.bot.page("deployments", newest.ID)
+		}
+		return c.no(text.NotInPublic, page), nil
+	}
+	q, err := request(a.config, env, store.CauseDeploy, c.login, c.event)
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
+	lines, err := c.bot.engine.Compare(within, store.Deployment{Repo: rel.Repo, App: rel.App, Environment: env.Name, Release: rel.Number, Spec: store.JSON[json.RawMessage]{V: q.Spec}}, *rel, c.repo)
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	if err != nil {
+		why := c.bot.engine.Mask(err.Error())
+		if within.Err() != nil {
+			why = c.lang().Say(text.DiffTooLong, c.lang().Duration(compareTimeout))
+		}
+		return c.no(text.DiffFailed, rel.Number, code(env.Name), code(why)), nil
+	}
+	c.d.note("release %d would change %d lines in %s", rel.Number, len(lines), env.Name)
+	said := c.lang().Say(text.DiffNone, rel.Number, code(env.Name))
+	if len(lines) > 0 {
+		said = c.lang().Say(text.DiffOf, rel.Number, code(env.Name)) + "\n\n" + c.block(lines)
+	}
+	return func(*store.Tx) (answer, error) { return reply(said, nil) }, nil
+}
+
+// comparable is the release that is named, or else the one that would go to an environment next: what a promotion would take, or
+// the newest of the default branch. It is nil where there is none.
+func (c *call) comparable(tx *store.Tx, app string, env *pipeline.Environment, number int) (*store.Release, error) {
+	if number > 0 {
+		return store.Optional(tx.Release(c.repo.Name, app, number))
+	}
+	if env.After != "" {
+		live, err := store.Optional(tx.Live(c.repo.Name, app, env.After))
+		if err != nil || live == nil {
+			return nil, err
+		}
+		return store.Optional(tx.Release(c.repo.Name, app, live.Release))
+	}
+	return store.Optional(tx.ReleaseOn(c.repo.Name, app, branchPrefix+c.repo.DefaultBranch))
+}
+
+// block shows lines of a log or a cluster, without the server's secrets.
+func (c *call) block(lines []string) string {
+	masked := make([]string, len(lines))
+	for i, l := range lines {
+		masked[i] = c.bot.engine.Mask(l)
+	}
+	return codeBlock(masked)
+}
+
+const (
+	maxLogLines  = 50    // of a step that are shown
+	lookedAtLogs = 20000 // of the end of a log, in which those of one step are looked for
+)
+
+// logs shows the end of the log of a step: of the one that is named, or that failed, or that was written last. Of a deployment there is
+// what its failure tells.
+func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
+	a, args, no, err := c.app(ctx, args)
+	if no != nil || err != nil {
+		return no, err
+	}
+	if len(args) > 1 {
+		return c.usage(), nil
+	}
+	head, no, err := c.head(ctx)
+	if no != nil || err != nil {
+		return no, err
+	}
+	var run *store.Run
+	var steps []store.Step
+	var failed *store.Deployment // the newest of the run's release that failed
+	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+		if run, err = store.Optional(tx.RunAt(c.repo.Name, a.name, head)); run == nil || err != nil {
+			return err
+		}
+		if steps, err = tx.Steps(run.ID); err != nil {
+			return err
+		}
+		all, err := tx.DeploymentsOf(run.ID)
+		for _, d := range all {
+			if d.State == store.Failed && d.Failure.V != nil {
+				failed = &d
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if run == nil {
+		return c.no(text.NothingBuiltYet, code(head[:7]), code(a.name)), nil
+	}
+	step := ""
+	switch {
+	case len(args) == 1 && failed != nil && c.means(args[0], failed.Failure.V.Step):
+		step = failed.Failure.V.Step
+	case len(args) == 1:
+		if step, no = c.step(args[0], steps, text.NoSuchStep); no != nil {
+			return no, nil
+		}
+		failed = nil
+	case failed != nil:
+		step = failed.Failure.V.Step
+	case run.Failure.V != nil:
+		step = run.Failure.V.Step
+	}
+	if !c.private() {
+		page := c.bot.page("runs", run.ID)
+		if failed != nil {
+			page = c.bot.page("deployments", failed.ID)
+		}
+		return c.no(text.NotInPublic, page), nil
+	}
+	var intro string
+	var lines []string
+	if failed != nil {
+		intro = c.lang().Say(text.LogOfDeployment, failed.Number, code(failed.Environment), c.lang().Step(step))
+		f := failed.Failure.V
+		lines = append(lines, strings.TrimPrefix(f.Where+": "+f.Reason, ": "))
+		if f.Event != "" {
+			lines = append(lines, f.Event)
+		}
+		lines = append(lines, lastLines(f.Logs)...)
+	} else {
+		last, found, err := c.bot.logTail(run.ID, step)
+		if err != nil {
+			return nil, err
+		}
+		step = cmp.Or(step, last)
+		what := c.lang().Step(cmp.Or(step, pipeline.StepBuild))
+		if len(found) == 0 {
+			return c.no(text.NoLog, code(what)), nil
+		}
+		intro = c.lang().Say(text.LogOfRun, code(what), run.Number, c.lang().State(run.State))
+		lines = found
+	}
+	return func(*store.Tx) (answer, error) { return reply(intro+"\n\n"+c.block(lines), nil) }, nil
+}
+
+// means tells whether a word is the name of a kind of step.
+func (c *call) means(word, kind string) bool {
+	return strings.EqualFold(word, kind) || strings.EqualFold(word, c.lang().Step(kind))
+}
+
+func lastLines(lines []string) []string { return lines[max(0, len(lines)-maxLogLines):] }
+
+// logTail is the end of what a step of a run wrote; without a step it is that of the step that wrote last, which it tells.
+func (b *Bot) logTail(run, step string) (of string, lines []string, err error) {
+	r, err := runlog.Open(pipeline.LogFile(b.cfg.DataDir, run))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	last, err := r.Last()
+	if err != nil {
+		return "", nil, err
+	}
+	ends := map[string][]string{}
+	for l, err := range r.Lines(max(0, last-lookedAtLogs)) {
+		if err != nil {
+			return "", nil, err
+		}
+		of = logStep(l.Step)
+		if lines := append(ends[of], l.Text); len(lines) > 2*maxLogLines {
+			ends[of] = slices.Clone(lastLines(lines))
+		} else {
+			ends[of] = lines
+		}
+	}
+	return of, lastLines(ends[cmp.Or(step, of)]), nil
+}
+
+// logStep is the kind of the step that wrote a line: what the builder calls its own steps belongs to the build, or to the check before it.
+func logStep(name string) string {
+	first, _, _ := strings.Cut(name, " ")
+	if _, ok := pipeline.CheckOf(first); ok || first == pipeline.StepFetch || first == pipeline.StepResolve {
+		return first
+	}
+	return pipeline.StepBuild
 }

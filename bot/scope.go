@@ -74,11 +74,11 @@ func (v approvalView) scope(l text.Lang) (line string, commits []string) {
 	case s.From == 0:
 		line = l.Say(text.AskFirst, code(v.Environment))
 	case s.Back:
-		return l.Say(text.AskBackOnly, s.From, s.Gone), nil
+		return l.Say(text.AskBackOnly, s.From, l.Count(s.Gone, text.Commits)), nil
 	case s.Total == 0:
 		line = l.Say(text.AskSameCommit, s.From)
 	default:
-		line = l.Say(text.AskCommits, s.Total, s.From)
+		line = l.Say(text.AskCommits, l.Count(s.Total, text.Commits), s.From)
 	}
 	for _, c := range s.Commits {
 		one := l.Say(text.AskCommit, code(c.SHA[:min(7, len(c.SHA))]), code(c.Subject), code(c.Author))
@@ -91,7 +91,7 @@ func (v approvalView) scope(l text.Lang) (line string, commits []string) {
 		commits = append(commits, l.Say(text.AskMore, n))
 	}
 	if s.Gone > 0 {
-		commits = append(commits, l.Say(text.AskBack, s.Gone))
+		commits = append(commits, l.Say(text.AskBack, l.Count(s.Gone, text.Commits)))
 	}
 	return line, commits
 }
@@ -205,16 +205,13 @@ func (b *Bot) readScope(ctx context.Context, id string, attempts int) (time.Time
 		}
 	}
 	failed := b.scopeCommits(ctx, repo, live, rel, &scope)
-	if errors.As(failed, new(*limited)) {
-		return time.Time{}, failed // GitHub says when to ask again
-	}
 	if failed != nil {
 		scope.Unread = refusalWords(failed)
 	}
 	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.SetScope(d, scope) }); err != nil {
 		return time.Time{}, err
 	}
-	return time.Time{}, final(failed, attempts)
+	return time.Time{}, final(failed, attempts) // also of a limit, where GitHub says when to ask again
 }
 
 // refusalWords is an error of GitHub's without the address, which tells a reader nothing.

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -45,19 +46,22 @@ import (
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
-//	wecom REGEXP, slack REGEXP         waits until nothing is left to do and looks for a message
+//	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
+//	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
-//	order NUMBER                       waits until nothing is left to do and prints the one comment of a release order
+//	order NUMBER REGEXP                waits until the one comment of a release order matches and prints it
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
 //	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
+//	await github REGEXP                waits until the bot has asked GitHub for something: method and path
 //	release build, release CLUSTER     lets it go on
 //	grant LOGIN LEVEL [ROLE]           changes a permission, which may be that of a custom role; GitHub tells the bot
 //	team LOGIN [VERB [TEAM]]           add (or nothing), remove or invite: changes who is in a team of acme, @acme/release if none is named
 //	team TEAM in PARENT                nests a team in another one
 //	app PERMISSION LEVEL               changes what the App may do in acme; none takes it
+//	public                             lets everybody read the repository
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
-//	server OLD NEW                     replaces a text in the server's file and restarts the bot
+//	server OLD NEW                     replaces a text in the server's file (\n is a line end) and restarts the bot
 //	tick DURATION                      lets time pass
 //	clock HH:MM                        lets time pass until it is that time, UTC
 //	back LOGIN BRANCH COMMIT           force-pushes a branch back to a commit
@@ -70,7 +74,16 @@ import (
 //	requests MOST                      prints what the bot asked GitHub since the last asked or requests, and checks how many that are at most
 //	trigger TOKEN APP BODY STATUS      calls the API for a run and prints the answer. $TOKEN is alice's, $CAROL carol's, $READER may only
 //	                                   read; $KEY is the Idempotency-Key
+//	api TOKEN TEXT STATUS              says a command over the API and prints the answer; $KEY is as for trigger. TEXT may be JSON of the call
 //	args REGEXP                        looks for build arguments of the newest build
+//	foreign COMMIT APP NAME STATE      has another App report a check run: running, or its conclusion (success, failure …)
+//	posts COMMIT LOGIN NAME STATE      has a person, or an App's bot such as ci[bot], set a commit status
+//	ruleset BRANCH APP NAME…           has a ruleset of BRANCH require checks of that App (any: of anybody)
+//	protect BRANCH APP NAME…           the same by the classic branch protection
+//	said REGEXP                        waits for a comment of the bot on $PR
+//	mend                               ends every failure of GitHub
+//	lost                               has the webhooks that come next get lost, until the next found
+//	found                              has webhooks arrive again
 //	start                              starts the bot, which has to find itself what it missed
 //	down, up, crash                    stops the bot; starts it, and has GitHub deliver again what it missed; kills and starts it
 func TestScripts(t *testing.T) {
@@ -229,6 +242,20 @@ func TestScripts(t *testing.T) {
 				status, answer, err := s.Trigger(s.args[0], s.args[1], s.Getenv("KEY"), s.args[2])
 				_, _ = fmt.Fprintln(s.Stdout(), answer)
 				if err == nil && strconv.Itoa(status) != s.args[3] {
+					err = fmt.Errorf("the answer is %d: %s", status, answer)
+				}
+				return err
+			}),
+			"api": script(3, 3, func(s *scene) error {
+				body := s.args[1]
+				if !strings.HasPrefix(body, "{") {
+					raw, err := json.Marshal(commandCall{Text: body})
+					s.Check(err)
+					body = string(raw)
+				}
+				status, answer, err := s.Call(s.args[0], "command", s.Getenv("KEY"), body)
+				_, _ = fmt.Fprintln(s.Stdout(), answer)
+				if err == nil && strconv.Itoa(status) != s.args[2] {
 					err = fmt.Errorf("the answer is %d: %s", status, answer)
 				}
 				return err
@@ -403,7 +430,19 @@ func TestScripts(t *testing.T) {
 				}
 				return s.Runs(s.cluster(s.args[0]), release)
 			}),
-			"wecom": script(1, 1, func(s *scene) error {
+			"told": script(1, 2, func(s *scene) error {
+				return s.told(func() (all []string) {
+					for n := 1; n <= 50; n++ {
+						for _, c := range s.repo.Comments(n) {
+							if strings.HasSuffix(c.User, "[bot]") {
+								all = append(all, c.Body)
+							}
+						}
+					}
+					return all
+				})
+			}),
+			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.wecom.Messages(robotKey) {
 						all = append(all, markup.ReplaceAllString(m.Content, ""))
@@ -411,7 +450,7 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
-			"slack": script(1, 1, func(s *scene) error {
+			"slack": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.slack.Messages("C1") {
 						all = append(all, fmt.Sprintf("%s %s", m.Text, m.Blocks))
@@ -419,11 +458,16 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
-			"order": script(1, 1, func(s *scene) error {
-				if err := s.Settle(); err != nil {
+			"order": script(2, 2, func(s *scene) error {
+				pattern, err := regexp.Compile(s.args[1])
+				s.Check(err)
+				var text string
+				err = until("the comment of order "+s.args[0], func() (err error) {
+					if text, err = s.Order(s.args[0]); err == nil && !pattern.MatchString(text) {
+						err = fmt.Errorf("it is:\n%s", text)
+					}
 					return err
-				}
-				text, err := s.Order(s.args[0])
+				})
 				_, _ = fmt.Fprintln(s.Stdout(), text)
 				return err
 			}),
@@ -451,8 +495,16 @@ func TestScripts(t *testing.T) {
 				}
 				return err
 			}),
-			"await": script(1, 1, func(s *scene) error {
+			"await": script(1, 2, func(s *scene) error {
 				return until("something waits", func() error {
+					if s.args[0] == "github" {
+						pattern, err := regexp.Compile(append(s.args, "")[1])
+						s.Check(err)
+						if slices.ContainsFunc(s.gh.Requests(), func(r sim.Request) bool { return pattern.MatchString(r.Method + " " + r.Path) }) {
+							return nil
+						}
+						return fmt.Errorf("GitHub was not asked")
+					}
 					if s.args[0] == "build" && s.builder.Blocked() > 0 || s.args[0] != "build" && s.cluster(s.args[0]).Waiting() > 0 {
 						return nil
 					}
@@ -498,6 +550,7 @@ func TestScripts(t *testing.T) {
 				s.gh.SetInstallation("acme", i.Permissions, false)
 				return nil
 			}),
+			"public": script(0, 0, func(s *scene) error { s.repo.SetPublic(true); return nil }),
 			"github": script(4, 4, func(s *scene) error {
 				status, err := strconv.Atoi(s.args[2])
 				if err != nil {
@@ -511,7 +564,7 @@ func TestScripts(t *testing.T) {
 				if !strings.Contains(s.lab.server, s.args[0]) {
 					return fmt.Errorf("the server's file has no %q", s.args[0])
 				}
-				s.lab.server = strings.Replace(s.lab.server, s.args[0], s.args[1], 1)
+				s.lab.server = strings.Replace(s.lab.server, s.args[0], strings.ReplaceAll(s.args[1], `\n`, "\n"), 1)
 				if err := s.Stop(); err != nil {
 					return err
 				}
@@ -523,6 +576,54 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 				return s.Tick(d)
+			}),
+			"foreign": script(4, 4, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				s.repo.Foreign(s.args[0], s.args[1], s.args[2], strings.TrimPrefix(s.args[3], "running"))
+				return nil
+			}),
+			"posts": script(4, 4, func(s *scene) error {
+				s.clock.Advance(2 * time.Second)
+				return s.repo.ForeignStatus(s.args[0], s.args[1], s.args[2], s.args[3])
+			}),
+			"ruleset": script(3, 9, func(s *scene) error {
+				s.repo.AddRuleOf(s.args[0], strings.TrimPrefix(s.args[1], "any"), s.args[2:]...)
+				return nil
+			}),
+			"protect": script(3, 9, func(s *scene) error {
+				s.repo.RequireChecksOf(s.args[0], strings.TrimPrefix(s.args[1], "any"), s.args[2:]...)
+				return nil
+			}),
+			"said": script(1, 1, func(s *scene) error {
+				pattern, err := regexp.Compile(s.args[0])
+				s.Check(err)
+				return until("the bot says so", func() error {
+					var all []string
+					for _, c := range s.repo.Comments(s.pr()) {
+						if c.User == "shipmate[bot]" {
+							all = append(all, c.Body)
+						}
+					}
+					if slices.ContainsFunc(all, pattern.MatchString) {
+						return nil
+					}
+					return fmt.Errorf("it says:\n%s", strings.Join(all, "\n\n"))
+				})
+			}),
+			"mend": script(0, 0, func(s *scene) error { s.gh.Recover(); return nil }),
+			"lost": script(0, 0, func(s *scene) error {
+				if err := s.Settle(); err != nil {
+					return err
+				}
+				s.gh.SetHook("", "")
+				return nil
+			}),
+			"found": script(0, 0, func(s *scene) error {
+				if err := s.gh.Flush(context.Background()); err != nil {
+					return err
+				}
+				s.gh.SetHook(s.url+"/webhooks/github", hookSecret)
+				return nil
 			}),
 			"down": script(0, 0, func(s *scene) error { return s.lab.Stop() }),
 			"start": script(0, 0, func(s *scene) error {
@@ -635,8 +736,14 @@ func (s *scene) told(messages func() []string) error {
 	pattern, err := regexp.Compile(s.args[0])
 	s.Check(err)
 	all := messages()
-	if !slices.ContainsFunc(all, pattern.MatchString) {
-		return fmt.Errorf("none of %d messages matches:\n%s", len(all), strings.Join(all, "\n\n"))
+	n := 0
+	for _, m := range all {
+		if pattern.MatchString(m) {
+			n++
+		}
+	}
+	if n == 0 && len(s.args) == 1 || len(s.args) == 2 && strconv.Itoa(n) != s.args[1] {
+		return fmt.Errorf("%d of %d messages match:\n%s", n, len(all), strings.Join(all, "\n\n"))
 	}
 	return nil
 }

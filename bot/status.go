@@ -98,6 +98,7 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 	var rel store.Release
 	var run store.Run // that made the release
 	var open []subject
+	var bars []string
 	var votes []store.Approval // on what is live
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
 		if live, err = tx.Live(c.repo.Name, app, env.Name); err == nil {
@@ -109,6 +110,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if bars, err = barWords(tx, c.repo.Name, app, env, c.lang()); err != nil {
 			return err
 		}
 		all, err := tx.OpenDeployments(c.repo.Name, app, env.Name)
@@ -139,6 +143,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 			lines = append(lines, c.lang().Say(text.StatusLive, name, releaseWords(run, c.lang()), code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
 		}
+	}
+	for _, why := range bars {
+		lines = append(lines, c.lang().Say(text.StatusBarred, name, code(why)))
 	}
 	if without := ratifyWords(subject{d: &live, votes: votes}, c.lang()); without != "" {
 		lines = append(lines, name+": "+code(without))

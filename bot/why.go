@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +31,7 @@ func (c *call) why(ctx context.Context, args []string) (outcome, error) {
 	var lines []string
 	var no outcome
 	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
-		w := why{tx: tx, details: c.repo.Private}
+		w := why{tx: tx, details: c.private()}
 		if len(args) == 0 {
 			lines, err = w.newest(c.repo.Name, c.event, c.pull, branch)
 			if err == nil && len(lines) == 0 {
@@ -84,22 +83,26 @@ func (c *call) why(ctx context.Context, args []string) (outcome, error) {
 	return func(*store.Tx) (answer, error) { return reply(codeBlock(lines), nil) }, nil
 }
 
-// codeBlock makes a block of lines in which GitHub renders and notifies nothing.
+// shownBytes is the most that the lines of one answer may have: five of them have to go into one comment, see maxBody.
+const shownBytes = 11000
+
+// codeBlock makes a block of the first lines, as many as may be shown, and says how many there are besides.
 func codeBlock(lines []string) string {
-	if n := len(lines) - maxWhyLines; n > 0 {
-		lines = append(slices.Clone(lines[:maxWhyLines]), fmt.Sprintf("… and %d more lines", n))
-	}
-	fence := "```"
-	var b strings.Builder
+	var shown []string
+	size := 0
 	for _, l := range lines {
-		indent := l[:len(l)-len(strings.TrimLeft(l, " "))]
-		l = indent + text.Fit(l, maxWhyLine)
-		for strings.Contains(l, fence) {
-			fence += "`"
+		if line := []rune(l); len(line) > maxWhyLine {
+			l = string(line[:maxWhyLine-1]) + "…"
 		}
-		b.WriteString(l + "\n")
+		if size += len(l) + 1; size > shownBytes || len(shown) == maxWhyLines {
+			break
+		}
+		shown = append(shown, l)
 	}
-	return fence + "text\n" + b.String() + fence
+	if n := len(lines) - len(shown); n > 0 {
+		shown = append(shown, fmt.Sprintf("… and %d more lines", n))
+	}
+	return text.Block(shown)
 }
 
 // why reads one snapshot of the database.
@@ -412,6 +415,7 @@ func aboutOf(e store.Event) about {
 		Due     dueOrder     `json:"shipmate_schedule"`
 		Trigger triggerOrder `json:"shipmate_trigger"`
 		Image   imagePush    `json:"registry"`
+		Command commandOrder `json:"shipmate_command"`
 	}
 	_ = json.Unmarshal(e.Body, &p) // what cannot be read says nothing
 	ref, _ := p.Ref.(string)
@@ -436,6 +440,9 @@ func aboutOf(e store.Event) about {
 	}
 	if p.Trigger.App != "" {
 		a.words += fmt.Sprintf(" of %s at %s by %s", p.Trigger.App, p.Trigger.Ref, p.Trigger.Login)
+	}
+	if p.Command.Text != "" {
+		a.words += fmt.Sprintf(" %q by %s", text.Fit(p.Command.Text, 100), p.Command.Login)
 	}
 	if p.Image.Tag != "" {
 		a.words += fmt.Sprintf(" push of %s by %s", p.Image, p.Image.sender())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/chat"
@@ -170,7 +171,7 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 	case store.BlockLock:
 		return l.Say(text.LockedByUntil, strings.Join(b.By, ", "), l.Time(b.Until), b.Text)
 	case store.BlockFreeze:
-		return l.Say(text.FrozenUntil, l.Time(b.Until), b.Text)
+		return l.Say(text.FrozenUntil, l.Time(inOffset(b.Until)), b.Text)
 	case store.BlockChecks:
 		return checksWords(b, l)
 	case store.BlockPart:
@@ -185,6 +186,19 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 		return l.Say(text.RatifyFirst, b.Number)
 	}
 	return b.Kind
+}
+
+// inOffset names the zone of a time by its distance from UTC: that of a window is stored without its name.
+func inOffset(t time.Time) time.Time {
+	_, seconds := t.Zone()
+	name := fmt.Sprintf("UTC%+d", seconds/3600)
+	if minutes := seconds / 60 % 60; minutes != 0 {
+		name += fmt.Sprintf(":%02d", max(minutes, -minutes))
+	}
+	if seconds == 0 {
+		name = "UTC"
+	}
+	return t.In(time.FixedZone(name, seconds))
 }
 
 // moment is the notice that a state calls for (contract.md, notify.on), or "".
@@ -379,6 +393,9 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
 	for _, n := range s.notify {
 		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
 			continue
+		}
+		if what == "waiting" && s.d.Scope.V == nil {
+			return nil // what is approved is said with it, a moment later
 		}
 		return b.once(ctx, s, "wecom/"+name, what, what+round(s.d), func(last store.Message) (string, error) {
 			return b.post(ctx, service, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)), last, l)

@@ -117,10 +117,11 @@ func (x *Example) Says(ctx context.Context, sha, name, state, text string) error
 	})
 }
 
-// Reply waits for the bot's answer to a comment.
-func (x *Example) Reply(ctx context.Context, issue int, comment int64) (reaction, body string, err error) {
+// Reply waits for the bot's answer to a command: a comment of its own, or a line in the living comment of the release that
+// it is about, wherever that stands.
+func (x *Example) Reply(ctx context.Context, issue int, comment int64, login, text string) (reaction, body string, err error) {
 	err = until(ctx, "answer to a comment", func() error {
-		reaction = ""
+		reaction, body = "", ""
 		for _, r := range x.Repo.Reactions(comment) {
 			if r.Content != "eyes" {
 				reaction = r.Content
@@ -129,9 +130,18 @@ func (x *Example) Reply(ctx context.Context, issue int, comment int64) (reaction
 		if reaction == "" {
 			return errors.New("no reaction yet")
 		}
-		for _, c := range x.Repo.Comments(issue) {
-			if c.ID > comment && strings.HasSuffix(c.User, "[bot]") {
-				body = c.Body
+		for n := 1; n <= issue; n++ { // those before are older
+			for _, c := range x.Repo.Comments(n) {
+				if !strings.HasSuffix(c.User, "[bot]") {
+					continue
+				}
+				_, line, told := strings.Cut(c.Body, "- `"+text+"` by `"+login+"`: ")
+				if told && reaction == "rocket" {
+					body = line
+				} else if n == issue && c.ID > comment && !strings.HasPrefix(c.Body, "###") {
+					body = c.Body
+					return nil
+				}
 			}
 		}
 		if body == "" {
@@ -148,7 +158,7 @@ func (x *Example) Say(ctx context.Context, issue int, login, text string, yes bo
 	if err != nil {
 		return "", err
 	}
-	reaction, body, err := x.Reply(ctx, issue, id)
+	reaction, body, err := x.Reply(ctx, issue, id, login, text)
 	if err != nil {
 		return body, err
 	}

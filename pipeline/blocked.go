@@ -67,7 +67,7 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 		return blocks // the way back is never closed
 	case store.CauseAutomatic:
 		if f.Hold != nil {
-			add(store.Block{Kind: store.BlockHold, By: []string{f.Hold.By}, Since: f.Hold.Since.Time, Text: f.Hold.Reason})
+			add(HoldBlock(*f.Hold))
 		}
 		if u := f.Unratified; u != nil && u.ID != d.ID {
 			add(store.Block{Kind: store.BlockRatify, Number: u.Number, By: f.Approvals.By, Until: u.RatifyBy.Time})
@@ -75,7 +75,7 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 	}
 	for _, l := range f.Locks {
 		if d.Cause == store.CauseAutomatic || !strings.EqualFold(l.By, d.Requester) {
-			add(store.Block{Kind: store.BlockLock, By: []string{l.By}, Since: l.Since.Time, Until: l.Until.Time, Text: l.Reason})
+			add(LockBlock(l))
 		}
 	}
 	if d.Cause == store.CauseNow {
@@ -120,6 +120,16 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 		add(store.Block{Kind: store.BlockApproval, By: f.Approvals.By, Have: len(have), Need: f.Approvals.Count})
 	}
 	return blocks
+}
+
+// HoldBlock is a hold as a reason to wait.
+func HoldBlock(h store.Hold) store.Block {
+	return store.Block{Kind: store.BlockHold, By: []string{h.By}, Since: h.Since.Time, Text: h.Reason}
+}
+
+// LockBlock is a lock as a reason to wait.
+func LockBlock(l store.Lock) store.Block {
+	return store.Block{Kind: store.BlockLock, By: []string{l.By}, Since: l.Since.Time, Until: l.Until.Time, Text: l.Reason}
 }
 
 // Approvers lists who approved exactly this.

@@ -34,6 +34,14 @@ func TestBlocked(t *testing.T) {
 		"approved by more":  {Approvals: Approvals{Count: 1}, Bound: "this", Votes: []store.Approval{vote("a", "approve", "this"), vote("b", "approve", "this")}},
 		"approvals of none": {Approvals: Approvals{Count: 1}},
 		"bound to nothing":  {Approvals: Approvals{Count: 1}, Bound: "this", Votes: []store.Approval{vote("a", "approve", "")}},
+		"branch":            {Branch: "topic"},
+		"checks not read":   {Checked: true},
+		"checks unread":     {Checked: true, Checks: &store.Checks{Unread: "GitHub answers 403"}},
+		"checks awaited":    {Checked: true, Checks: &store.Checks{None: true}},
+		"checks open":       {Checked: true, Checks: &store.Checks{Open: []store.Check{{Name: "unit"}}}},
+		"checks red":        {Checked: true, Checks: &store.Checks{Red: []store.Check{{Name: "unit"}}}},
+		"checks green":      {Checked: true, Checks: &store.Checks{}},
+		"checks of none":    {Checks: &store.Checks{Red: []store.Check{{Name: "unit"}}}},
 		"running, all":      {Active: &store.Deployment{Number: 7}, Hold: &store.Hold{}, After: "staging", Approvals: Approvals{Count: 1}},
 	}
 	wait := map[string]map[string]string{ // obstacle → cause → kinds of blocks; a cause that is not there passes
@@ -46,6 +54,12 @@ func TestBlocked(t *testing.T) {
 		"rejection":         {"automatic": "approval", "deploy": "approval", "promote": "approval"},
 		"approvals of none": {"automatic": "approval", "deploy": "approval", "promote": "approval"},
 		"bound to nothing":  {"automatic": "approval", "deploy": "approval", "promote": "approval"},
+		"branch":            {"automatic": "branch", "deploy": "branch", "promote": "branch"},
+		"checks not read":   {"automatic": "checks", "deploy": "checks", "promote": "checks"},
+		"checks unread":     {"automatic": "checks", "deploy": "checks", "promote": "checks"},
+		"checks awaited":    {"automatic": "checks", "deploy": "checks", "promote": "checks"},
+		"checks open":       {"automatic": "checks", "deploy": "checks", "promote": "checks"},
+		"checks red":        {"automatic": "checks", "deploy": "checks", "promote": "checks"},
 		"running, all": {"automatic": "running hold order approval", "deploy": "running order approval", "promote": "running order approval",
 			"rollback": "running", "recovery": "running"},
 	}

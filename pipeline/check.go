@@ -186,6 +186,7 @@ func (c *Config) checkEnvironment(doc *strictyaml.Document, i int) {
 	checkTimeout(doc, at+".timeout", env.Timeout)
 	checkPeople(doc, at+".deployers", env.Deployers)
 	env.Approvals.check(doc, at+".approvals")
+	checkFreeze(doc, at+".freeze", env.Freeze)
 	env.RequireChecks.check(doc, at+".require_checks")
 	if doc.Has(at + ".pull_secret") {
 		checkLabel(doc, at+".pull_secret", env.PullSecret)

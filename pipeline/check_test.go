@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -207,7 +208,7 @@ environments:
 	want := `f:2: ap: unknown key; did you mean app?
 f:3: build.image: "team/web" does not begin with a registry's host; write it whole, such as registry.example.com/team/app
 f:3: build.cache: "none" is not known here; write registry or inline or off
-f:5: environments[0].freeze: is not supported by this version yet; remove it
+f:5: environments[0].freeze[0]: "x" is no window; write for example "Fri 18:00 - Mon 08:00 Asia/Shanghai", "22:00 - 08:00 Europe/Berlin", "Mon-Thu 18:00 - 09:00 UTC" or "2026-12-24 00:00 - 2027-01-02 08:00 UTC"
 f:5: environments[0].namespace: "S" is not a valid name; write at most 63 small letters, digits and -, with no - at either end
 f:6: environments[1].soak: "5" is no time span; write for example 90s, 30m, 1h30m or 30d
 f:6: environments[1].name: "staging" is the name of environments[0] already; choose another
@@ -222,7 +223,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
 		"environments[].values":              "environments: [{values: [values.yaml]}]",
-		"environments[].freeze":              `environments: [{freeze: ["Fri 18:00 - Mon 08:00"]}]`,
 		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
 		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",
 		"environments[].strategy.blue-green": "environments: [{strategy: {blue-green: {keep: 10m}}}]",
@@ -260,6 +260,7 @@ func TestNotYet(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(chain))
+	f.Add([]byte("build: {image: r.io/a}\nenvironments: [{name: a, cluster: c, namespace: n, manifests: d, require_checks: [x, {name: y, app: z}]}, {name: b, cluster: c, namespace: n, manifests: d, require_checks: required}]"))
 	f.Add([]byte("build: {image: 'a:b/c:d@e', tags: ['{x}'], platforms: ['']}\nenvironments: [{after: x, approvals: {count: -1}}]\nnotify: [{mention: {a: b}}]"))
 	f.Add([]byte("build: &b {image: r.io/a}\nenvironments: [*b, null, {name: x, flow: [{job: a}]}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -279,6 +280,7 @@ func FuzzParse(f *testing.F) {
 		c.Plan(Trigger{Kind: TriggerPush, Ref: "refs/heads/master", DefaultBranch: "master"})
 		for i := range c.Environments {
 			env := &c.Environments[i]
+			Frozen(env.Freeze, time.Unix(1e9, 0))
 			if env.After == env.Name || env.Approvals.Count < 0 || env.PolicyHash() == "" {
 				t.Fatalf("%+v", env)
 			}

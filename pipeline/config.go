@@ -91,6 +91,7 @@ type Environment struct {
 	Approvals  Approvals     `yaml:"approvals"`
 	Deployers  []string      `yaml:"deployers"`   // logins and @org/team; empty: everyone with write
 	Rollback   string        `yaml:"rollback"`    // when a deploy fails after it began to apply: Auto (default) or Manual
+	Freeze     []Window      `yaml:"freeze"`      // when it takes nothing but rollbacks and break-glass
 	PullSecret string        `yaml:"pull_secret"` // the imagePullSecrets secret that is kept current in Namespace; empty: none
 	Conflicts  string        `yaml:"conflicts"`   // with other field managers: Refuse (default) or Force
 
@@ -162,11 +163,10 @@ func (n *Notify) Wants(notice, environment string) bool {
 		(environment == "" || len(n.Environments) == 0 || slices.Contains(n.Environments, environment))
 }
 
-// notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a freeze,
+// notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a check,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
 	"environments[].values",
-	"environments[].freeze",
 	"environments[].registry",
 	"environments[].strategy.canary",
 	"environments[].strategy.blue-green",

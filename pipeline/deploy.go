@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
-	"github.com/shipmate-dev/shipmate/pipeline/source"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -72,22 +71,9 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 		return "", err
 	}
 	defer remove()
-	dir = filepath.Join(dir, "src")
-	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dir, source.Options{}); err != nil {
-		if source.IsPermanent(err) {
-			err = permanent{err}
-		}
-		return "", err
-	}
-	objs, err := kube.Render(dir, env.Manifests)
+	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env)
 	if err != nil {
-		return "", permanent{err}
-	}
-	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
-		return "", permanent{err}
-	}
-	if err := kube.Own(objs, e.owner(d, env)); err != nil {
-		return "", permanent{err}
+		return "", err
 	}
 	plain, err := kube.Encode(objs)
 	if err != nil {
@@ -119,16 +105,7 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 }
 
 func diffText(changes []kube.Change) string {
-	var lines []string
-	for _, c := range changes {
-		if c.Action == "none" && c.Note == "" {
-			continue
-		}
-		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
-		if c.Text != "" {
-			lines = append(lines, strings.Split(strings.TrimRight(c.Text, "\n"), "\n")...)
-		}
-	}
+	lines := diffLines(changes)
 	if len(lines) == 0 {
 		return "no change"
 	}
@@ -214,6 +191,9 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	f.Approvals = e.Server.Floor(env.Cluster, env.Approvals)
 	f.Bound = Bound(rel, d.ObjectsHash, e.policy(env))
 	f.After, f.Soak = env.After, env.Soak
+	if window, until, ok := Frozen(env.Freeze, f.Now); ok {
+		f.Freeze = &Freeze{window, until}
+	}
 	if f.Votes, err = tx.Approvals(d.ID); err != nil {
 		return f, err
 	}
@@ -228,7 +208,7 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	}
 	if wanted := ChecksOf(d, env); len(wanted) > 0 {
 		f.Checked = true
-		if c := d.Checks.V; c != nil && c.Of == wanted.String() && f.Now.Before(c.At.Add(store.ChecksFresh)) {
+		if c := d.Checks.V; c != nil && c.Of == wanted.Key() && f.Now.Before(c.At.Add(store.ChecksFresh)) {
 			f.Checks = c // else it is read anew before it counts
 		}
 	}
@@ -305,7 +285,9 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 				}
 				wake = sooner(wake, look)
 				for _, b := range d.Blocks.V {
-					wake = sooner(wake, b.Until)
+					if b.Until.After(tx.Now()) { // what should have been agreed to by then is waited for also afterwards
+						wake = sooner(wake, b.Until)
+					}
 				}
 				if d.State == store.Queued && d.Objects != nil && (next == nil || first(d, *next)) {
 					next = &d

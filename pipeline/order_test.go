@@ -152,7 +152,7 @@ func TestOrderKilledAnywhere(t *testing.T) {
 				if p.State != store.Succeeded {
 					continue
 				}
-				to, err := tx.Before(p)
+				to, err := tx.LiveBefore(p)
 				if err != nil {
 					return err
 				}

@@ -360,7 +360,8 @@ func Allows(env *Environment, ref, defaultBranch string) bool {
 
 // PolicyHash identifies the rules under which a release may go to e: where it goes, what must have come before, which
 // branches and tags it takes, who deploys and who approves. An approval is bound to it: when it changes, the approval is void.
-// The order in which people are listed, the time limit and what follows a failure do not count.
+// The order in which people are listed, the time limit and what follows a failure do not count, and neither do freezes: they say
+// when a release may go, which nobody approves, and a window that is added holds what was approved up, too.
 func (e *Environment) PolicyHash() string {
 	policy := struct {
 		Name, Cluster, Namespace string

@@ -439,7 +439,7 @@ func TestPolicyHash(t *testing.T) {
 	}
 	a, b := base, base
 	a.Approvals.By, b.Approvals.By = []string{"alice", "Bob"}, []string{"bob", "alice", "bob"}
-	b.Timeout, b.Rollback = time.Hour, Manual
+	b.Timeout, b.Rollback, b.Freeze = time.Hour, Manual, []Window{{text: "x"}}
 	if a.PolicyHash() != b.PolicyHash() {
 		t.Error("the order and case of names, the time limit and what follows a failure must not void an approval")
 	}

@@ -81,6 +81,8 @@ func ruleText(v reflect.Value) string {
 	case encoding.TextMarshaler:
 		text, _ := x.MarshalText() // ours do not fail
 		return string(text)
+	case RequiredCheck:
+		return x.String()
 	case string, bool, int:
 		return fmt.Sprint(x)
 	}

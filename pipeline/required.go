@@ -60,6 +60,14 @@ func (c *RequiredCheck) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*plain)(c))
 }
 
+// String is the check in words: "unit", "unit of ci", "required".
+func (c RequiredCheck) String() string {
+	if by := c.owner(); by != "" {
+		return c.Name + " of " + by
+	}
+	return cmp.Or(c.Set, c.Name)
+}
+
 // is tells whether the checks are the set and not a list of names.
 func (r RequiredChecks) is(set string) bool { return len(r) == 1 && r[0].Set == set }
 
@@ -69,8 +77,8 @@ func (r RequiredChecks) All() bool { return r.is(ChecksAll) }
 // ByRules tells whether the rules of the branch on GitHub say which are meant.
 func (r RequiredChecks) ByRules() bool { return r.is(ChecksRequired) }
 
-// String tells one demand from another.
-func (r RequiredChecks) String() string {
+// Key tells one demand from another.
+func (r RequiredChecks) Key() string {
 	text, _ := json.Marshal([]RequiredCheck(r)) // strings and numbers
 	return string(text)
 }

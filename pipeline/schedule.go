@@ -63,11 +63,7 @@ func (s Schedule) Next(t time.Time) (time.Time, error) {
 
 // zone's error, like spec's, says what to write instead.
 func (s Schedule) zone() (*time.Location, error) {
-	zone, err := time.LoadLocation(s.Zone)
-	if err != nil || s.Zone == "Local" { // that of whichever machine it is read on
-		return nil, fmt.Errorf("there is no time zone %q; write one of the IANA database, such as Asia/Shanghai or UTC", s.Zone)
-	}
-	return zone, nil
+	return zoneOf(s.Zone)
 }
 
 func (s Schedule) spec() (*cron.SpecSchedule, error) {

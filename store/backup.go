@@ -221,6 +221,9 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	if r.Unlinked, err = list[string](tx, "SELECT id FROM deployments WHERE github_id = 0 ORDER BY created_at, id"); err != nil {
 		return r, err
 	}
+	if _, err := tx.exec("DELETE FROM mentions"); err != nil { // they may have been posted since
+		return r, err
+	}
 	held, err := tx.exec(`INSERT INTO holds (repo, app, environment, by, reason, since)
 		SELECT DISTINCT repo, app, environment, '', ?, ? FROM deployments WHERE cause = ? ON CONFLICT DO NOTHING`, ReasonRestored, stamp(tx.now), CauseAutomatic)
 	if err != nil {

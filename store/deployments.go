@@ -149,7 +149,12 @@ type Hold struct {
 	By          string `db:"by"` // a login; empty when a backup was restored
 	Reason      string `db:"reason"`
 	Since       Time   `db:"since"`
+	Issue       int    `db:"issue"`       // the pull request or issue of the rollback, where its holder is told; 0 for none
+	RemindedAt  Time   `db:"reminded_at"` // when people were last reminded of it
 }
+
+// HoldReminder is how often people are reminded of a hold.
+const HoldReminder = 24 * time.Hour
 
 // EnvKey is the key of the task that works on one environment of one app.
 func EnvKey(repo, app, environment string) string { return repo + "\n" + app + "\n" + environment }
@@ -238,6 +243,17 @@ func (tx *Tx) LiveRelease(repo, app, environment string, release int) (Deploymen
 // Current is the newest deployment that began to change an environment, whatever came of it.
 func (tx *Tx) Current(repo, app, environment string) (Deployment, error) {
 	return get[Deployment](tx, "current deployment", "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY began_at DESC, number DESC LIMIT 1", repo, app, environment)
+}
+
+// LiveBefore is what was live in an environment until d succeeded there, also where that was a rollback.
+func (tx *Tx) LiveBefore(d Deployment) (Deployment, error) {
+	return get[Deployment](tx, "deployment before", `SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded'
+		AND (finished_at, number) < (?, ?) ORDER BY finished_at DESC, number DESC LIMIT 1`, d.Repo, d.App, d.Environment, d.FinishedAt, d.Number)
+}
+
+// Begun lists the newest deployments that began to change an environment, whatever came of them, newest first.
+func (tx *Tx) Begun(repo, app, environment string, limit int) ([]Deployment, error) {
+	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY began_at DESC, number DESC LIMIT ?", repo, app, environment, limit)
 }
 
 // Before finds what to go back to from d: the newest deployment of another release that succeeded before it. A rollback
@@ -378,9 +394,9 @@ func (tx *Tx) Approvals(deployment string) ([]Approval, error) {
 // PutHold leaves (or renews) a hold.
 func (tx *Tx) PutHold(h Hold) error {
 	h.Since = Time{tx.now}
-	err := tx.named(`INSERT INTO holds (repo, app, environment, by, reason, since) VALUES (:repo, :app, :environment, :by, :reason, :since)
-		ON CONFLICT (repo, app, environment) DO UPDATE SET by = excluded.by, reason = excluded.reason, since = excluded.since`, h)
-	return err
+	err := tx.named(`INSERT INTO holds (repo, app, environment, by, reason, since, issue) VALUES (:repo, :app, :environment, :by, :reason, :since, :issue)
+		ON CONFLICT (repo, app, environment) DO UPDATE SET by = excluded.by, reason = excluded.reason, since = excluded.since, issue = excluded.issue, reminded_at = NULL`, h)
+	return errors.Join(err, tx.WakeAt(TaskHolds, "", tx.now.Add(HoldReminder)))
 }
 
 // Hold reads the hold of an environment.

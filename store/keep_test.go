@@ -33,9 +33,9 @@ func TestAgeEvents(t *testing.T) {
 		"a run came of it":        {at: old, row: true, also: func(tx *Tx, id string) error { return tx.NewRun(runOf(id)) }},
 		"a deployment came of it": {at: old, row: true, also: func(tx *Tx, id string) error { return tx.NewDeployment(deploymentOf(id)) }},
 		"it was answered": {at: old, also: func(tx *Tx, id string) error {
-			return errors.Join(tx.PutReply(Reply{Event: id}), removeTask(tx, TaskReply, id))
+			return errors.Join(tx.PutReply(Reply{Event: id, Issue: 1}), removeTask(tx, TaskReply, id))
 		}},
-		"its answer is to be said": {at: old, row: true, body: true, also: func(tx *Tx, id string) error { return tx.PutReply(Reply{Event: id}) }},
+		"its answer is to be said": {at: old, row: true, body: true, also: func(tx *Tx, id string) error { return tx.PutReply(Reply{Event: id, Issue: 1}) }},
 		"it is worked":             {at: old, row: true, body: true, also: func(tx *Tx, id string) error { return tx.Add(TaskEvent, id) }},
 		"it is not decided":        {at: old, undecided: true, row: true, body: true},
 		"it is young":              {at: before, row: true, body: true},

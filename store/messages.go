@@ -43,8 +43,11 @@ type Reply struct {
 	About    string `db:"about"`    // the run whose living comment tells it instead; empty: it is a comment of its own
 }
 
-// PutReply stores an answer and wakes the task that posts it.
+// PutReply stores an answer and wakes the task that posts it. One that is on no issue is posted nowhere: a program asks for it.
 func (tx *Tx) PutReply(r Reply) error {
+	if r.Issue == 0 {
+		return tx.insert("replies", "event repo issue comment reaction body about", r)
+	}
 	return errors.Join(tx.insert("replies", "event repo issue comment reaction body about", r), tx.Wake(TaskReply, r.Event))
 }
 

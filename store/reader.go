@@ -29,6 +29,8 @@ func (db *DB) Import(ctx context.Context, file, repo string) error {
 		{"steps", "owner IN" + mine + " OR owner IN (SELECT id FROM other.runs WHERE repo = :repo)"},
 		{"approvals", "deployment IN" + mine},
 		{"holds", "repo = :repo"},
+		{"locks", "repo = :repo"},
+		{"lock_waits", "repo = :repo"},
 		{"orders", "repo = :repo"},
 		{"order_approvals", "order_id IN (SELECT id FROM other.orders WHERE repo = :repo)"},
 		{"ok_to_test", "repo = :repo"},

@@ -45,14 +45,19 @@ type RuleChange struct {
 	New string `json:"new"`
 }
 
-// SetRules records under which rules a deployment is asked about. Where they changed, it is asked about again: its time to
-// expire and its reminder begin anew, which is the caller's.
+// SetRules records under which rules a deployment is asked about. Where they changed, its votes are void, and it is asked about
+// again: its time to expire, which is the caller's, and its reminder begin anew.
 func (tx *Tx) SetRules(d Deployment, r Rules, changed bool) error {
 	if !changed {
 		_, err := tx.exec("UPDATE deployments SET rules = ? WHERE id = ?", JSON[*Rules]{&r}, d.ID)
 		return err
 	}
 	_, err := tx.exec("UPDATE deployments SET rules = ?, expires_at = NULL, reminded_at = NULL WHERE id = ?", JSON[*Rules]{&r}, d.ID)
+	if err != nil {
+		return err
+	}
+	// What is void stays so, also when the rules become again what they were.
+	_, err = tx.exec("UPDATE approvals SET bound = 'void ' || bound WHERE deployment = ? AND bound <> ?", d.ID, r.Bound)
 	return errors.Join(err, tx.Wake(TaskReport, "deployment/"+d.ID))
 }
 
@@ -108,7 +113,7 @@ func (tx *Tx) UnratifiedIn(repo, app, environment string) ([]Deployment, error) 
 
 // UnratifiedOf lists what went without approval in a repository and nobody agreed to, oldest first.
 func (tx *Tx) UnratifiedOf(repo string) ([]Deployment, error) {
-	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND ratify_by IS NOT NULL AND ratified_by = '' ORDER BY number", repo)
+	return list[Deployment](tx, "SELECT * FROM deployments INDEXED BY deployments_unratified WHERE repo = ? AND ratify_by IS NOT NULL AND ratified_by = '' ORDER BY number", repo)
 }
 
 // Overtake ends the wait for somebody to agree to a deployment: people put something else there.

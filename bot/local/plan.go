@@ -208,13 +208,29 @@ func waits(env *pipeline.Environment) string {
 	if env.Soak > 0 {
 		waits = append(waits, fmt.Sprintf("%s in %s", env.Soak, env.After))
 	}
+	switch checks := env.RequireChecks; {
+	case checks.All():
+		waits = append(waits, "all checks of the commit")
+	case checks.ByRules():
+		waits = append(waits, "the checks that its branch requires on GitHub")
+	case len(checks) > 0:
+		var names []string
+		for _, check := range checks {
+			names = append(names, check.Name)
+		}
+		waits = append(waits, "the checks "+strings.Join(names, ", "))
+	}
 	if n := env.Approvals.Count; n > 0 {
 		waits = append(waits, fmt.Sprintf("approvals (%d)", n))
 	}
-	if len(waits) == 0 {
-		return ""
+	said := ""
+	if len(waits) > 0 {
+		said = ", after " + strings.Join(waits, " and ")
 	}
-	return ", after " + strings.Join(waits, " and ")
+	for i, w := range env.Freeze {
+		said += map[bool]string{true: ", not ", false: " or "}[i == 0] + w.String()
+	}
+	return said
 }
 
 func (c checkout) showBuild(ctx context.Context, cfg *pipeline.Config, t pipeline.Trigger, p *page) error {

@@ -111,3 +111,16 @@ func (l Lang) name(known map[string]words, name string) string {
 	}
 	return name
 }
+
+var causes = map[string]words{
+	"automatic": {"automatic", "自动部署"},
+	"deploy":    {"deploy", "部署"},
+	"promote":   {"promote", "发布"},
+	"rollback":  {"rollback", "回滚"},
+	"recovery":  {"recovery after a failure", "失败后自动恢复"},
+	"order":     {"release order", "发布单"},
+	"now":       {"before it was approved", "紧急发布"},
+}
+
+// Cause is the word for why a deployment was made, as the database has it; an unknown one is returned.
+func (l Lang) Cause(cause string) string { return l.name(causes, cause) }

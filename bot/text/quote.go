@@ -7,43 +7,72 @@ import "strings"
 const (
 	quoteBegin = "\x0e"
 	quoteEnd   = "\x0f"
+	blockBegin = "\x11" // around lines that are shown as they are
+	blockEnd   = "\x12"
 )
+
+var unmarked = strings.NewReplacer(quoteBegin, "", quoteEnd, "", blockBegin, "", blockEnd, "")
 
 // Quote marks a name, a command or anything that a person typed, so that each surface can show it in its own way and as
 // nothing but text. White space in it becomes one space.
 func Quote(s string) string {
-	s = strings.NewReplacer(quoteBegin, "", quoteEnd, "").Replace(s)
-	return quoteBegin + strings.Join(strings.Fields(s), " ") + quoteEnd
+	return quoteBegin + strings.Join(strings.Fields(unmarked.Replace(s)), " ") + quoteEnd
 }
 
-// Render shows what was marked by Quote as show does it.
-func Render(s string, show func(string) string) string {
+// Block marks lines of a log, a diff or the like, which each surface shows as they are and as nothing but text.
+func Block(lines []string) string {
+	plain := strings.NewReplacer("\n", " ", "\r", " ")
+	all := make([]string, len(lines))
+	for i, l := range lines {
+		all[i] = plain.Replace(unmarked.Replace(strings.ToValidUTF8(l, "\ufffd")))
+	}
+	return blockBegin + strings.Join(all, "\n") + blockEnd
+}
+
+// Render shows what was marked by Quote as quote does it, and what was marked by Block as block does it.
+func Render(s string, quote, block func(string) string) string {
 	var b strings.Builder
 	for {
-		before, rest, found := strings.Cut(s, quoteBegin)
-		b.WriteString(before)
-		if !found {
+		i := strings.IndexAny(s, quoteBegin+blockBegin)
+		if i < 0 {
+			b.WriteString(s)
 			return b.String()
 		}
-		quoted, after, _ := strings.Cut(rest, quoteEnd)
-		b.WriteString(show(quoted))
+		show, end := quote, quoteEnd
+		if s[i:i+1] == blockBegin {
+			show, end = block, blockEnd
+		}
+		b.WriteString(s[:i])
+		marked, after, _ := strings.Cut(s[i+1:], end)
+		b.WriteString(show(marked))
 		s = after
 	}
 }
 
-// Plain takes the marks of Quote away.
-func Plain(s string) string { return Render(s, func(q string) string { return q }) }
+// Plain takes the marks of Quote and Block away.
+func Plain(s string) string {
+	as := func(s string) string { return s }
+	return Render(s, as, as)
+}
 
 // Markdown shows what was quoted as code, as GitHub-flavoured markdown has it: nothing in it is markup, a mention or a link.
 func Markdown(s string) string {
 	return Render(s, func(q string) string {
-		fence := "`"
-		for strings.Contains(q, fence) {
-			fence += "`"
-		}
+		fence := longer("`", q)
 		if len(fence) > 1 || q == "" {
 			return fence + " " + q + " " + fence
 		}
 		return fence + q + fence
+	}, func(lines string) string {
+		fence := longer("```", lines)
+		return fence + "text\n" + lines + "\n" + fence
 	})
+}
+
+// longer is a fence that does not stand in a text.
+func longer(fence, s string) string {
+	for strings.Contains(s, fence) {
+		fence += "`"
+	}
+	return fence
 }

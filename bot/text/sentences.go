@@ -187,6 +187,23 @@ const (
 	HelpAlso          // names
 	HelpAnyone        //
 	HelpNeeds         // permission, permission that the reader has
+	NoTokenVotes      //
+	AnswerTooLong     //
+	HistoryOf         // environment
+	HistoryLine       // deployment number, release, commit, cause, login, time, state
+	HistoryNone       // environment
+	NothingToCompare  // environment, usage
+	DiffOf            // release, environment
+	DiffNone          // release, environment
+	DiffFailed        // release, environment, reason
+	DiffTooLong       // duration
+	NotInPublic       // address
+	NoLog             // what has none
+	LogOfRun          // step, run number, state
+	LogOfDeployment   // deployment number, environment, step
+	NoSuchStep        // name, names, usage
+	NoRollouts        // environment, what is live or on its way there, command that stops, command that goes back
+	InChatsOnly       // command
 	TakenOver         // number of the run whose result it is
 	NothingBuiltYet   // commit, app
 	GoesOn            // run number, state
@@ -215,17 +232,35 @@ const (
 	WhenGreen        //
 	SupersededByHead //
 	ClosedUnmerged   //
-	LeftBehindByHead // commit, environment, login, new head, command
+	LeftBehindByHead // commit, environment, new head, command
 
 	// Locks, holds and freezes.
 
+	Locked       // scope, time, command that ends it
+	LockExtended // scope, time, command that ends it
+	LockedBy     // scope, login, time, reason, command that ends it
+	LockAsk      // command that asks for the lock
+	LockLine     // place in the line
+	LockTurn     // login, scope, time
+	LockDuration // what was written, usage
+	LockFree     // scope, command that takes it, time
+	LockPassed   // scope, release, login, deployment number
+	LockEnded    // scope, login
+	LockEndedBy  // scope, login
+	HoldEndedBy  // scope, login
+	OthersStay   //
+	LineLeft     // scope
+	StatusBarred // environment, what keeps releases out
+	HoldTitle    // app, environment
+	HoldRemedy   // command
+
 	// Approvals, and what went without.
 	// What is asked, line by line.
-	AskCommits       // how many, release that is live
+	AskCommits       // count of commits, release that is live
 	AskFirst         // environment
 	AskSameCommit    // release that is live
-	AskBack          // how many commits that are live would be gone
-	AskBackOnly      // release that is live, how many of its commits would be gone
+	AskBack          // count of commits that are live and not in it
+	AskBackOnly      // release that is live, count of its commits that are not in it
 	AskCommit        // commit, subject, author
 	AskPull          // pull request
 	AskMore          // how many
@@ -292,7 +327,7 @@ const (
 	// Release orders.
 
 	OfPart                // app, refusal
-	NotAPart              // what was typed, usage
+	NotAPart              // what was typed, usage, an example
 	PartsOfOrder          // how many at most, usage
 	OrderNeedsReason      // usage
 	NoSuchApp             // app, names, usage
@@ -323,6 +358,7 @@ const (
 	OrderTakenBack        // order number, number of the order that takes it back
 	NothingToTakeBack     // order number, why
 	PartOvertaken         // app, deployment number
+	OrderLeft             // apps
 	PartWithoutBefore     // app
 	OrderRollbackMade     // order number, number of the order that is taken back, parts, address
 	StatusOrder           // environment, order number, state
@@ -385,11 +421,11 @@ var sentences = [keyCount]words{
 	HelpRollback:    {"goes back to the release before, or the one you name, without building", "回滚到上一个版本或指定的版本，不重新构建"},
 	HelpApprove:     {"approves exactly what waits", "批准等待中的部署"},
 	HelpReject:      {"rejects what waits", "驳回等待中的部署"},
-	HelpUnlock:      {"ends the hold that a rollback left, so that automatic deployments go on", "解除回滚后的暂停，恢复自动部署"},
+	HelpUnlock:      {"ends your lock; with maintain also another's, and the hold that a rollback left", "解除你的锁定；有 maintain 权限时也可解除他人的锁定和回滚后的暂停"},
 	HelpHistory:     {"the releases of an environment, newest first, and by whom", "某个环境的历史版本（最新在前）以及操作人"},
 	HelpDiff:        {"what would change in the cluster", "集群中将发生的变更"},
 	HelpLogs:        {"the end of a step's log, and of the pods that fail", "某个步骤日志的末尾，以及失败的 Pod 的日志"},
-	HelpLock:        {"keeps an environment for yourself for a while; said again, it is extended", "在一段时间内独占某个环境；再次发送则延长"},
+	HelpLock:        {"keeps an environment for yourself for 8h or as long as you say; said again, it is extended", "独占某个环境 8 小时或指定的时长；再次发送则续期"},
 	HelpPause:       {"stops a progressive rollout where it is", "暂停渐进式发布"},
 	HelpResume:      {"lets a paused rollout go on", "继续已暂停的发布"},
 	HelpAbort:       {"gives a progressive rollout up and returns all traffic", "中止渐进式发布并恢复全部流量"},
@@ -437,7 +473,7 @@ var sentences = [keyCount]words{
 	AlreadyVoted:         {"You approved deployment %v already.", "你已批准过部署 %v。"},
 	OwnApproval:          {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
 	RejectedReply:        {"Deployment %v to %v is rejected.", "部署 %v（到 %v）已驳回。"},
-	NotHeld:              {"There is no hold on %v.", "%v 没有被暂停。"},
+	NotHeld:              {"There is neither a lock nor a hold on %v.", "%v 既没有被锁定，也没有被暂停。"},
 	UnlockedAfterRestore: {"The hold on %v, left when a backup was restored, has ended; automatic deployments go on.", "%v 上由恢复备份留下的暂停已解除；自动部署恢复。"},
 	Unlocked:             {"The hold on %v, left by a rollback of %v, has ended; automatic deployments go on.", "%v 上由 %v 回滚留下的暂停已解除；自动部署恢复。"},
 
@@ -507,6 +543,23 @@ var sentences = [keyCount]words{
 	HelpAlso:          {"The same: %v", "同义：%v"},
 	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
 	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
+	NoTokenVotes:      {"A token can't vote: a person has to say this themselves.", "令牌不能投票：须由本人发送。"},
+	AnswerTooLong:     {"The rest of the answer does not fit into one comment; say each command in a comment of its own.", "其余回答超出一条评论的长度；请将各命令分开发送。"},
+	HistoryOf:         {"Releases of %v, newest first:", "%v 的历史版本（最新在前）："},
+	HistoryLine:       {"deployment %[1]v: release %[2]v of commit %[3]v, %[4]v by %[5]v at %[6]v: %[7]v", "部署 %[1]v：版本 %[2]v，提交 %[3]v，%[4]v，%[5]v 于 %[6]v：%[7]v"},
+	HistoryNone:       {"Nothing was deployed to %v yet.", "%v 尚无部署记录。"},
+	NothingToCompare:  {"There is no release to compare %v with. Usage: %v", "没有可与 %v 对比的版本。用法：%v"},
+	DiffOf:            {"Release %v would change this in %v:", "版本 %v 将在 %v 中带来以下变更："},
+	DiffNone:          {"Release %v would change nothing in %v.", "版本 %v 不会在 %v 中带来变更。"},
+	DiffFailed:        {"What release %v would change in %v can't be told: %v", "无法得知版本 %v 将在 %v 中带来的变更：%v"},
+	DiffTooLong:       {"it takes longer than %v", "耗时超过 %v"},
+	NotInPublic:       {"On a public repository this is not shown in a comment; see %v", "公开仓库的评论中不显示此内容；请查看 %v"},
+	NoLog:             {"There are no lines of a log of %v.", "没有 %v 的日志。"},
+	LogOfRun:          {"The end of the log of %v, run %v (%v):", "运行 %[2]v（%[3]v）步骤“%[1]v”的日志末尾："},
+	LogOfDeployment:   {"What deployment %v to %v shows of its failure at step %v:", "部署 %v（到 %v）在步骤“%v”失败时的日志："},
+	NoSuchStep:        {"There is no step %v; there is: %v. Usage: %v", "没有步骤 %v；现有：%v。用法：%v"},
+	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
+	InChatsOnly:       {"%v is said in a chat, and this version does not hear chats yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不接收群聊命令，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
 	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
@@ -535,16 +588,34 @@ var sentences = [keyCount]words{
 	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
 	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
 	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
-	LeftBehindByHead: {"%[1]v does not go to %[2]v any more, as %[3]v had asked for: the pull request's head moved on to %[4]v. To mean that one, say %[5]v", "%[3]v 要求的 %[1]v 不再部署到 %[2]v：拉取请求已更新到 %[4]v。如需部署新的提交，请发送 %[5]v"},
+	LeftBehindByHead: {"%[1]v does not go to %[2]v any more: the pull request's head moved on to %[3]v. To mean that one, say %[4]v", "%[1]v 不再部署到 %[2]v：拉取请求已更新到 %[3]v。如需部署新的提交，请发送 %[4]v"},
 
 	// Locks, holds and freezes.
 
+	Locked:       {"%[1]v is locked by you until %[2]v. Until then others' deployments to it are refused and automatic ones wait; a rollback passes. %[3]v ends it.", "%[1]v 已由你锁定至 %[2]v。在此之前，他人的部署会被拒绝，自动部署会等待；回滚不受影响。发送 %[3]v 可提前解锁。"},
+	LockExtended: {"%[1]v stays locked by you, now until %[2]v. %[3]v ends it.", "%[1]v 的锁定已续期至 %[2]v。发送 %[3]v 可提前解锁。"},
+	LockedBy:     {"%[1]v is locked by %[2]v until %[3]v: %[4]v. Until then only %[2]v deploys there; %[5]v from %[2]v, or from somebody with maintain, ends the lock.", "%[1]v 已被 %[2]v 锁定至 %[3]v：%[4]v。在此之前只有 %[2]v 能部署；%[2]v 或有 maintain 权限的人发送 %[5]v 可解锁。"},
+	LockAsk:      {"To be told when it is free, say %v with your reason.", "如需在解锁时收到提醒，请发送 %v 并附上原因。"},
+	LockLine:     {"You are number %v in the line, and are told here when it is your turn.", "你在排队中排第 %v 位，轮到你时会在这里提醒。"},
+	LockTurn:     {"It is the turn of %[1]v to lock %[2]v, until %[3]v.", "现在轮到 %[1]v 锁定 %[2]v，保留至 %[3]v。"},
+	LockDuration: {"%[1]v is no time that a lock may last: write 1m to 7d, such as 30m, 2h or 1h30m. Usage: %[2]v", "%[1]v 不是有效的锁定时长：可写 1m 到 7d，例如 30m、2h、1h30m。用法：%[2]v"},
+	LockFree:     {"%[1]v is free, and it is your turn: %[2]v with your reason locks it. It is not locked for you; at %[3]v the next in line is told.", "%[1]v 已解锁，轮到你了：发送 %[2]v 并附上原因即可锁定。系统不会自动为你锁定；%[3]v 之后轮到下一位。"},
+	LockPassed:   {"%[3]v takes %[1]v back to release %[2]v (deployment %[4]v). A rollback passes your lock, which stays.", "%[3]v 正在将 %[1]v 回滚到版本 %[2]v（部署 %[4]v）。回滚不受你的锁定限制，锁定仍然有效。"},
+	LockEnded:    {"The lock of %[2]v on %[1]v has ended.", "%[2]v 对 %[1]v 的锁定已解除。"},
+	LockEndedBy:  {"%[2]v ended your lock on %[1]v.", "%[2]v 解除了你对 %[1]v 的锁定。"},
+	HoldEndedBy:  {"%[2]v ended the hold that your rollback left on %[1]v; automatic deployments go on.", "%[2]v 解除了你回滚后 %[1]v 的暂停；自动部署恢复。"},
+	OthersStay:   {"What is not yours stays.", "他人的锁定和回滚后的暂停仍然保留。"},
+	LineLeft:     {"You no longer wait for %v.", "你已退出 %v 的排队。"},
+	StatusBarred: {"%[1]v is closed: %[2]v", "%[1]v 暂不放行：%[2]v"},
+	HoldTitle:    {"%[1]v in %[2]v is still held", "%[2]v 的 %[1]v 仍暂停自动部署"},
+	HoldRemedy:   {"automatic deployments wait until somebody with maintain says %v", "自动部署将等待，直到有 maintain 权限的人发送 %v"},
+
 	// Approvals, and what went without.
-	AskCommits:       {"%[1]v new commits since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v 个新提交，最新在前："},
+	AskCommits:       {"%[1]v since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v，最新在前："},
 	AskFirst:         {"the first release in %v", "%v 的首个版本"},
 	AskSameCommit:    {"no new commit: release %v, which is live, has the same", "没有新提交：线上版本 %v 的提交相同"},
-	AskBack:          {"%v commits that are live are not in it, and would be gone", "线上有 %v 个提交不在其中，上线后将不再包含"},
-	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live, and %[2]v commits would be gone", "这是回退：它早于线上版本 %[1]v，将撤下 %[2]v 个提交"},
+	AskBack:          {"live now and not in it: %v", "线上有 %v不在其中"},
+	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live and has %[2]v more", "这是回退：它早于线上版本 %[1]v，后者多 %[2]v"},
 	AskCommit:        {"%[1]v %[2]v by %[3]v", "%[1]v %[2]v，作者 %[3]v"},
 	AskPull:          {"pull request %v", "拉取请求 %v"},
 	AskMore:          {"… and %v more", "……另有 %v 个"},
@@ -611,8 +682,8 @@ var sentences = [keyCount]words{
 	// Release orders.
 
 	OfPart:                {"About %[1]v: %[2]v", "关于 %[1]v：%[2]v"},
-	NotAPart:              {"%[1]v is no part of an order: write app@release, as in web@12. Usage: %[2]v", "%[1]v 不是发布单的一项：请写成“应用@版本”，如 web@12。用法：%[2]v"},
-	PartsOfOrder:          {"A release order has 1 to %[1]v parts, each written app@release. Usage: %[2]v", "发布单包含 1 至 %[1]v 项，每项写成“应用@版本”。用法：%[2]v"},
+	NotAPart:              {"%[1]v is no part of an order: write %[3]v. Usage: %[2]v", "%[1]v 不是发布单的一项：请写成 %[3]v。用法：%[2]v"},
+	PartsOfOrder:          {"A release order has 1 to %[1]v parts, each an app with its release. Usage: %[2]v", "发布单包含 1 至 %[1]v 项，每项为一个应用及其版本。用法：%[2]v"},
 	OrderNeedsReason:      {"Say why, behind the parts: a release order needs a reason. Usage: %v", "请在各项之后写明原因：发布单必须有原因。用法：%v"},
 	NoSuchApp:             {"There is no app %[1]v here; there is: %[2]v. Usage: %[3]v", "这里没有应用 %[1]v；现有：%[2]v。用法：%[3]v"},
 	PartTwice:             {"%[1]v is named twice; an app goes once in an order. Usage: %[2]v", "%[1]v 出现了两次；同一发布单中每个应用只能出现一次。用法：%[2]v"},
@@ -642,6 +713,7 @@ var sentences = [keyCount]words{
 	OrderTakenBack:        {"Release order %[1]v is taken back by release order %[2]v.", "发布单 %[1]v 由发布单 %[2]v 回滚。"},
 	NothingToTakeBack:     {"Nothing of release order %[1]v is live, so there is nothing to take back. %[2]v", "发布单 %[1]v 没有仍在线上的内容，无需回滚。%[2]v"},
 	PartOvertaken:         {"%[1]v is left as it is, since deployment %[2]v went there later.", "%[1]v 保持不变，因为之后已有部署 %[2]v。"},
+	OrderLeft:             {"Left as they are, since something newer went there, or nothing was live before: %v.", "以下应用保持不变，因为之后已有新的部署，或此前没有线上版本：%v。"},
 	PartWithoutBefore:     {"%v is left as it is, since nothing was live there before.", "%v 保持不变，因为此前没有线上版本。"},
 	OrderRollbackMade:     {"Release order %[1]v takes order %[2]v back: %[3]v. Automatic deployments there wait until /unlock. %[4]v", "发布单 %[1]v 回滚发布单 %[2]v：%[3]v。相关环境的自动部署将暂停，直到 /unlock。%[4]v"},
 	StatusOrder:           {"%[1]v: release order %[2]v, %[3]v", "%[1]v：发布单 %[2]v，%[3]v"},

@@ -55,12 +55,14 @@ type Noun int
 // The nouns.
 const (
 	Pods Noun = iota
+	Commits
 	nounCount
 )
 
 // nouns have an English singular, an English plural, and in Chinese a measure word with the noun.
 var nouns = [nounCount]struct{ one, many, zh string }{
-	Pods: {"pod", "pods", "个 Pod"},
+	Pods:    {"pod", "pods", "个 Pod"},
+	Commits: {"commit", "commits", "个提交"},
 }
 
 // Count is n of a noun: "1 pod", "2 pods", "2 个 Pod".

@@ -69,7 +69,7 @@ func TestEveryNameHasBothLanguages(t *testing.T) {
 			t.Errorf("field %d: %q, %q", f, En.Field(f), Zh.Field(f))
 		}
 	}
-	for _, known := range []map[string]words{states, steps} {
+	for _, known := range []map[string]words{states, steps, causes} {
 		for name, w := range known {
 			if w.en == "" || isChinese(w.en) || !isChinese(w.zh) {
 				t.Errorf("%s: %q, %q", name, w.en, w.zh)
@@ -246,5 +246,16 @@ func TestFit(t *testing.T) {
 				t.Errorf("%d characters: %q", n, got)
 			}
 		}
+	}
+}
+
+// TestBlock: what stands in a block is nothing but lines, whatever they hold.
+func TestBlock(t *testing.T) {
+	s := "before " + Quote("a`b") + " " + Block([]string{"  one ```` @team", "two\nthree", Quote("x") + Block(nil) + "\xff"}) + " after"
+	if got, want := Plain(s), "before a`b   one ```` @team\ntwo three\nx\ufffd after"; got != want {
+		t.Errorf("%q", got)
+	}
+	if got, want := Markdown(s), "before `` a`b `` `````text\n  one ```` @team\ntwo three\nx\ufffd\n````` after"; got != want {
+		t.Errorf("%q", got)
 	}
 }

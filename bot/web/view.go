@@ -142,7 +142,10 @@ type deploymentView struct {
 	Place      place
 	Steps      []store.Step
 	Votes      []store.Approval
-	VotesVoid  bool              // some approvals are bound to something else than what would be deployed now
+	VotesVoid  bool // some approvals are bound to something else than what would be deployed now
+	Changed    []store.RulesChange
+	Passed     bool              // the environment's file asks for approvals
+	Home       string            // the repository's page on GitHub; empty where it is not known any more
 	RollsBack  *store.Deployment // the one that it goes back from
 	Restores   *store.Deployment // the one whose objects it applies again
 	UndoneBy   *store.Deployment // the newest that goes back from it
@@ -171,7 +174,11 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.Home = home
 	v.Commit = commit{below(home, "commit", v.Release.SHA), v.Release.SHA, v.Release.Subject}
+	if r := d.Rules.V; r != nil {
+		v.Changed = r.Changes
+	}
 	if v.Steps, err = tx.Steps(id); err != nil {
 		return nil, err
 	}
@@ -194,9 +201,14 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 	if v.Trouble, err = tx.Troubled(store.TaskPrepare, id); err != nil {
 		return nil, err
 	}
-	var spec struct{ Environment place } // of pipeline.Spec
-	_ = json.Unmarshal(d.Spec.V, &spec)  // the page goes without what it cannot read
-	v.Place = spec.Environment
+	var spec struct { // of pipeline.Spec
+		Environment struct {
+			place
+			Approvals struct{ Count int }
+		}
+	}
+	_ = json.Unmarshal(d.Spec.V, &spec) // the page goes without what it cannot read
+	v.Place, v.Passed = spec.Environment.place, spec.Environment.Approvals.Count > 0
 	if v.Public, err = public(tx, d.Repo); err != nil {
 		return nil, err
 	}
@@ -206,6 +218,9 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 	}
 	return v, nil
 }
+
+// CommitURL is GitHub's page of a commit that it brings.
+func (v *deploymentView) CommitURL(sha string) string { return below(v.Home, "commit", sha) }
 
 func (v *deploymentView) title() string {
 	d := v.Deployment

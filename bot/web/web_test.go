@@ -272,7 +272,16 @@ func TestDeploymentSaysWhyItWaits(t *testing.T) {
 		"running":              {store.Block{Kind: store.BlockRunning, Number: 12}, []string{"Waits for deployment 12"}},
 		"order":                {store.Block{Kind: store.BlockOrder, Environment: "staging"}, []string{"live in staging"}},
 		"soak":                 {store.Block{Kind: store.BlockSoak, Environment: "staging", Until: since}, []string{"2026-01-01 00:00:00 UTC", "soaks in staging"}},
-		"a kind to come later": {store.Block{Kind: "freeze", Text: "until Monday"}, []string{"freeze until Monday"}},
+		"branch":               {store.Block{Kind: store.BlockBranch, Text: "feature/<x>"}, []string{"takes no releases of <bdi>feature/&lt;x&gt;</bdi>"}},
+		"lock":                 {store.Block{Kind: store.BlockLock, By: []string{"dave"}, Until: since, Text: "<i>migration</i>"}, []string{"Locked by dave until", `<time datetime="2026-01-01T00:00:00Z">`, "&lt;i&gt;migration&lt;/i&gt;"}},
+		"freeze":               {store.Block{Kind: store.BlockFreeze, Text: "Fri 18:00 - Mon 08:00 UTC", Until: since}, []string{"Frozen until", `<time datetime="2026-01-01T00:00:00Z">`, "Fri 18:00 - Mon 08:00 UTC"}},
+		"checks":               {store.Block{Kind: store.BlockChecks, Names: []string{"lint", "<e2e>"}, Have: 1, Need: 2}, []string{"Waits for checks of the commit, 1 of which failed", "lint, &lt;e2e&gt;"}},
+		"checks not read":      {store.Block{Kind: store.BlockChecks}, []string{"Waits until the commit's checks are read"}},
+		"checks unreadable":    {store.Block{Kind: store.BlockChecks, Text: "403 <b>"}, []string{"could not be read: <bdi>403 &lt;b&gt;</bdi>"}},
+		"part":                 {store.Block{Kind: store.BlockPart, Number: 2}, []string{"Waits for part 2 of its release order"}},
+		"release order":        {store.Block{Kind: store.BlockPart}, []string{"Waits until every part of its release order is prepared"}},
+		"ratify":               {store.Block{Kind: store.BlockRatify, Number: 9, Until: since}, []string{"Deployment 9 went without approval", `<time datetime="2026-01-01T00:00:00Z">`, "maintain the repository may agree"}},
+		"a kind to come later": {store.Block{Kind: "eclipse", Text: "until Monday"}, []string{"eclipse until Monday"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

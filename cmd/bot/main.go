@@ -32,6 +32,7 @@ type cli struct {
 	Init    initCmd    `cmd:"" help:"Write .shipmate.yaml and what else shipping the app in this folder needs, and say what a push would then do."`
 	Plan    planCmd    `cmd:"" help:"Print the run that a push would start, from this checkout alone."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
+	Do      doCmd      `cmd:"" help:"Say a command to a running bot, as the login of an API token."`
 	Replay  replayCmd  `cmd:"" help:"Show how a stored or saved event would be decided; with --for-real have it decided again."`
 	Queue   queueCmd   `cmd:"" help:"Show the work that waits, is tried again, or was given up, with its reasons."`
 }

@@ -75,7 +75,7 @@ func DefaultPermissions() map[string]string {
 // DefaultEvents are those that Shipmate subscribes to.
 func DefaultEvents() []string {
 	return []string{
-		"check_run", "check_suite", "create", "delete", "issue_comment", "member", "membership", "organization", "pull_request", "push", "repository", "team", "team_add",
+		"check_run", "check_suite", "create", "delete", "issue_comment", "member", "membership", "organization", "pull_request", "push", "repository", "status", "team", "team_add",
 	}
 }
 
@@ -95,6 +95,7 @@ type GitHub struct {
 	accounts      map[string]*account // by lower-case login
 	installations []*Installation
 	repos         map[string]*Repo // by lower-case owner/name
+	apps          map[int64]string // other Apps' slugs
 	tokens        map[string]*token
 	userTokens    map[string]*account
 	requests      []Request

@@ -51,6 +51,7 @@ func githubRoutes() []route {
 		{"POST", "/app/installations/{installation_id}/access_tokens", true, nil, (*call).createToken},
 		{"GET", repos + "/installation", true, nil, (*call).getRepoInstallation},
 
+		{"GET", "/apps/{app_slug}", false, nil, (*call).getAppBySlug},
 		{"GET", "/installation/repositories", false, nil, (*call).listRepositories},
 		{"GET", "/orgs/{org}/teams/{team_slug}/memberships/{username}", false, []string{"members:read"}, (*call).getMembership},
 		{"GET", "/users/{username}", false, nil, (*call).getUser},

@@ -371,10 +371,7 @@ func (c *call) updateCheckRun() (int, any) {
 
 func (repo *Repo) checkRunJSON(run *CheckRun) object {
 	url, html := repo.api("/check-runs/", itoa(run.ID)), repo.html("/runs/", itoa(run.ID))
-	app := repo.gh.app()
-	if run.appID != repo.gh.cfg.AppID {
-		app["id"], app["slug"], app["name"] = run.appID, "app-"+itoa(run.appID), "app-"+itoa(run.appID)
-	}
+	app := repo.gh.appJSON(run.appID)
 	return object{
 		"id": run.ID, "head_sha": run.SHA, "node_id": nodeID("CheckRun", run.ID), "external_id": run.ExternalID, "url": url, "html_url": html,
 		"details_url": cmp.Or(run.DetailsURL, html), "status": run.Status, "conclusion": nullable(run.Conclusion),

@@ -87,7 +87,7 @@ func (c *call) getBranch() (int, any) {
 	contexts, checks := []string{}, []object{}
 	for _, check := range required {
 		contexts = append(contexts, check.Context)
-		checks = append(checks, object{"context": check.Context, "app_id": nil})
+		checks = append(checks, object{"context": check.Context, "app_id": nullableID(check.AppID)})
 	}
 	level := "off"
 	if protected {

@@ -112,6 +112,12 @@ func (repo *Repo) SetPermission(login, level, role string) {
 	repo.permissions[key] = now
 }
 
+// SetPublic lets everybody read the repository, or not.
+func (repo *Repo) SetPublic(public bool) {
+	defer repo.lock()()
+	repo.private = !public
+}
+
 var levels = []string{"none", "read", "triage", "write", "maintain", "admin"}
 
 // permission of an account, as it results. mu is held.

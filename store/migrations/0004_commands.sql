@@ -84,3 +84,31 @@ CREATE TABLE answers (
 CREATE INDEX answers_run ON answers (run, at, event, seq);
 
 CREATE INDEX orders_rollback ON orders (rollback_of, number) WHERE rollback_of <> '';
+
+-- Where the holder of a lock or a hold is told that another ended it or passed it, 0 for nowhere.
+ALTER TABLE locks ADD COLUMN issue INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN issue INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN reminded_at TEXT;
+CREATE INDEX locks_pull ON locks (repo, pull) WHERE pull > 0;
+
+-- The line of those who asked for a lock that another has: each is told, in turn, when it is free.
+CREATE TABLE lock_waits (
+  repo        TEXT NOT NULL COLLATE NOCASE,
+  app         TEXT NOT NULL,
+  environment TEXT NOT NULL,
+  login       TEXT NOT NULL COLLATE NOCASE,
+  issue       INTEGER NOT NULL,                    -- the pull request or issue that it was asked for on
+  since       TEXT NOT NULL,
+  told_at     TEXT,
+  PRIMARY KEY (repo, app, environment, login)
+) STRICT;
+
+-- Comments for one person that are still to be posted.
+CREATE TABLE mentions (
+  id         TEXT PRIMARY KEY,
+  repo       TEXT NOT NULL,
+  issue      INTEGER NOT NULL,
+  login      TEXT NOT NULL,
+  body       TEXT NOT NULL,
+  created_at TEXT NOT NULL
+) STRICT;

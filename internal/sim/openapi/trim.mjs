@@ -14,6 +14,7 @@ GET    /app/hook/config
 GET    /app/hook/deliveries
 GET    /app/hook/deliveries/{delivery_id}
 POST   /app/hook/deliveries/{delivery_id}/attempts
+GET    /apps/{app_slug}
 GET    /app/installations
 GET    /app/installations/{installation_id}
 POST   /app/installations/{installation_id}/access_tokens
@@ -63,7 +64,8 @@ const webhooks = `
 push create delete
 issue-comment-created issue-comment-edited issue-comment-deleted
 pull-request-opened pull-request-synchronize pull-request-reopened pull-request-closed
-check-run-rerequested check-run-requested-action
+check-run-rerequested check-run-requested-action check-run-created check-run-completed
+status
 member-added member-edited member-removed membership-added membership-removed team-edited
 `.trim().split(/\s+/)
 

@@ -1,0 +1,121 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// taskRemind is the kind of the task that reminds one chat of one hold; its key is the environment's, newline, the surface.
+const taskRemind = "remind"
+
+// holds is the work of store.TaskHolds: once a day it has the chats of an environment reminded that it is held.
+func (b *Bot) holds(ctx context.Context, _ string, _ int) (next time.Time, err error) {
+	err = b.db.Update(ctx, func(tx *store.Tx) (err error) { next, err = remindOfHolds(tx); return err })
+	return next, err
+}
+
+// remindOfHolds marks a hold as reminded of in the transaction that wakes whoever says so: each day has its reminder once, and
+// days on which nobody looked are not made up for.
+func remindOfHolds(tx *store.Tx) (next time.Time, err error) {
+	holds, err := tx.Holds()
+	if err != nil {
+		return next, err
+	}
+	for _, h := range holds {
+		due := h.Since.Add(store.HoldReminder)
+		if !h.RemindedAt.IsZero() {
+			due = h.RemindedAt.Add(store.HoldReminder)
+		}
+		if !tx.Now().Before(due) {
+			due = tx.Now().Add(store.HoldReminder)
+			if err := tx.RemindedOfHold(h); err != nil {
+				return next, err
+			}
+			notify, err := notifiedOf(tx, h)
+			if err != nil {
+				return next, err
+			}
+			for _, n := range notify {
+				surface := "wecom/" + n.WeCom
+				if n.WeCom == "" {
+					surface = "slack/" + n.Slack + "/" + n.Channel
+				}
+				if err := tx.Wake(taskRemind, store.EnvKey(h.Repo, h.App, h.Environment)+"\n"+surface); err != nil {
+					return next, err
+				}
+			}
+		}
+		if next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	return next, nil
+}
+
+// notifiedOf lists the chats that are told of what waits in an environment, as what is there last was made.
+func notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, err error) {
+	d, err := store.Optional(tx.Current(h.Repo, h.App, h.Environment))
+	if err != nil || d == nil {
+		return nil, err
+	}
+	var spec pipeline.Spec
+	if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
+		return nil, err
+	}
+	for _, n := range spec.Notify {
+		if n.Wants("waiting", h.Environment) {
+			notify = append(notify, n)
+		}
+	}
+	return notify, nil
+}
+
+// remind tells one chat that an environment is held.
+func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) {
+	part := strings.SplitN(key, "\n", 4)
+	if len(part) != 4 {
+		return time.Time{}, nil
+	}
+	var h *store.Hold
+	var repo store.Repo
+	var live *store.Deployment
+	err := b.db.View(ctx, func(tx *store.Tx) (err error) {
+		if h, err = store.Optional(tx.Hold(part[0], part[1], part[2])); err != nil || h == nil {
+			return err
+		}
+		if live, err = store.Optional(tx.Live(h.Repo, h.App, h.Environment)); err != nil {
+			return err
+		}
+		repo, err = tx.Repo(h.Repo)
+		return err
+	})
+	if err != nil || h == nil { // nil: it was ended meanwhile
+		return time.Time{}, err
+	}
+	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo}
+	surface := part[3]
+	to := strings.Split(surface, "/")
+	service, l, err := b.chat(s, to[0], to[1])
+	if service == nil {
+		return time.Time{}, err
+	}
+	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
+		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
+		Fields: []chat.Field{{Name: l.Field(text.Project), Value: repo.Name, URL: repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
+			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, b.typed("/unlock "+h.Environment))}}}
+	if live != nil {
+		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
+	}
+	channel := ""
+	if len(to) == 3 {
+		channel = to[2]
+	}
+	return time.Time{}, b.once(ctx, s, surface, "", m.Key, func(last store.Message) (string, error) { return b.post(ctx, service, channel, m, last, l) })
+}

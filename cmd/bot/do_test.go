@@ -1,0 +1,49 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestDo(t *testing.T) {
+	var got map[string]string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = map[string]string{}
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		got["path"], got["token"], got["key"] = r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Idempotency-Key")
+		switch {
+		case strings.HasPrefix(got["text"], "status"):
+			_, _ = w.Write([]byte(`{"answer":"fine"}`))
+		case strings.HasPrefix(got["text"], "odd"):
+			_, _ = w.Write([]byte(`<html>`))
+		default:
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = w.Write([]byte(`{"detail":"There is no such command","refused":true}`))
+		}
+	}))
+	defer server.Close()
+	do := doCmd{URL: server.URL + "/", Token: "secret-1", Text: []string{"status", "web"}, Key: "k"}
+	if err := do.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if got["path"] != "/api/v1/command" || got["text"] != "status web" || got["token"] != "Bearer secret-1" || got["key"] != "k" {
+		t.Errorf("%v", got)
+	}
+	do.Text = []string{"dance"}
+	if err := do.Run(); err == nil || err.Error() != "There is no such command" {
+		t.Errorf("%v", err)
+	}
+	do.Text = []string{"odd"}
+	if err := do.Run(); err == nil || strings.Contains(err.Error(), "secret-1") || !strings.Contains(err.Error(), "no answer of a bot") {
+		t.Errorf("%v", err)
+	}
+	do.URL = "http://127.0.0.1:1"
+	if err := do.Run(); err == nil || !strings.Contains(err.Error(), "--key k") {
+		t.Errorf("%v", err)
+	}
+}

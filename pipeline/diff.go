@@ -1,0 +1,73 @@
+package pipeline
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/pipeline/source"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Compare tells what a deployment that is not made would change in its cluster now, by a dry run there: one line for each object
+// that would change, with the lines of its difference. Of d only what a request says is read. Nothing is stored.
+func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Release, repo store.Repo) ([]string, error) {
+	env, cluster, err := e.environment(d)
+	if err != nil {
+		return nil, err
+	}
+	dir, remove, err := e.workDir()
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := cluster.Diff(ctx, objs)
+	if err != nil {
+		return nil, err
+	}
+	return diffLines(changes), nil
+}
+
+// objects renders the environment's manifests at the release's commit, bound to the release's digests; dest is where the commit is
+// put.
+func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment) ([]*unstructured.Unstructured, error) {
+	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dest, source.Options{}); err != nil {
+		if source.IsPermanent(err) {
+			err = permanent{err}
+		}
+		return nil, err
+	}
+	objs, err := kube.Render(dest, env.Manifests)
+	if err != nil {
+		return nil, permanent{err}
+	}
+	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
+		return nil, permanent{err}
+	}
+	if err := kube.Own(objs, e.owner(d, env)); err != nil {
+		return nil, permanent{err}
+	}
+	return objs, nil
+}
+
+// diffLines are the changes that a cluster would make, none for none.
+func diffLines(changes []kube.Change) (lines []string) {
+	for _, c := range changes {
+		if c.Action == "none" && c.Note == "" {
+			continue
+		}
+		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
+		if c.Text != "" {
+			lines = slices.Concat(lines, strings.Split(strings.TrimRight(c.Text, "\n"), "\n"))
+		}
+	}
+	return lines
+}
