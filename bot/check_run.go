@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,47 +210,13 @@ func (m *merging) names(ctx context.Context, c *github.Client, repo, branch stri
 	if k, ok := m.known[key]; ok && m.now().Before(k.until) {
 		return k.names, nil
 	}
-	add := func(name string, whose *int64) {
-		if whose == nil || *whose <= 0 || *whose == app {
-			names = append(names, name)
-		}
-	}
-	ask := func(path string, into any) error {
-		req, err := c.NewRequest(http.MethodGet, "repos/"+repo+path, nil)
-		if err == nil {
-			_, err = c.Do(ctx, req, into)
-		}
-		return err
-	}
-	var protected struct { // go-github v60's Branch lacks protection
-		Protection struct {
-			Required struct {
-				Checks []struct {
-					Context string `json:"context"`
-					AppID   *int64 `json:"app_id"`
-				} `json:"checks"`
-			} `json:"required_status_checks"`
-		} `json:"protection"`
-	}
-	var rules []struct {
-		Type       string `json:"type"`
-		Parameters struct {
-			Checks []struct {
-				Context string `json:"context"`
-				AppID   *int64 `json:"integration_id"`
-			} `json:"required_status_checks"`
-		} `json:"parameters"`
-	}
-	err = errors.Join(ask("/branches/"+url.PathEscape(branch), &protected), ask("/rules/branches/"+url.PathEscape(branch)+"?per_page=100", &rules))
+	required, err := branchChecks(ctx, c, repo, branch)
 	if err != nil {
 		return nil, err
 	}
-	for _, check := range protected.Protection.Required.Checks {
-		add(check.Context, check.AppID)
-	}
-	for _, r := range rules {
-		for _, check := range r.Parameters.Checks {
-			add(check.Context, check.AppID)
+	for _, w := range required {
+		if w.AppID == 0 || w.AppID == app {
+			names = append(names, w.Name)
 		}
 	}
 	for k, v := range m.known {
