@@ -45,6 +45,8 @@ func noticeOf(s subject) string {
 		return noticeNow
 	case waitsForApproval(*d) && !d.RemindedAt.IsZero():
 		return noticeReminder
+	case s.order != nil && s.order.State == store.OrderWaiting && !s.order.RemindedAt.IsZero() && d.Part == 1: // it speaks for all
+		return noticeReminder
 	}
 	return ""
 }
@@ -112,7 +114,13 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 	}
 	var approvers []chat.Person
 	if what != noticeAgreed {
-		for _, login := range s.rules.By {
+		by := s.rules.By
+		for _, block := range s.d.Blocks.V {
+			if asksForOrder(*s.d, block) { // every part's
+				by = block.By
+			}
+		}
+		for _, login := range by {
 			approvers = append(approvers, chat.Person{GitHub: login, ID: b.cfg.ChatUser(kind, name, login)})
 		}
 	}

@@ -322,6 +322,9 @@ func (c *call) orderVoted(ctx context.Context, args []string, vote string) (fn o
 			if err != nil || len(all) > 0 {
 				return err
 			}
+			if late, err := tx.UnratifiedOf(c.repo.Name); err != nil || len(late) > 0 {
+				return err
+			}
 			open, err := tx.OpenOrders(c.repo.Name)
 			waiting := slices.DeleteFunc(open, func(o store.Order) bool { return o.State != store.OrderWaiting })
 			if len(waiting) == 1 {

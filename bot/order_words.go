@@ -253,6 +253,16 @@ func (p orderPart) details(l text.Lang, repo store.Repo, size int) string {
 		commit = fmt.Sprintf("[%.7s…%.7s](%s/compare/%s...%s)", p.live.SHA, p.rel.SHA, repo.HTMLURL, p.live.SHA, p.rel.SHA)
 	}
 	fmt.Fprintf(&b, "- %s: %s\n", l.Field(text.Commit), commit)
+	if s := p.d.Scope.V; s != nil && p.d.RollbackOf == "" {
+		line, commits := approvalView{Environment: p.d.Environment, Scope: s}.scope(l)
+		fmt.Fprintf(&b, "- %s\n", text.Markdown(line))
+		for _, c := range commits {
+			fmt.Fprintf(&b, "  - %s\n", text.Markdown(c))
+		}
+		if len(s.Jobs) > 0 {
+			fmt.Fprintf(&b, "- %s\n", text.Markdown(l.Say(text.AskJobs, names(s.Jobs))))
+		}
+	}
 	for _, i := range p.rel.Images.V {
 		fmt.Fprintf(&b, "- %s: %s\n", l.Field(text.Image), text.Markdown(code(i.Repository+"@"+i.Digest)))
 	}

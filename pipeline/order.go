@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -216,7 +217,7 @@ func (e *Engine) remind(tx *store.Tx, o store.Order, s Standing) (again time.Tim
 	if tx.Now().Before(half) {
 		return half, nil
 	}
-	return o.ExpiresAt.Time, tx.RemindOrder(o)
+	return o.ExpiresAt.Time, errors.Join(tx.RemindOrder(o), tx.Wake(store.TaskReport, "deployment/"+s.Parts[0].ID)) // whose chats are told
 }
 
 func (e *Engine) reconsiderParts(tx *store.Tx, parts []store.Deployment) error {

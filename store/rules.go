@@ -76,6 +76,9 @@ func (tx *Tx) SetDeploys(r Run, all []Request) error {
 // SetScope records what a deployment changes.
 func (tx *Tx) SetScope(d Deployment, s Scope) error {
 	_, err := tx.exec("UPDATE deployments SET scope = ? WHERE id = ?", JSON[*Scope]{&s}, d.ID)
+	if d.OrderID != "" {
+		err = errors.Join(err, tx.Wake(TaskReport, "order/"+d.OrderID))
+	}
 	return errors.Join(err, tx.Wake(TaskReport, "deployment/"+d.ID))
 }
 
