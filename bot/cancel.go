@@ -306,5 +306,5 @@ func cancelledWords(s subject, l text.Lang) string {
 	case s.lives == 0:
 		return l.Say(text.CancelledMidway, by, d.Release)
 	}
-	return l.Say(text.CancelledMidwayBack, by, d.Release, "/rollback "+d.Environment, s.lives)
+	return l.Say(text.CancelledMidwayBack, by, d.Release, s.typed("/rollback "+d.Environment), s.lives)
 }

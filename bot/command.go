@@ -206,6 +206,8 @@ func (c *call) near(no outcome, name string, known []string) outcome {
 
 // run obeys one line. An error means that it could not be decided and is to be tried again.
 func (c *call) run(ctx context.Context, l line) (outcome, error) {
+	own := *c // each line's outcome speaks of its own command
+	c = &own
 	c.cmd = find(l.Name, c.lang())
 	c.d.note("command %s by %s", strings.Join(append([]string{"/" + l.Name}, l.Args...), " "), c.login)
 	if c.cmd == nil { // only one that was addressed to us comes here
@@ -528,7 +530,7 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 		return no, err
 	}
 	if env.After == "" {
-		return c.no(text.NothingBefore, code(env.Name)), nil
+		return c.no(text.NothingBefore, code(env.Name), code(c.typed("/deploy "+env.Name))), nil
 	}
 	if len(args) > 1 {
 		return c.usage(), nil

@@ -28,7 +28,8 @@ type orderView struct {
 	back  *store.Order // the newest that takes it back
 	repo  store.Repo
 	parts []orderPart
-	left  []string // apps of the order that it takes back that are left as they are
+	form  func(string) string // how a command has to be written here
+	left  []string            // apps of the order that it takes back that are left as they are
 }
 
 // An orderPart is one part of it.
@@ -40,6 +41,7 @@ type orderPart struct {
 }
 
 func (b *Bot) orderView(tx *store.Tx, id string) (v orderView, err error) {
+	v.form = b.typed
 	if v.o, err = tx.Order(id); err != nil {
 		return v, err
 	}
@@ -174,7 +176,7 @@ func (v orderView) offer(l text.Lang) string {
 	}
 	for _, p := range v.parts {
 		if p.said.current && !p.d.BeganAt.IsZero() {
-			return l.Say(text.OrderOffer, code(fmt.Sprintf("/rollback order %d", v.o.Number)))
+			return l.Say(text.OrderOffer, code(v.form(fmt.Sprintf("/rollback order %d", v.o.Number))))
 		}
 	}
 	return ""
@@ -205,7 +207,7 @@ func (v orderView) approvalWords(l text.Lang) (lines []string) {
 		}
 		lines = append(lines, l.Say(text.MayApprovePart, code(p.d.App), who))
 	}
-	lines = append(lines, l.Say(text.OrderHow, code(fmt.Sprintf("/approve order %d", v.o.Number)), code(fmt.Sprintf("/reject order %d reason…", v.o.Number))))
+	lines = append(lines, l.Say(text.OrderHow, code(v.form(fmt.Sprintf("/approve order %d", v.o.Number))), code(v.form(fmt.Sprintf("/reject order %d reason…", v.o.Number)))))
 	if !v.o.ExpiresAt.IsZero() {
 		lines = append(lines, l.Say(text.OrderUntil, l.Time(v.o.ExpiresAt.Time)))
 	}

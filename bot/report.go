@@ -29,9 +29,18 @@ const (
 	surfaceComment    = "github/comment" // the living comment; of a run
 )
 
+// typed is how a command has to be written here.
+func (s subject) typed(form string) string {
+	if s.form == nil {
+		return form
+	}
+	return s.form(form)
+}
+
 // A subject is a run or a deployment with all that is said about it.
 type subject struct {
 	key     string
+	form    func(string) string // how a command has to be written here; nil: as it is
 	repo    store.Repo
 	run     store.Run
 	image   string             // the repository of its image
@@ -55,7 +64,7 @@ type subject struct {
 
 // load reads a subject.
 func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
-	s.key = key
+	s.key, s.form = key, b.typed
 	kind, id, _ := strings.Cut(key, "/")
 	err = b.db.View(ctx, func(tx *store.Tx) error {
 		runID := id

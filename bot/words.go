@@ -46,7 +46,7 @@ func buildWords(s subject, l text.Lang) string {
 		case store.ReasonClosed:
 			return l.Say(text.CancelledByClosing)
 		case store.ReasonUntested:
-			return l.Say(text.Untested, "/ok-to-test "+r.Head())
+			return l.Say(text.Untested, s.typed("/ok-to-test "+r.Head()))
 		}
 		if r.Reason == store.ReasonDeleted {
 			return l.Say(text.RefDeleted)

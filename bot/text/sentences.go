@@ -100,7 +100,7 @@ const (
 	Started              // deployment number, release, environment, address
 	DeployAfterBuild     // environment, commit
 	AlreadyLive          // release, environment
-	NothingBefore        // environment
+	NothingBefore        // environment, command
 	NothingLive          // environment
 	NothingToRollBackTo  // environment
 	RollbackStarted      // deployment number, environment, release, command that ends the hold, address
@@ -295,7 +295,6 @@ const (
 	RemindTitle      // app, release, environment
 	EnvironmentGone  //
 	EnvironmentMoved //
-	LockedAgainst    // environment, login, time, reason, command
 
 	// The check run and the living comment.
 
@@ -386,7 +385,7 @@ var sentences = [keyCount]words{
 	TagsKept:           {"not tagged %v, which the registry keeps for another image; the digest is what is deployed", "未打标签 %v：镜像仓库为另一个镜像保留且不可更改；部署以摘要为准"},
 	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
 	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
-	HeldAfterRestore:   {"held since a backup of the bot was restored at %v: /unlock lets it go on", "%v 恢复备份后暂停自动部署：/unlock 后继续"},
+	HeldAfterRestore:   {"held since a backup of the bot was restored at %v, until it is unlocked", "%v 恢复备份后暂停自动部署，解锁后继续"},
 	RefDeleted:         {"cancelled: its branch or tag was deleted", "已取消：分支或标签已被删除"},
 	CancelledByRestore: {"cancelled: a backup of the bot was restored, and what became of it since is not known", "已取消：机器人已从备份恢复，其后情况未知"},
 	HeldAfterRollback:  {"held after a rollback by %v since %v", "%v 回滚后暂停自动部署，自 %v 起"},
@@ -461,7 +460,7 @@ var sentences = [keyCount]words{
 	Started:              {"Deployment %v: release %v goes to %v. %v", "部署 %v：版本 %v 部署到 %v。%v"},
 	DeployAfterBuild:     {"There is no release of %[2]v yet: it goes to %[1]v once it is built.", "%[2]v 还没有版本：构建成功后部署到 %[1]v。"},
 	AlreadyLive:          {"Release %v is live in %v already.", "版本 %v 已在 %v 上线。"},
-	NothingBefore:        {"No environment comes before %v, so nothing can be promoted to it; use /deploy.", "%v 之前没有环境，无法发布到此；请用 /deploy。"},
+	NothingBefore:        {"No environment comes before %v, so nothing can be promoted to it; use %v.", "%v 之前没有环境，无法发布到此；请用 %v。"},
 	NothingLive:          {"Nothing is live in %v.", "%v 没有线上版本。"},
 	NothingToRollBackTo:  {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
 	RollbackStarted:      {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
@@ -650,7 +649,6 @@ var sentences = [keyCount]words{
 	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "提醒：%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待批准"},
 	EnvironmentGone:  {"cancelled: the default branch's file has no such environment any more", "已取消：默认分支的文件中已没有此环境"},
 	EnvironmentMoved: {"superseded: the environment's cluster, namespace or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间或清单位置已变更，请重新发起"},
-	LockedAgainst:    {"%[1]v is locked by %[2]v until %[3]v (%[4]v), and going without approval does not break a lock. They, or somebody with maintain, can say %[5]v.", "%[1]v 已被 %[2]v 锁定至 %[3]v（%[4]v），跳过审批不能越过锁定。锁定者或有 maintain 权限的人可发送 %[5]v。"},
 
 	// The check run and the living comment.
 
