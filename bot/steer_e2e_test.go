@@ -158,15 +158,18 @@ func (s *steered) is(app, environment, state string, blocks ...string) (d store.
 // runs waits until the pods of an app in a namespace are those of a release alone.
 func (s *steered) runs(namespace, app string, release int) {
 	s.t.Helper()
-	var want string
-	must(s.t, s.bot.db.View(context.Background(), func(tx *store.Tx) error {
-		rel, err := tx.Release("acme/web", app, release)
-		if err == nil {
-			want = rel.Images.V[0].Repository + "@" + rel.Images.V[0].Digest
-		}
-		return err
-	}))
 	must(s.t, until("the pods of "+app, func() error {
+		var want string
+		err := s.bot.db.View(context.Background(), func(tx *store.Tx) error {
+			rel, err := tx.Release("acme/web", app, release)
+			if err == nil {
+				want = rel.Images.V[0].Repository + "@" + rel.Images.V[0].Digest
+			}
+			return err
+		})
+		if err != nil {
+			return err // it is being built
+		}
 		pods, err := s.api.CoreV1().Pods(namespace).List(context.Background(), metav1.ListOptions{LabelSelector: "app=" + app})
 		if err != nil {
 			return err
