@@ -222,6 +222,13 @@ func (b *Bot) requiredChecks(ctx context.Context, c *github.Client, repo store.R
 	}), err
 }
 
+// noRulesets tells whether an error says that the repository's plan has none: a private one of a free account. GitHub then
+// answers 403 with "Upgrade to GitHub Pro or make this repository public to enable this feature."; it has no field for that.
+func noRulesets(err error) bool {
+	var answer *github.ErrorResponse
+	return errors.As(err, &answer) && statusCode(err) == http.StatusForbidden && strings.HasPrefix(answer.Message, "Upgrade to GitHub")
+}
+
 // branchChecks lists the checks that the rules of a branch require before merging: by the rulesets, and by the branch
 // protection as the branch itself tells it, which takes no right to administer.
 func branchChecks(ctx context.Context, c *github.Client, repo, branch string) (pipeline.RequiredChecks, error) {
@@ -265,6 +272,9 @@ func branchChecks(ctx context.Context, c *github.Client, repo, branch string) (p
 			Parameters json.RawMessage `json:"parameters"`
 		}
 		resp, err := getJSON(ctx, c, fmt.Sprintf("repos/%s/rules/branches/%s?per_page=100&page=%d", repo, url.PathEscape(branch), page), &rules)
+		if noRulesets(err) {
+			break
+		}
 		if err != nil {
 			return nil, err
 		}

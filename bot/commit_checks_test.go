@@ -2,9 +2,14 @@ package bot
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-github/v60/github"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/store"
@@ -141,6 +146,28 @@ func TestRequiredChecks(t *testing.T) {
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", branch, got, want)
+		}
+	}
+}
+
+// TestNoRulesets: a plan that knows no rulesets requires nothing by them; any other refusal holds back.
+func TestNoRulesets(t *testing.T) {
+	t.Parallel()
+	answer := func(status int, message string) error {
+		return fmt.Errorf("read the rules: %w", &github.ErrorResponse{Message: message, Response: &http.Response{StatusCode: status}})
+	}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{answer(403, "Upgrade to GitHub Pro or make this repository public to enable this feature."), true},
+		{answer(403, "Resource not accessible by integration"), false},
+		{answer(500, "Upgrade to GitHub Pro"), false},
+		{errors.New("Upgrade to GitHub Pro"), false},
+		{nil, false},
+	} {
+		if got := noRulesets(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
 		}
 	}
 }
