@@ -71,6 +71,9 @@ type lab struct {
 	log      *buffer
 	wrote    hook // sees what the bot wrote on GitHub, before the bot gets the answer
 
+	reading sync.Mutex
+	read    *sql.DB // see reader
+
 	bot     *Bot
 	url     string
 	kill    context.CancelFunc
@@ -246,6 +249,7 @@ func (l *lab) Start() error {
 
 // Stop lets the bot come to its end.
 func (l *lab) Stop() error {
+	l.unread()
 	if l.bot == nil {
 		return nil
 	}
@@ -289,6 +293,7 @@ func (l *lab) Close() (wrong []error) {
 	if err := l.Stop(); err != nil {
 		wrong = append(wrong, err)
 	}
+	l.unread()
 	for _, v := range l.gh.Violations() {
 		wrong = append(wrong, fmt.Errorf("GitHub's description forbids: %s", v))
 	}
@@ -358,13 +363,36 @@ func until(what string, look func() error) error {
 	}
 }
 
+// reader is a connection to the database while the bot runs; it is made once, since a new one reads the whole schema.
+func (l *lab) reader() (*sql.DB, error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	if l.read != nil {
+		return l.read, nil
+	}
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(l.dir, "data", "shipmate.db")+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
+	if err == nil {
+		l.read = db
+	}
+	return db, err
+}
+
+// unread ends what reader began: the file may become another one.
+func (l *lab) unread() {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	if l.read != nil {
+		_ = l.read.Close() // it only reads
+		l.read = nil
+	}
+}
+
 // lookup reads one value from the database.
 func (l *lab) lookup(query string, args ...any) (value string, err error) {
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(l.dir, "data", "shipmate.db")+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
+	db, err := l.reader()
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = db.Close() }() // it only reads
 	err = db.QueryRow(query, args...).Scan(&value)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil

@@ -55,7 +55,16 @@ func (e *Engine) AdvanceRun(ctx context.Context, id string, attempts int) error 
 			if rel, err = tx.SucceedRun(run, []store.Image{made}); err != nil {
 				return err
 			}
+			overtaken := false
+			if run.Cause == store.CausePush {
+				if overtaken, err = tx.Overtaken(run); err != nil {
+					return err
+				}
+			}
 			for _, q := range run.Deploys.V {
+				if overtaken && q.Cause == store.CauseAutomatic {
+					continue // the newer one goes there
+				}
 				if _, err := NewDeployment(tx, rel, q); err != nil {
 					return err
 				}

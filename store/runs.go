@@ -193,6 +193,13 @@ func (tx *Tx) NewOvertakenRun(r *Run, reason string, steps ...string) error {
 	return tx.newRun(r, reason, steps)
 }
 
+// Overtaken tells whether a newer run of the same ref is under way or has made a release: what that one brings must not be
+// replaced by what came before it, only because that took longer to build.
+func (tx *Tx) Overtaken(r Run) (bool, error) {
+	return get[bool](tx, "newer run", `SELECT EXISTS (SELECT 1 FROM runs WHERE repo = ?1 AND app = ?2 AND number > ?4 AND ref = ?3 AND state IN ('queued','running') AND cause = 'push')
+		OR EXISTS (SELECT 1 FROM releases l JOIN runs r ON r.id = l.run WHERE l.repo = ?1 AND l.app = ?2 AND l.ref = ?3 AND r.number > ?4)`, r.Repo, r.App, r.Ref, r.Number)
+}
+
 func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	n, err := get[int](tx, "run number", nextNumber+"runs WHERE repo = ? AND app = ?", r.Repo, r.App)
 	if err != nil {
