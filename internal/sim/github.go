@@ -27,6 +27,7 @@ import (
 type GitHubConfig struct {
 	Dir            string            // an empty folder, for the bare git repositories
 	AppID          int64             // default 12345
+	CallbackURL    string            // where people come back to who sign in; empty: any address will do
 	Slug           string            // the app's name in addresses and, with "[bot]", its login; default "shipmate"
 	PrivateKey     *rsa.PrivateKey   // the app's; default: one made once for the process
 	Permissions    map[string]string // the app's, "read", "write" or "admin"; default DefaultPermissions
@@ -98,6 +99,9 @@ type GitHub struct {
 	apps          map[int64]string // other Apps' slugs
 	tokens        map[string]*token
 	userTokens    map[string]*account
+	grants        map[string]*grant     // codes of people who signed in, not used yet
+	people        map[string]*userToken // what they were changed for
+	manifests     map[string]*manifest  // codes of apps that were registered from a manifest
 	requests      []Request
 	violations    []string
 	faults        []*fault
@@ -175,6 +179,7 @@ func NewGitHub(cfg GitHubConfig) (*GitHub, error) {
 	gh := &GitHub{
 		cfg: cfg, vague: 1, description: description, routes: githubRoutes(), url: "http://github.invalid", lastID: 1000,
 		accounts: map[string]*account{}, repos: map[string]*Repo{}, tokens: map[string]*token{}, userTokens: map[string]*account{},
+		grants: map[string]*grant{}, people: map[string]*userToken{}, manifests: map[string]*manifest{},
 	}
 	gh.hooks = newHooks(gh)
 	gh.addAccount(cfg.Slug+"[bot]", "Bot")
@@ -495,7 +500,7 @@ func (gh *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		gh.serveGit(answer, r, repo, service)
 		return
 	}
-	if gh.serveLFS(answer, r, path) {
+	if gh.serveLFS(answer, r, path) || gh.servePages(answer, r, path) {
 		return
 	}
 	request.Body = gh.serveAPI(answer, r, path)

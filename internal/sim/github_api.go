@@ -18,11 +18,21 @@ const docs = "https://docs.github.com/rest"
 
 // A route is an operation of the API that the simulator has.
 type route struct {
-	method, path string   // path as GitHub's description writes it
-	app          bool     // for the app itself (JWT), not an installation (token)
+	method, path string // path as GitHub's description writes it
+	by           caller
 	needs        []string // permissions such as "statuses:write", any of which suffices
 	handle       func(*call) (status int, body any)
 }
+
+// A caller is whom an operation is for.
+type caller int
+
+const (
+	byApp          caller = iota // the app itself: a JWT
+	byInstallation               // an installation's token
+	byPerson                     // a token of somebody who signed in through the app
+	byAnyone                     // no credential at all
+)
 
 // call is one request to an operation. Handlers run while GitHub.mu is held.
 type call struct {
@@ -30,8 +40,9 @@ type call struct {
 	gh     *GitHub
 	params map[string]string
 	body   []byte
-	token  *token // nil for the app itself
-	repo   *Repo  // where the path names one
+	token  *token     // an installation's; else nil
+	person *userToken // a person's; else nil
+	repo   *Repo      // where the path names one
 	header http.Header
 }
 
@@ -41,61 +52,65 @@ func githubRoutes() []route {
 	comment := []string{"issues:write", "pull_requests:write"}
 	readComment := []string{"issues:read", "pull_requests:read"}
 	return []route{
-		{"GET", "/app", true, nil, (*call).getApp},
-		{"GET", "/app/hook/config", true, nil, (*call).getHookConfig},
-		{"GET", "/app/hook/deliveries", true, nil, (*call).listDeliveries},
-		{"GET", "/app/hook/deliveries/{delivery_id}", true, nil, (*call).getDelivery},
-		{"POST", "/app/hook/deliveries/{delivery_id}/attempts", true, nil, (*call).redeliver},
-		{"GET", "/app/installations", true, nil, (*call).listInstallations},
-		{"GET", "/app/installations/{installation_id}", true, nil, (*call).getInstallation},
-		{"POST", "/app/installations/{installation_id}/access_tokens", true, nil, (*call).createToken},
-		{"GET", repos + "/installation", true, nil, (*call).getRepoInstallation},
+		{"GET", "/app", byApp, nil, (*call).getApp},
+		{"GET", "/app/hook/config", byApp, nil, (*call).getHookConfig},
+		{"GET", "/app/hook/deliveries", byApp, nil, (*call).listDeliveries},
+		{"GET", "/app/hook/deliveries/{delivery_id}", byApp, nil, (*call).getDelivery},
+		{"POST", "/app/hook/deliveries/{delivery_id}/attempts", byApp, nil, (*call).redeliver},
+		{"GET", "/app/installations", byApp, nil, (*call).listInstallations},
+		{"GET", "/app/installations/{installation_id}", byApp, nil, (*call).getInstallation},
+		{"POST", "/app/installations/{installation_id}/access_tokens", byApp, nil, (*call).createToken},
+		{"GET", repos + "/installation", byApp, nil, (*call).getRepoInstallation},
 
-		{"GET", "/apps/{app_slug}", false, nil, (*call).getAppBySlug},
-		{"GET", "/installation/repositories", false, nil, (*call).listRepositories},
-		{"GET", "/orgs/{org}/teams/{team_slug}/memberships/{username}", false, []string{"members:read"}, (*call).getMembership},
-		{"GET", "/users/{username}", false, nil, (*call).getUser},
+		{"GET", "/apps/{app_slug}", byInstallation, nil, (*call).getAppBySlug},
+		{"GET", "/installation/repositories", byInstallation, nil, (*call).listRepositories},
+		{"GET", "/orgs/{org}/teams/{team_slug}/memberships/{username}", byInstallation, []string{"members:read"}, (*call).getMembership},
+		{"GET", "/user", byPerson, nil, (*call).getMe},
+		{"GET", "/user/installations", byPerson, nil, (*call).listMyInstallations},
+		{"GET", "/user/installations/{installation_id}/repositories", byPerson, nil, (*call).listMyRepositories},
+		{"POST", "/app-manifests/{code}/conversions", byAnyone, nil, (*call).convertManifest},
+		{"GET", "/users/{username}", byInstallation, nil, (*call).getUser},
 
-		{"GET", repos, false, []string{"metadata:read"}, (*call).getRepo},
-		{"GET", repos + "/activity", false, []string{"contents:read"}, (*call).listActivity},
-		{"GET", repos + "/branches/{branch}", false, []string{"contents:read"}, (*call).getBranch},
-		{"GET", repos + "/collaborators", false, []string{"metadata:read"}, (*call).listCollaborators},
-		{"GET", repos + "/collaborators/{username}/permission", false, []string{"metadata:read"}, (*call).getPermission},
-		{"GET", repos + "/commits", false, []string{"contents:read"}, (*call).listCommits},
-		{"GET", repos + "/commits/{ref}", false, []string{"contents:read"}, (*call).getCommit},
-		{"GET", repos + "/compare/{basehead}", false, []string{"contents:read"}, (*call).compare},
-		{"GET", repos + "/contents/{path}", false, []string{"contents:read"}, (*call).getContents},
-		{"GET", repos + "/git/ref/{ref}", false, []string{"contents:read"}, (*call).getRef},
-		{"GET", repos + "/rules/branches/{branch}", false, []string{"metadata:read"}, (*call).listRules},
+		{"GET", repos, byInstallation, []string{"metadata:read"}, (*call).getRepo},
+		{"GET", repos + "/activity", byInstallation, []string{"contents:read"}, (*call).listActivity},
+		{"GET", repos + "/branches/{branch}", byInstallation, []string{"contents:read"}, (*call).getBranch},
+		{"GET", repos + "/collaborators", byInstallation, []string{"metadata:read"}, (*call).listCollaborators},
+		{"GET", repos + "/collaborators/{username}/permission", byInstallation, []string{"metadata:read"}, (*call).getPermission},
+		{"GET", repos + "/commits", byInstallation, []string{"contents:read"}, (*call).listCommits},
+		{"GET", repos + "/commits/{ref}", byInstallation, []string{"contents:read"}, (*call).getCommit},
+		{"GET", repos + "/compare/{basehead}", byInstallation, []string{"contents:read"}, (*call).compare},
+		{"GET", repos + "/contents/{path}", byInstallation, []string{"contents:read"}, (*call).getContents},
+		{"GET", repos + "/git/ref/{ref}", byInstallation, []string{"contents:read"}, (*call).getRef},
+		{"GET", repos + "/rules/branches/{branch}", byInstallation, []string{"metadata:read"}, (*call).listRules},
 
-		{"GET", repos + "/pulls", false, []string{"pull_requests:read"}, (*call).listPulls},
-		{"GET", repos + "/pulls/{pull_number}", false, []string{"pull_requests:read"}, (*call).getPull},
-		{"GET", repos + "/pulls/{pull_number}/commits", false, []string{"pull_requests:read"}, (*call).listPullCommits},
-		{"GET", repos + "/pulls/{pull_number}/files", false, []string{"pull_requests:read"}, (*call).listPullFiles},
-		{"GET", repos + "/commits/{commit_sha}/pulls", false, []string{"pull_requests:read"}, (*call).listCommitPulls},
+		{"GET", repos + "/pulls", byInstallation, []string{"pull_requests:read"}, (*call).listPulls},
+		{"GET", repos + "/pulls/{pull_number}", byInstallation, []string{"pull_requests:read"}, (*call).getPull},
+		{"GET", repos + "/pulls/{pull_number}/commits", byInstallation, []string{"pull_requests:read"}, (*call).listPullCommits},
+		{"GET", repos + "/pulls/{pull_number}/files", byInstallation, []string{"pull_requests:read"}, (*call).listPullFiles},
+		{"GET", repos + "/commits/{commit_sha}/pulls", byInstallation, []string{"pull_requests:read"}, (*call).listCommitPulls},
 
-		{"GET", repos + "/issues/{issue_number}/comments", false, readComment, (*call).listComments},
-		{"POST", repos + "/issues/{issue_number}/comments", false, comment, (*call).createComment},
-		{"GET", repos + "/issues/comments/{comment_id}", false, readComment, (*call).getComment},
-		{"PATCH", repos + "/issues/comments/{comment_id}", false, comment, (*call).updateComment},
-		{"DELETE", repos + "/issues/comments/{comment_id}", false, comment, (*call).deleteComment},
-		{"GET", repos + "/issues/comments/{comment_id}/reactions", false, readComment, (*call).listReactions},
-		{"POST", repos + "/issues/comments/{comment_id}/reactions", false, comment, (*call).createReaction},
-		{"DELETE", repos + "/issues/comments/{comment_id}/reactions/{reaction_id}", false, comment, (*call).deleteReaction},
+		{"GET", repos + "/issues/{issue_number}/comments", byInstallation, readComment, (*call).listComments},
+		{"POST", repos + "/issues/{issue_number}/comments", byInstallation, comment, (*call).createComment},
+		{"GET", repos + "/issues/comments/{comment_id}", byInstallation, readComment, (*call).getComment},
+		{"PATCH", repos + "/issues/comments/{comment_id}", byInstallation, comment, (*call).updateComment},
+		{"DELETE", repos + "/issues/comments/{comment_id}", byInstallation, comment, (*call).deleteComment},
+		{"GET", repos + "/issues/comments/{comment_id}/reactions", byInstallation, readComment, (*call).listReactions},
+		{"POST", repos + "/issues/comments/{comment_id}/reactions", byInstallation, comment, (*call).createReaction},
+		{"DELETE", repos + "/issues/comments/{comment_id}/reactions/{reaction_id}", byInstallation, comment, (*call).deleteReaction},
 
-		{"POST", repos + "/statuses/{sha}", false, []string{"statuses:write"}, (*call).createStatus},
-		{"GET", repos + "/commits/{ref}/statuses", false, []string{"statuses:read"}, (*call).listStatuses},
-		{"GET", repos + "/commits/{ref}/status", false, []string{"statuses:read"}, (*call).combinedStatus},
-		{"POST", repos + "/check-runs", false, []string{"checks:write"}, (*call).createCheckRun},
-		{"GET", repos + "/check-runs/{check_run_id}", false, []string{"checks:read"}, (*call).getCheckRun},
-		{"PATCH", repos + "/check-runs/{check_run_id}", false, []string{"checks:write"}, (*call).updateCheckRun},
-		{"GET", repos + "/commits/{ref}/check-runs", false, []string{"checks:read"}, (*call).listCheckRuns},
+		{"POST", repos + "/statuses/{sha}", byInstallation, []string{"statuses:write"}, (*call).createStatus},
+		{"GET", repos + "/commits/{ref}/statuses", byInstallation, []string{"statuses:read"}, (*call).listStatuses},
+		{"GET", repos + "/commits/{ref}/status", byInstallation, []string{"statuses:read"}, (*call).combinedStatus},
+		{"POST", repos + "/check-runs", byInstallation, []string{"checks:write"}, (*call).createCheckRun},
+		{"GET", repos + "/check-runs/{check_run_id}", byInstallation, []string{"checks:read"}, (*call).getCheckRun},
+		{"PATCH", repos + "/check-runs/{check_run_id}", byInstallation, []string{"checks:write"}, (*call).updateCheckRun},
+		{"GET", repos + "/commits/{ref}/check-runs", byInstallation, []string{"checks:read"}, (*call).listCheckRuns},
 
-		{"GET", repos + "/deployments", false, []string{"deployments:read"}, (*call).listDeployments},
-		{"POST", repos + "/deployments", false, []string{"deployments:write"}, (*call).createDeployment},
-		{"GET", repos + "/deployments/{deployment_id}", false, []string{"deployments:read"}, (*call).getDeployment},
-		{"GET", repos + "/deployments/{deployment_id}/statuses", false, []string{"deployments:read"}, (*call).listDeploymentStatuses},
-		{"POST", repos + "/deployments/{deployment_id}/statuses", false, []string{"deployments:write"}, (*call).createDeploymentStatus},
+		{"GET", repos + "/deployments", byInstallation, []string{"deployments:read"}, (*call).listDeployments},
+		{"POST", repos + "/deployments", byInstallation, []string{"deployments:write"}, (*call).createDeployment},
+		{"GET", repos + "/deployments/{deployment_id}", byInstallation, []string{"deployments:read"}, (*call).getDeployment},
+		{"GET", repos + "/deployments/{deployment_id}/statuses", byInstallation, []string{"deployments:read"}, (*call).listDeploymentStatuses},
+		{"POST", repos + "/deployments/{deployment_id}/statuses", byInstallation, []string{"deployments:write"}, (*call).createDeploymentStatus},
 	}
 }
 
@@ -335,7 +350,7 @@ func (c *call) serve(r route) (int, any) {
 		if status, body := c.openRepo(r); status != 0 {
 			return status, body
 		}
-	} else if !r.app && !c.permitted(r.needs) {
+	} else if r.by == byInstallation && !c.permitted(r.needs) {
 		return c.fail(http.StatusForbidden, "Resource not accessible by integration")
 	}
 	return r.handle(c)

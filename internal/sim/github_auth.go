@@ -25,8 +25,11 @@ type token struct {
 	used         int
 }
 
-// authenticate takes a JWT of the app or an installation token.
+// authenticate takes a JWT of the app, an installation token, or a person's.
 func (c *call) authenticate(r route) (int, any) {
+	if r.by == byAnyone {
+		return 0, nil
+	}
 	scheme, credential, _ := strings.Cut(c.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "token") || credential == "" {
 		return c.fail(http.StatusUnauthorized, "Requires authentication")
@@ -35,17 +38,22 @@ func (c *call) authenticate(r route) (int, any) {
 		if refusal := c.gh.verifyJWT(credential); refusal != "" {
 			return c.fail(http.StatusUnauthorized, refusal)
 		}
-		if !r.app {
+		if r.by != byApp {
 			return c.fail(http.StatusForbidden, "Resource not accessible by integration")
 		}
 		return 0, nil
 	}
-	t := c.gh.installationToken(credential)
-	if t == nil {
-		return c.fail(http.StatusUnauthorized, "Bad credentials")
+	if c.person = c.gh.userToken(credential); c.person != nil && r.by == byPerson {
+		return 0, nil
 	}
-	if r.app {
+	t := c.gh.installationToken(credential)
+	switch {
+	case t == nil:
+		return c.fail(http.StatusUnauthorized, "Bad credentials")
+	case r.by == byApp:
 		return c.fail(http.StatusUnauthorized, "A JSON web token could not be decoded")
+	case r.by == byPerson:
+		return c.fail(http.StatusForbidden, "Resource not accessible by integration")
 	}
 	c.token = t
 	return 0, nil
@@ -133,7 +141,7 @@ func (c *call) limit(r route) (int, any) {
 	if used > gh.cfg.RateLimit {
 		return c.fail(http.StatusForbidden, "API rate limit exceeded for installation.")
 	}
-	if !gh.cfg.SecondaryLimit || r.app || r.method == http.MethodGet {
+	if !gh.cfg.SecondaryLimit || r.by == byApp || r.method == http.MethodGet {
 		return 0, nil
 	}
 	gh.created = slices.DeleteFunc(gh.created, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
@@ -160,7 +168,7 @@ func (c *call) openRepo(r route) (int, any) {
 	if c.repo == nil {
 		return c.notFound()
 	}
-	if r.app {
+	if r.by == byApp {
 		return 0, nil
 	}
 	if !c.token.reaches(c.repo) {

@@ -19,6 +19,10 @@ GET    /app/installations
 GET    /app/installations/{installation_id}
 POST   /app/installations/{installation_id}/access_tokens
 GET    /installation/repositories
+GET    /user
+GET    /user/installations
+GET    /user/installations/{installation_id}/repositories
+POST   /app-manifests/{code}/conversions
 GET    /orgs/{org}/teams/{team_slug}/memberships/{username}
 GET    /users/{username}
 GET    /repos/{owner}/{repo}
