@@ -15,7 +15,7 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// kindCommand is the kind of an event by which a program says a command.
+// kindCommand is the kind of an event by which a program, or a person on a page, says a command.
 const kindCommand = "shipmate_command"
 
 // viaAPI is how what a program said is recorded.
@@ -23,9 +23,10 @@ const viaAPI = "api"
 
 // A commandOrder is the body of a kindCommand, under that key.
 type commandOrder struct {
-	Token string `json:"token"` // the name of the token
-	Login string `json:"login"` // as whom it acts
+	Token string `json:"token,omitempty"` // the name of the token, where it was the API
+	Login string `json:"login"`           // as whom it acts
 	Text  string `json:"text"`
+	Via   string `json:"via,omitempty"` // viaPage; default viaAPI
 }
 
 // A commandCall is the body of a call that says a command.
@@ -92,7 +93,7 @@ func (b *Bot) sayCommand(w http.ResponseWriter, r *http.Request) (*commanded, er
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(map[string]commandOrder{kindCommand: {token.Name, token.GitHub, call.Text}})
+	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Token: token.Name, Login: token.GitHub, Text: call.Text}})
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func (b *Bot) repoFor(ctx context.Context, l line, in string) (repo store.Repo, 
 }
 
 func noRepo() error {
-	return refusal(http.StatusNotFound, "there is no such repository for this token; a repository is known once something was pushed to it")
+	return refusal(http.StatusNotFound, "there is no such repository here; a repository is known once something was pushed to it")
 }
 
 // acceptOnce stores an event of the API, unless its id is known; then it must be the same call.
@@ -209,21 +210,27 @@ func (b *Bot) commanded(ctx context.Context, event string) (*commanded, error) {
 	}
 }
 
-// command decides a command that a program said. Its answer is stored for the caller, who may ask for it again.
+// command decides a command that a program said, or a person on a page. Its answer is stored for the caller, who may ask for it again.
 func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 	var o commandOrder
 	if err := readOwn(e.Body, kindCommand, &o); err != nil || e.Repo == nil {
-		d.note("this is no order of the API, so nothing is done: %v", err)
+		d.note("this is no order of the API or of a page, so nothing is done: %v", err)
 		return nil
 	}
-	d.note("the token %s says a command, as %s", o.Token, o.Login)
+	via := viaAPI
+	if o.Via == viaPage {
+		via = viaPage
+		d.note("%s says a command on a page", o.Login)
+	} else {
+		d.note("the token %s says a command, as %s", o.Token, o.Login)
+	}
 	l, err := b.oneCommand(o.Text)
 	if err != nil {
 		d.note("refused: %v", err)
 		return nil
 	}
 	return b.asNow(ctx, e, d, func(client *github.Client, repo store.Repo) error {
-		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: viaAPI, event: e.ID, language: b.lang, said: e.ReceivedAt.Time, d: d}
+		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: via, event: e.ID, language: b.lang, said: e.ReceivedAt.Time, d: d}
 		all, err := c.inTime(ctx, e, []line{l})
 		if err != nil {
 			return err

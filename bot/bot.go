@@ -40,7 +40,8 @@ type Bot struct {
 	builders *builders
 	chats    map[string]chat.Service // wecom/name, slack/name
 	lang     text.Lang
-	web      http.Handler
+	web      *web.Pages
+	signIn   *signIn // nil: nobody can
 	live     liveness
 	statuses statuses
 	merging  merging
@@ -156,11 +157,15 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
 		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
-	b.web = web.Handler(web.Config{DB: b.db, Version: version, Stop: b.stopping,
+	pages := web.Config{DB: b.db, Version: version, Stop: b.stopping,
 		LogFile: func(run string) string { return pipeline.LogFile(cfg.DataDir, run) },
 		Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
 			return pipeline.OpenArtifact(cfg.DataDir, run, check, path)
-		}})
+		}}
+	if b.signIn = newSignIn(b); b.signIn != nil {
+		pages.Viewer = b.signIn.viewer
+	}
+	b.web = web.New(pages)
 	b.name = sync.OnceValue(b.askName)
 	b.builders = w.builders
 	b.builders.log = log
@@ -272,6 +277,12 @@ func (b *Bot) handler() http.Handler {
 	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.registryEvent)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)
+	if s := b.signIn; s != nil {
+		mux.HandleFunc("GET /auth/login", s.login)
+		mux.HandleFunc("GET /auth/callback", s.callback)
+		mux.HandleFunc("POST /auth/logout", s.logout)
+		mux.HandleFunc("POST /command", s.command)
+	}
 	mux.Handle("/", b.web)
 	return mux
 }

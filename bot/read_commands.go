@@ -148,7 +148,7 @@ func (c *call) history(ctx context.Context, args []string) (outcome, error) {
 
 // private tells whether what comes from logs and clusters may be told where the command was said: a comment on a public repository is
 // read by everybody.
-func (c *call) private() bool { return c.repo.Private || c.via == viaAPI }
+func (c *call) private() bool { return c.repo.Private || c.via == viaAPI || c.via == viaPage }
 
 // compareTimeout is how long a comparison may hold up its answer.
 const compareTimeout = 15 * time.Second

@@ -55,9 +55,8 @@ func (c checkView) Reason() string {
 // More is how many of the failed tests are not listed.
 func (c checkView) More() int { return c.Result.Tests.Failed - len(c.Result.Tests.Failing) }
 
-// checksOf picks the checks out of a run's steps. Of what a public repository's page would show to whoever has its address,
-// it leaves what tests wrote and what a check kept.
-func checksOf(steps []store.Step, public bool) (checks []checkView) {
+// checksOf picks the checks out of a run's steps. Of what not everybody may see, it leaves what tests wrote and what a check kept.
+func checksOf(steps []store.Step, hidden bool) (checks []checkView) {
 	for _, s := range steps {
 		name, ok := strings.CutPrefix(s.Kind, stepCheck)
 		if !ok {
@@ -67,7 +66,7 @@ func checksOf(steps []store.Step, public bool) (checks []checkView) {
 		if s.Result.V != nil {
 			c.Result = *s.Result.V
 		}
-		if public {
+		if hidden {
 			c.Result.Artifacts, c.Result.Left = nil, nil
 			if c.Result.Tests != nil {
 				for i := range c.Result.Tests.Failing {
@@ -98,10 +97,10 @@ func sized(n int64) string {
 }
 
 // artifact sends a file that a check kept, to be saved and never to be shown: what is in it is a stranger's.
-func (s *server) artifact(w http.ResponseWriter, r *http.Request) {
+func (s *server) artifact(w http.ResponseWriter, r *http.Request, who seer) {
 	id, check, name := r.PathValue("id"), r.PathValue("check"), r.PathValue("path")
 	var v *runView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, id); return err })
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, who, id); return err })
 	if err == nil {
 		err = store.ErrNotFound
 		for _, c := range v.Checks {

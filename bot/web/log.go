@@ -85,14 +85,14 @@ func (s *server) tail(run store.Run, lines int) (*logTail, error) {
 
 // runLog answers with a log as text. With ?follow it goes on with what is written until the run has ended, and whoever
 // accepts events gets the page's lines, from the one after ?after= or the last one that it had.
-func (s *server) runLog(w http.ResponseWriter, r *http.Request) {
+func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 	var run store.Run
 	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
 		var err error
 		if run, err = tx.Run(r.PathValue("id")); err != nil {
 			return err
 		}
-		if hidden, err := public(tx, run.Repo); err != nil || hidden {
+		if hidden, err := who.look(tx, run.Repo); err != nil || hidden {
 			return errors.Join(err, store.ErrNotFound)
 		}
 		return nil

@@ -19,7 +19,7 @@ type orderView struct {
 	RollsBack *store.Order // the one that it takes back
 	UndoneBy  *store.Order // the newest that takes it back
 	Trouble   []store.QueuedTask
-	Public    bool // what comes from the cluster is withheld
+	Hidden    bool // what comes from the cluster is withheld
 	StillLive bool // something of it is live, or on its way there
 }
 
@@ -31,27 +31,27 @@ type orderPart struct {
 	Commit commit
 }
 
-func (s *server) order(w http.ResponseWriter, r *http.Request) {
+func (s *server) order(w http.ResponseWriter, r *http.Request, who seer) {
 	var v *orderView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readOrder(tx, r.PathValue("id")); return err })
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readOrder(tx, who, r.PathValue("id")); return err })
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, http.StatusOK, "order", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "order", page{Title: v.title(), Refresh: v.refresh(), Body: v})
 }
 
-func readOrder(tx *store.Tx, id string) (*orderView, error) {
+func readOrder(tx *store.Tx, who seer, id string) (*orderView, error) {
 	v := &orderView{Now: tx.Now()}
 	var err error
 	if v.Order, err = tx.Order(id); err != nil {
 		return nil, err
 	}
-	home, err := homeOf(tx, v.Order.Repo)
-	if err != nil {
+	if v.Hidden, err = who.look(tx, v.Order.Repo); err != nil {
 		return nil, err
 	}
-	if v.Public, err = public(tx, v.Order.Repo); err != nil {
+	home, err := homeOf(tx, v.Order.Repo)
+	if err != nil {
 		return nil, err
 	}
 	parts, err := tx.OrderParts(id)
@@ -63,7 +63,7 @@ func readOrder(tx *store.Tx, id string) (*orderView, error) {
 		if err != nil {
 			return nil, err
 		}
-		if v.Public {
+		if v.Hidden {
 			withhold(d.Failure.V)
 		}
 		var spec struct{ Environment place } // of pipeline.Spec

@@ -35,13 +35,16 @@ type runView struct {
 	Annotations []annotation
 	Unlisted    int                // annotations that were left out
 	Trouble     []store.QueuedTask // work about it that failed and is tried again, or was given up
-	Public      bool               // the log is withheld
+	Hidden      bool               // the log is withheld
 }
 
-func readRun(tx *store.Tx, id string) (*runView, error) {
+func readRun(tx *store.Tx, who seer, id string) (*runView, error) {
 	v := &runView{Now: tx.Now()}
 	var err error
 	if v.Run, err = tx.Run(id); err != nil {
+		return nil, err
+	}
+	if v.Hidden, err = who.look(tx, v.Run.Repo); err != nil {
 		return nil, err
 	}
 	home, err := homeOf(tx, v.Run.Repo)
@@ -71,11 +74,8 @@ func readRun(tx *store.Tx, id string) (*runView, error) {
 	if v.Trouble, err = tx.Troubled(v.Run.Task(), id); err != nil {
 		return nil, err
 	}
-	if v.Public, err = public(tx, v.Run.Repo); err != nil {
-		return nil, err
-	}
-	v.Checks = checksOf(v.Steps, v.Public)
-	if v.Public {
+	v.Checks = checksOf(v.Steps, v.Hidden)
+	if v.Hidden {
 		withhold(v.Run.Failure.V)
 		return v, nil
 	}
@@ -101,13 +101,6 @@ func blob(home, sha string, a store.Annotation) string {
 		return ""
 	}
 	return home + "/blob/" + url.PathEscape(sha) + (&url.URL{Path: "/" + a.Path}).EscapedPath() + "#L" + strconv.Itoa(a.Line)
-}
-
-// public tells whether a repository is not known to be private. This address stands in commit statuses that everyone who
-// sees the repository can read: of such a one, no log line, object or diff is shown without sign-in.
-func public(tx *store.Tx, name string) (bool, error) {
-	repo, err := store.Optional(tx.Repo(name))
-	return repo == nil || !repo.Private, err
 }
 
 // withhold takes out of a failure what comes from logs and the cluster.
@@ -151,19 +144,22 @@ type deploymentView struct {
 	UndoneBy   *store.Deployment // the newest that goes back from it
 	Order      *store.Order      // the release order that it is a part of
 	Trouble    []store.QueuedTask
-	Public     bool // what comes from the cluster is withheld
+	Hidden     bool // what comes from the cluster is withheld
 }
 
 // A place is where a deployment goes.
 type place struct{ Cluster, Namespace string }
 
-func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
+func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) {
 	v := &deploymentView{Now: tx.Now()}
 	d, err := tx.Deployment(id)
 	if err != nil {
 		return nil, err
 	}
 	v.Deployment = d
+	if v.Hidden, err = who.look(tx, d.Repo); err != nil {
+		return nil, err
+	}
 	if v.Run, err = tx.Run(d.Run); err != nil {
 		return nil, err
 	}
@@ -209,10 +205,7 @@ func readDeployment(tx *store.Tx, id string) (*deploymentView, error) {
 	}
 	_ = json.Unmarshal(d.Spec.V, &spec) // the page goes without what it cannot read
 	v.Place, v.Passed = spec.Environment.place, spec.Environment.Approvals.Count > 0
-	if v.Public, err = public(tx, d.Repo); err != nil {
-		return nil, err
-	}
-	if v.Public {
+	if v.Hidden {
 		v.Deployment.Changes = ""
 		withhold(v.Deployment.Failure.V)
 	}

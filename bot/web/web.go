@@ -1,9 +1,9 @@
 // Package web renders the pages of runs and deployments.
 //
-// There is no sign-in yet: the address of a page, 128 random bits, is what gives access to it. So a page names no other
+// Where people can sign in, a page shows what their permission on its repository lets them see. Where the server's file names no
+// client of GitHub's for that, the address of a page, 128 random bits, is what gives access to it: then a page names no other
 // address than those of its own family (a run and its deployments, a deployment and the rollback of it, a release order and
-// its parts), and every answer
-// keeps its address from referrers, caches and search engines.
+// its parts). Every answer keeps its address from referrers, caches and search engines.
 package web
 
 import (
@@ -33,7 +33,9 @@ type Config struct {
 	// there is none (any more).
 	Artifact func(run, check, path string) (io.ReadSeekCloser, error)
 	// Stop is closed when the server stops: then whoever follows a log is let go. Nil: never.
-	Stop    <-chan struct{}
+	Stop <-chan struct{}
+	// Viewer tells who looks, nil for somebody who is not signed in. Viewer itself is nil where nobody can sign in.
+	Viewer  func(*http.Request) (*Viewer, error)
 	Version string
 	Logger  *slog.Logger // told of pages that could not be made; nil: nobody is
 }
@@ -43,6 +45,22 @@ var pageFiles embed.FS
 
 //go:embed assets
 var assetFiles embed.FS
+
+// Pages serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
+// /orders/{id} and /assets/{name}.
+type Pages struct {
+	s       *server
+	handler http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
+
+// Error answers with a page that says what is wrong, and what to do.
+func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	guard(w.Header())
+	p.s.renderError(w, r, status, title, text)
+}
 
 type server struct {
 	Config
@@ -56,8 +74,8 @@ type asset struct {
 	body        []byte
 }
 
-// Handler serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id}, /orders/{id} and /assets/{name}.
-func Handler(cfg Config) http.Handler {
+// New makes the pages.
+func New(cfg Config) *Pages {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -78,29 +96,33 @@ func Handler(cfg Config) http.Handler {
 	layout := template.Must(template.New("").Funcs(funcs).Funcs(template.FuncMap{
 		"asset": func(name string) string { return hashed[name] },
 	}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
-	for _, name := range []string{"home", "run", "deployment", "order", "error"} {
+	for _, name := range []string{"home", "run", "deployment", "order", "sign-in", "error"} {
 		s.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 	}
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.home)
-	mux.HandleFunc("GET /runs/{id}", s.run)
-	mux.HandleFunc("GET /runs/{id}/log", s.runLog)
-	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.artifact)
-	mux.HandleFunc("GET /deployments/{id}", s.deployment)
-	mux.HandleFunc("GET /orders/{id}", s.order)
+	mux.HandleFunc("GET /{$}", s.guarded(s.home))
+	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))
+	mux.HandleFunc("GET /runs/{id}/log", s.guarded(s.runLog))
+	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.guarded(s.artifact))
+	mux.HandleFunc("GET /deployments/{id}", s.guarded(s.deployment))
+	mux.HandleFunc("GET /orders/{id}", s.guarded(s.order))
 	mux.HandleFunc("GET /assets/{name}", s.asset)
 	mux.HandleFunc("GET /", s.notFound)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "+
-			"base-uri 'none'; frame-ancestors 'none'; form-action 'none'")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Robots-Tag", "noindex")
+	return &Pages{s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		guard(w.Header())
 		mux.ServeHTTP(w, r)
-	})
+	})}
+}
+
+// guard says what a browser may do with a page: show it, and nothing else.
+func guard(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "+
+		"base-uri 'none'; frame-ancestors 'none'; form-action 'self'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Robots-Tag", "noindex")
 }
 
 // must unwraps what cannot fail: a file that the compiler embedded.
@@ -116,21 +138,23 @@ type page struct {
 	Title   string
 	Refresh int // seconds until the page is out of date; 0: it never will be
 	Version string
+	Who     *Viewer      // nil: nobody is signed in
+	Said    *store.Reply // what the command was answered that was just said
 	Body    any
 }
 
-func (s *server) home(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusOK, "home", page{})
+func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
+	s.render(w, r, who, http.StatusOK, "home", page{Body: who.Viewer})
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.renderError(w, r, http.StatusNotFound, "Page not found", "There is nothing at this address. Is the link complete? What it led to may also have been removed.")
 }
 
-func (s *server) run(w http.ResponseWriter, r *http.Request) {
+func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 	var v *runView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, r.PathValue("id")); return err })
-	if err == nil && !v.Public {
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, who, r.PathValue("id")); return err })
+	if err == nil && !v.Hidden {
 		lines := maxLines
 		if r.URL.Query().Has("following") {
 			lines = 0 // they are there already
@@ -141,17 +165,17 @@ func (s *server) run(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, http.StatusOK, "run", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(), Refresh: v.refresh(), Body: v})
 }
 
-func (s *server) deployment(w http.ResponseWriter, r *http.Request) {
+func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 	var v *deploymentView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readDeployment(tx, r.PathValue("id")); return err })
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readDeployment(tx, who, r.PathValue("id")); return err })
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, http.StatusOK, "deployment", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(), Refresh: v.refresh(), Body: v})
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {
@@ -179,11 +203,11 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string) {
-	s.render(w, r, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
+	s.render(w, r, seer{}, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
 }
 
-func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
-	p.Version = s.Version
+func (s *server) render(w http.ResponseWriter, r *http.Request, who seer, status int, name string, p page) {
+	p.Version, p.Who, p.Said = s.Version, who.Viewer, s.said(r, who)
 	var b bytes.Buffer // whole or not at all
 	if err := s.pages[name].ExecuteTemplate(&b, "layout", p); err != nil {
 		s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)

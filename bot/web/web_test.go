@@ -43,7 +43,7 @@ func newSite(t *testing.T) *site {
 	s := &site{t: t, db: db, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), logs: t.TempDir(), stop: make(chan struct{})}
 	db.Now = func() time.Time { return s.now }
 	s.logFile = func(run string) string { return filepath.Join(s.logs, run+".log.zst") }
-	s.Handler = Handler(Config{DB: db, Version: "v1.2.3", Logger: slog.New(slog.NewTextHandler(&s.errors, nil)),
+	s.Handler = New(Config{DB: db, Version: "v1.2.3", Logger: slog.New(slog.NewTextHandler(&s.errors, nil)),
 		LogFile: func(run string) string { return s.logFile(run) }, Stop: s.stop, Artifact: artifact(t)})
 	return s
 }

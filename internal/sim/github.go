@@ -99,6 +99,7 @@ type GitHub struct {
 	apps          map[int64]string // other Apps' slugs
 	tokens        map[string]*token
 	userTokens    map[string]*account
+	clientSecret  string
 	grants        map[string]*grant     // codes of people who signed in, not used yet
 	people        map[string]*userToken // what they were changed for
 	manifests     map[string]*manifest  // codes of apps that were registered from a manifest
@@ -179,7 +180,7 @@ func NewGitHub(cfg GitHubConfig) (*GitHub, error) {
 	gh := &GitHub{
 		cfg: cfg, vague: 1, description: description, routes: githubRoutes(), url: "http://github.invalid", lastID: 1000,
 		accounts: map[string]*account{}, repos: map[string]*Repo{}, tokens: map[string]*token{}, userTokens: map[string]*account{},
-		grants: map[string]*grant{}, people: map[string]*userToken{}, manifests: map[string]*manifest{},
+		clientSecret: randomHex(20), grants: map[string]*grant{}, people: map[string]*userToken{}, manifests: map[string]*manifest{},
 	}
 	gh.hooks = newHooks(gh)
 	gh.addAccount(cfg.Slug+"[bot]", "Bot")

@@ -63,7 +63,7 @@ func (c *call) convertManifest() (int, any) {
 	delete(c.gh.manifests, c.params["code"])
 	cfg := &c.gh.cfg
 	cfg.Permissions, cfg.Events = m.Permissions, m.Events
-	cfg.HookURL, cfg.Secret = m.HookAttributes.URL, randomHex(20)
+	cfg.HookURL, cfg.Secret, c.gh.clientSecret = m.HookAttributes.URL, randomHex(20), randomHex(20)
 	if len(m.CallbackURLs) > 0 {
 		cfg.CallbackURL = m.CallbackURLs[0]
 	}
@@ -71,6 +71,6 @@ func (c *call) convertManifest() (int, any) {
 		i.Permissions = m.Permissions
 	}
 	app := c.gh.app()
-	app["client_id"], app["client_secret"], app["webhook_secret"], app["pem"] = c.gh.clientID(), c.gh.ClientSecret(), cfg.Secret, string(c.gh.PrivateKeyPEM())
+	app["client_id"], app["client_secret"], app["webhook_secret"], app["pem"] = c.gh.clientID(), c.gh.clientSecret, cfg.Secret, string(c.gh.PrivateKeyPEM())
 	return http.StatusCreated, app
 }

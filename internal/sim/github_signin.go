@@ -28,7 +28,18 @@ type userToken struct {
 }
 
 // ClientSecret is what the app proves itself with when people sign in.
-func (gh *GitHub) ClientSecret() string { return "client-secret-" + itoa(gh.cfg.AppID) }
+func (gh *GitHub) ClientSecret() string {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	return gh.clientSecret
+}
+
+// SetClientSecret changes it.
+func (gh *GitHub) SetClientSecret(secret string) {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	gh.clientSecret = secret
+}
 
 // ClientID is the app's, for sign-in.
 func (gh *GitHub) ClientID() string { return gh.clientID() }
@@ -152,7 +163,7 @@ func (gh *GitHub) accessToken(w http.ResponseWriter, r *http.Request) {
 		answer = url.Values{"error": {kind}, "error_description": {description}}
 	}
 	switch {
-	case id != gh.clientID() || subtle.ConstantTimeCompare([]byte(secret), []byte(gh.ClientSecret())) == 0:
+	case id != gh.clientID() || subtle.ConstantTimeCompare([]byte(secret), []byte(gh.clientSecret)) == 0:
 		no("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
 	case g == nil || !gh.cfg.AuthNow().Before(g.expires) || g.challenge != "" && g.challenge != base64.RawURLEncoding.EncodeToString(sum[:]):
 		no("bad_verification_code", "The code passed is incorrect or expired.")
