@@ -87,7 +87,7 @@ func (c *call) rollout(ctx context.Context, args []string) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+env.Name))), nil
+	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+c.place(a, env)))), nil
 }
 
 // inChats refuses what is said in a chat alone.
@@ -107,9 +107,12 @@ func (c *call) history(ctx context.Context, args []string) (outcome, error) {
 		return no, err
 	}
 	envs, limit := a.config.Environments, fewHistory
+	if len(args) > 1 {
+		return c.usage(), nil
+	}
 	if len(args) > 0 {
 		env, ok := a.config.Environment(strings.ToLower(args[0]))
-		if !ok || len(args) > 1 {
+		if !ok {
 			known := a.config.EnvironmentNames()
 			return c.near(c.no(text.UnknownEnvironment, code(args[0]), names(known), c.form()), args[0], known), nil
 		}
@@ -199,7 +202,7 @@ func (c *call) diff(ctx context.Context, args []string) (outcome, error) {
 	defer cancel()
 	lines, err := c.bot.engine.Compare(within, store.Deployment{Repo: rel.Repo, App: rel.App, Environment: env.Name, Release: rel.Number, Spec: store.JSON[json.RawMessage]{V: q.Spec}}, *rel, c.repo)
 	if ctx.Err() != nil {
-		return nil, err
+		return nil, ctx.Err()
 	}
 	if err != nil {
 		why := c.bot.engine.Mask(err.Error())

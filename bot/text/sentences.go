@@ -77,7 +77,7 @@ const (
 	TestAllowed          // number, commit
 	NoSuchCommand        // command that lists them
 	Usage                // usage
-	Unreadable           // what is wrong, usage
+	OpenQuote            // usage
 	NotYet               // what, usage
 	TooManyCommands      // how many are read
 	CommentEdited        //
@@ -434,7 +434,7 @@ var sentences = [keyCount]words{
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
 	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
-	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
+	OpenQuote:       {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},
 	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
 	TooManyCommands: {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
 	CommentEdited:   {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
@@ -560,7 +560,7 @@ var sentences = [keyCount]words{
 	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
 	InChatsOnly:       {"%v is said in a chat, and this version does not hear chats yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不接收群聊命令，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
-	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
+	NothingBuiltYet:   {"There is no run of %v for %v.", "%[2]v 没有针对 %[1]v 的运行。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
 	NothingFailed:     {"Run %v succeeded, so nothing of it is run again unless you name a check. Usage: %v", "运行 %v 已成功；如需重新执行，请指明检查。用法：%v"},
 	NoSuchCheck:       {"There is no check %v; there is: %v. Usage: %v", "没有检查 %v；现有：%v。用法：%v"},
