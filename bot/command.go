@@ -93,6 +93,18 @@ func (c *command) names(lang text.Lang) []string {
 // votes tells whether the command is a vote, which is a person's alone.
 func (c *command) votes() bool { return c.name == "approve" || c.name == "reject" }
 
+// otherwise is the permission that the command takes in an environment whose file lists nobody for it; none where no list says who
+// may say it, or the permission of its row is needed in any case.
+func (c *command) otherwise() permission {
+	switch c.name {
+	case "promote", "rollback", "pause", "resume", "abort":
+		return write
+	case "approve", "reject":
+		return maintain
+	}
+	return none
+}
+
 // find finds a command by any of its names in a language.
 func find(name string, lang text.Lang) *command {
 	name = strings.ToLower(name)

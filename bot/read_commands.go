@@ -42,14 +42,46 @@ func (c *call) help(ctx context.Context, args []string) (outcome, error) {
 		return c.helpOn(cmd, has), nil
 	}
 	var lines []string
+	may := c.somewhere(ctx, has)
 	for _, cmd := range table() {
-		if cmd.need <= has {
+		if cmd.need <= has && may[cmd.otherwise()] {
 			lines = append(lines, fmt.Sprintf("- %s %s", code(c.typed(cmd.usage)), c.lang().Say(cmd.help)))
 		}
 	}
 	return func(*store.Tx) (answer, error) {
 		return reply(c.lang().Say(text.HelpIntro, code(c.repo.Name))+"\n\n"+strings.Join(lines, "\n"), nil)
 	}, nil
+}
+
+// somewhere tells, by what a command takes where the file lists nobody, whether there is an environment in which the person may say
+// it. Where that cannot be read, their permission alone counts, since the help refuses nobody.
+func (c *call) somewhere(ctx context.Context, has permission) map[permission]bool {
+	may := map[permission]bool{none: true}
+	if has < read {
+		return may
+	}
+	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, "", &decision{})
+	if err != nil || len(apps) == 0 {
+		may[write], may[maintain] = has >= write, has >= maintain
+		return may
+	}
+	for _, a := range apps {
+		if a.config == nil {
+			continue
+		}
+		for _, env := range a.config.Environments {
+			for otherwise, list := range map[permission][]string{write: env.Deployers, maintain: env.Approvals.By} {
+				yes := has >= otherwise
+				if len(list) > 0 {
+					if yes, err = c.bot.access.oneOf(ctx, c.client, c.repo.Name, c.login, list); err != nil {
+						yes = has >= otherwise
+					}
+				}
+				may[otherwise] = may[otherwise] || yes
+			}
+		}
+	}
+	return may
 }
 
 // helpOn tells of one command how it is written, by which other names it goes, and who may say it.
@@ -65,6 +97,8 @@ func (c *call) helpOn(cmd *command, has permission) outcome {
 	switch {
 	case cmd.need == none:
 		lines = append(lines, c.lang().Say(text.HelpAnyone))
+	case cmd.otherwise() != none:
+		lines = append(lines, c.lang().Say(text.HelpListed, cmd.otherwise(), has))
 	default:
 		lines = append(lines, c.lang().Say(text.HelpNeeds, cmd.need, has))
 	}

@@ -187,6 +187,7 @@ const (
 	HelpAlso          // names
 	HelpAnyone        //
 	HelpNeeds         // permission, permission that the reader has
+	HelpListed        // permission, permission
 	NoTokenVotes      //
 	AnswerTooLong     //
 	HistoryOf         // environment
@@ -542,6 +543,7 @@ var sentences = [keyCount]words{
 	HelpAlso:          {"The same: %v", "同义：%v"},
 	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
 	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
+	HelpListed:        {"It needs %v, or where an environment's deployers or approvals.by name people, to be one of them; you have %v.", "需要 %v 权限；若环境的 deployers 或 approvals.by 指定了人员，则须在其中；你的权限是 %v。"},
 	NoTokenVotes:      {"A token can't vote: a person has to say this themselves.", "令牌不能投票：须由本人发送。"},
 	AnswerTooLong:     {"The rest of the answer does not fit into one comment; say each command in a comment of its own.", "其余回答超出一条评论的长度；请将各命令分开发送。"},
 	HistoryOf:         {"Releases of %v, newest first:", "%v 的历史版本（最新在前）："},
