@@ -232,6 +232,7 @@ const (
 	CheckOfAnother   // name, whose it is, whose it has to be
 	WhenGreen        //
 	SupersededByHead //
+	SupersededBy     // run or deployment
 	ClosedUnmerged   //
 	LeftBehindByHead // commit, environment, new head, command
 
@@ -587,6 +588,7 @@ var sentences = [keyCount]words{
 	ChecksNone:       {"waiting for the commit's first check; if none begins within a minute of the push, it goes on", "等待提交的首项检查；推送后一分钟内若无任何检查，则继续"},
 	CheckOfAnother:   {"%[1]v is there, but by %[2]v, not by %[3]v", "已有 %[1]v，但来自 %[2]v，而非 %[3]v"},
 	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
+	SupersededBy:     {"superseded by %v", "已被 %v 取代"},
 	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
 	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
 	LeftBehindByHead: {"%[1]v does not go to %[2]v any more: the pull request's head moved on to %[3]v. To mean that one, say %[4]v", "%[1]v 不再部署到 %[2]v：拉取请求已更新到 %[3]v。如需部署新的提交，请发送 %[4]v"},
