@@ -308,7 +308,7 @@ func (b *Bot) sayOrder(ctx context.Context, key string) error {
 		mark := "<!-- shipmate " + key + " -->"
 		marked := &github.IssueComment{Body: github.String(body + "\n\n" + mark)}
 		if last.Ref == "" && (last.Said == asked || last.Said == answered) {
-			if last.Ref, err = b.findComment(ctx, v.repo, v.o.Pull, mark, last.At.Add(-clockSkew)); err != nil {
+			if last.Ref, _, err = b.findComment(ctx, v.repo, v.o.Pull, mark, last.At.Add(-clockSkew)); err != nil {
 				return "", err
 			}
 			if last.Ref == "" {
