@@ -259,7 +259,7 @@ func (b *Bot) checkRun(ctx context.Context, e store.Event, p *github.CheckRunEve
 	if p.RequestedAction != nil {
 		button = *p.RequestedAction
 	}
-	what, number, ok := pressed(button.Identifier)
+	what, number, round, ok := pressed(button.Identifier)
 	if !ok {
 		d.note("it has no button %q, so nothing is done", button.Identifier)
 		return nil
@@ -274,8 +274,14 @@ func (b *Bot) checkRun(ctx context.Context, e store.Event, p *github.CheckRunEve
 		return nil
 	}
 	l := line{Name: what, Args: []string{strconv.Itoa(number)}}
-	if what != buttonBack {
+	switch what {
+	case "reject":
 		return press.obey(ctx, run, l, nil)
+	case "approve":
+		return press.obey(ctx, run, l, func(tx *store.Tx) (bool, error) {
+			now, err := tx.Deployment(about.ID)
+			return rounds(&now) == round, err
+		})
 	}
 	l.Args = []string{about.Environment}
 	return press.obey(ctx, run, l, func(tx *store.Tx) (bool, error) { // what is gone back from is what whoever pressed it saw

@@ -407,6 +407,9 @@ func (c *call) orderVote(ctx context.Context, number int, vote, reason string) (
 		if !open || len(now.Have) >= now.Need || now.Bound != s.Bound {
 			return answer{}, c.refuse(text.OrderNotWaiting, o.Number, c.lang().State(o.State))
 		}
+		if vote == "approve" && (now.Asked.IsZero() || c.unseen(now.Asked)) {
+			return answer{}, c.refuse(text.AskedSince, code(c.typed(fmt.Sprintf("/approve order %d", o.Number))))
+		}
 		if vote == "approve" && slices.ContainsFunc(now.Have, func(l string) bool { return strings.EqualFold(l, c.login) }) {
 			return answer{}, c.refuse(text.OrderVotedAlready, o.Number)
 		}

@@ -194,6 +194,13 @@ func (v orderView) approvalWords(l text.Lang) (lines []string) {
 		}
 		lines = append(lines, l.Say(text.OrderVoid, names(who)))
 	}
+	for _, p := range v.parts {
+		if r := p.d.Rules.V; r != nil && !store.Final(v.o.State) {
+			for _, c := range r.Changes {
+				lines = append(lines, l.Say(text.OfPart, code(p.d.App), rulesChangeWords(c, l)))
+			}
+		}
+	}
 	if len(v.s.Have) >= v.s.Need || store.Final(v.o.State) || v.o.State == store.OrderDraft {
 		return lines
 	}
@@ -208,7 +215,7 @@ func (v orderView) approvalWords(l text.Lang) (lines []string) {
 		lines = append(lines, l.Say(text.MayApprovePart, code(p.d.App), who))
 	}
 	lines = append(lines, l.Say(text.OrderHow, code(v.form(fmt.Sprintf("/approve order %d", v.o.Number))), code(v.form(fmt.Sprintf("/reject order %d reason…", v.o.Number)))))
-	if !v.o.ExpiresAt.IsZero() {
+	if v.o.State == store.OrderWaiting && !v.o.ExpiresAt.IsZero() {
 		lines = append(lines, l.Say(text.OrderUntil, l.Time(v.o.ExpiresAt.Time)))
 	}
 	return lines
