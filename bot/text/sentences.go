@@ -108,6 +108,8 @@ const (
 	NoSuchDeployment     // deployment number
 	NotWaiting           // deployment number, state
 	WhichDeployment      // names, usage
+	PartNotAlone         // deployment number, order number, command
+	AskedSince           // command
 	Approved             // deployment number, how many approved, how many are needed
 	AlreadyVoted         // deployment number
 	OwnApproval          // deployment number, what the person did
@@ -470,6 +472,8 @@ var sentences = [keyCount]words{
 	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
 	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待批准的不是你所见的内容：当前状态为%v，或此后有变更。"},
 	WhichDeployment:      {"Several wait (%v); say which. Usage: %v", "有多个部署在等待（%v）；请指明。用法：%v"},
+	PartNotAlone:         {"Deployment %[1]v is a part of release order %[2]v, which is decided as a whole: %[3]v", "部署 %[1]v 是发布单 %[2]v 的一项，须整体决定：%[3]v"},
+	AskedSince:           {"What you wrote this about has changed since, so it does not count. Look at what is asked now; to approve that, say %v", "在你发送之后内容已有变更，因此不计入。请查看当前申请的内容；如批准，请发送 %v"},
 	Approved:             {"Deployment %v approved (%v of %v).", "部署 %v 已批准（%v/%v）。"},
 	AlreadyVoted:         {"You approved deployment %v already.", "你已批准过部署 %v。"},
 	OwnApproval:          {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
