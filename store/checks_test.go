@@ -20,7 +20,10 @@ func TestLeaveHeadByWhenItWasAsked(t *testing.T) {
 		moved := *now
 		*now = moved.Add(test.asked)
 		r := run(t, db, "refs/heads/topic", "aaaaaaa")
-		update(t, db, func(tx *Tx) error { _, err := tx.PutEvent(Event{ID: "comment", Kind: "issue_comment", Body: []byte("{}")}); return err })
+		update(t, db, func(tx *Tx) error {
+			_, err := tx.PutEvent(Event{ID: "comment", Kind: "issue_comment", Body: []byte("{}")})
+			return err
+		})
 		*now = moved.Add(time.Minute)
 		var d Deployment
 		update(t, db, func(tx *Tx) error {
@@ -45,5 +48,54 @@ func TestLeaveHeadByWhenItWasAsked(t *testing.T) {
 		if d.State != test.state {
 			t.Errorf("asked for %s the head moved: %s, want %s", name, d.State, test.state)
 		}
+	}
+}
+
+// TestDefaultBranchWakes: which branches an environment takes may depend on which is the default one.
+func TestDefaultBranchWakes(t *testing.T) {
+	db, _ := open(t)
+	r := run(t, db, "refs/heads/main", "aaaaaaa")
+	repo := Repo{Name: r.Repo, ID: 1, Installation: 1, DefaultBranch: "master"}
+	deploy(t, db, r, CauseDeploy, "", 1)
+	for _, test := range []struct {
+		branch string
+		woken  bool
+	}{{"master", false}, {"master", false}, {"main", true}, {"main", false}} {
+		repo.DefaultBranch = test.branch
+		var woken bool
+		update(t, db, func(tx *Tx) error {
+			if _, err := tx.exec("DELETE FROM tasks"); err != nil {
+				return err
+			}
+			if err := tx.PutRepo(repo); err != nil {
+				return err
+			}
+			var err error
+			_, woken, err = tx.NextDue([]string{TaskEnv})
+			return err
+		})
+		if woken != test.woken {
+			t.Errorf("default branch %s: woken: %v, want %v", test.branch, woken, test.woken)
+		}
+	}
+}
+
+// TestRestoredAsksForAgreement: that nobody agreed in time to what went without approval is told also after a restore.
+func TestRestoredAsksForAgreement(t *testing.T) {
+	db, now := open(t)
+	r := run(t, db, "refs/heads/main", "aaaaaaa")
+	d := deploy(t, db, r, CauseNow, "", 1)
+	finish(t, db, d, Succeeded)
+	update(t, db, func(tx *Tx) error {
+		if err := tx.MustRatify(d, now.Add(time.Hour)); err != nil {
+			return err
+		}
+		_, err := tx.restored(*now)
+		return err
+	})
+	var at time.Time
+	update(t, db, func(tx *Tx) (err error) { at, _, err = tx.NextDue([]string{TaskRatify}); return err })
+	if !at.Equal(now.Add(time.Hour)) {
+		t.Errorf("looked again at %s, want %s", at, now.Add(time.Hour))
 	}
 }
