@@ -462,6 +462,12 @@ func (b *Bot) advanceLine(tx *store.Tx, repo string) (end time.Time, err error) 
 	}
 	var line []store.LockWait
 	for _, w := range v.line {
+		if !w.ToldAt.IsZero() && v.other(scope{w.App, w.Environment}, w.Login) != nil { // taken by one who stood before them
+			w.ToldAt = store.Time{}
+			if err := tx.ToldOfLock(w); err != nil {
+				return end, err
+			}
+		}
 		if w.ToldAt.IsZero() || tx.Now().Before(w.ToldAt.Add(lockTurn)) {
 			line = append(line, w)
 		} else if err := tx.LeaveLine(w); err != nil {
