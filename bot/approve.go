@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/pipeline"
@@ -33,23 +34,44 @@ func (c *call) waiting(ctx context.Context, args []string) (d store.Deployment, 
 					no = c.no(text.NoSuchDeployment, n)
 					return nil
 				}
-				if err == nil && !slices.ContainsFunc(all, func(w store.Deployment) bool { return w.ID == d.ID }) {
-					no = c.no(text.NotWaiting, n, c.lang().State(d.State))
+				if err != nil || slices.ContainsFunc(all, func(w store.Deployment) bool { return w.ID == d.ID }) {
+					return err
 				}
-				return err
+				no = c.no(text.NotWaiting, n, c.lang().State(d.State))
+				if d.OrderID != "" && !store.Final(d.State) {
+					o, err := tx.Order(d.OrderID)
+					if err != nil {
+						return err
+					}
+					no = c.no(text.PartNotAlone, n, o.Number, code(c.typed(fmt.Sprintf("/%s order %d", c.cmd.name, o.Number))))
+				}
+				return nil
+			}
+			if c.cmd.name == "approve" { // a mistyped number must not approve whatever waits
+				no = c.usage()
+				return nil
 			}
 		}
 		rest = args
-		switch len(all) {
-		case 0:
+		orders, err := tx.OpenOrders(c.repo.Name)
+		if err != nil {
+			return err
+		}
+		var list []string
+		for _, w := range all {
+			list = append(list, fmt.Sprintf("%d: %s %d → %s", w.Number, w.App, w.Release, w.Environment))
+		}
+		for _, o := range orders {
+			if o.State == store.OrderWaiting {
+				list = append(list, fmt.Sprintf("order %d → %s", o.Number, o.Environment))
+			}
+		}
+		switch {
+		case len(list) == 0:
 			no = c.no(text.NothingWaits)
-		case 1:
+		case len(list) == 1 && len(all) == 1:
 			d = all[0]
 		default:
-			var list []string
-			for _, w := range all {
-				list = append(list, fmt.Sprintf("%d: %s %d → %s", w.Number, w.App, w.Release, w.Environment))
-			}
 			no = c.no(text.WhichDeployment, names(list), c.form())
 		}
 		return nil
@@ -87,8 +109,8 @@ func (c *call) ballot(ctx context.Context, d store.Deployment) (v ballot, err er
 			return err
 		}
 		before, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
-		if err == nil && !d.FinishedAt.IsZero() { // it is there already
-			before, err = store.Optional(tx.Before(d))
+		if err == nil && !d.FinishedAt.IsZero() { // it is there already, or was
+			before, err = store.Optional(tx.LiveBefore(d))
 		}
 		if err != nil || before == nil {
 			return err
@@ -148,6 +170,10 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 		if d.State != store.Blocked || now != b.bound {
 			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
 		}
+		// What is asked is shown once the rules of now are those that it was asked under.
+		if vote == "approve" && (d.Rules.V == nil || d.Rules.V.Bound != now || c.unseen(d.ExpiresAt.Add(-rules.Expire))) {
+			return answer{}, c.refuse(text.AskedSince, code(c.typed(fmt.Sprintf("/approve %d", d.Number))))
+		}
 		votes, err := tx.Approvals(d.ID)
 		if err != nil {
 			return answer{}, err
@@ -172,10 +198,14 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 	}, nil
 }
 
-// passed says of a rollback that it goes without the approval that its environment asks for, in words to be added to the
+// unseen tells whether something was asked only after the command was written. GitHub's times are of whole seconds.
+func (c *call) unseen(asked time.Time) bool {
+	return !asked.Before(c.said.Truncate(time.Second).Add(time.Second))
+}
+
+// passed says of a rollback that it goes without the n approvals that its environment asks for, in words to be added to the
 // answer and to the audit; empty where it asks for none.
-func (c *call) passed(env *pipeline.Environment) (said, audit string) {
-	n := c.bot.cfg.Floor(env.Cluster, env.Approvals).Count
+func (c *call) passed(n int) (said, audit string) {
 	if n == 0 {
 		return "", ""
 	}

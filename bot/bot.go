@@ -157,7 +157,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
 		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
-	pages := web.Config{DB: b.db, Version: version, Stop: b.stopping,
+	pages := web.Config{DB: b.db, Version: version, Stop: b.stopping, Typed: b.typed,
 		LogFile: func(run string) string { return pipeline.LogFile(cfg.DataDir, run) },
 		Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
 			return pipeline.OpenArtifact(cfg.DataDir, run, check, path)

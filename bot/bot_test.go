@@ -48,6 +48,10 @@ const (
 	carolToken  = "api-carol-0123456789abcdef-0123456789"
 )
 
+// promptly is how long what happens at once may take: two seconds on a quiet machine, and some more on one that is busy, or with
+// the race detector. What it is told from waits for half a minute and longer.
+const promptly = 10 * time.Second
+
 // patience is how long a test waits for something that should happen.
 const patience = time.Minute
 

@@ -66,7 +66,11 @@ func (c *call) ratify(d store.Deployment, vote, reason, bound string) outcome {
 		}
 		c.d.note("%s: %s deployment %d", c.login, action, d.Number)
 		if vote == "reject" {
-			return tells(d.Run, c.lang().Say(text.Unratified, d.Number, code(d.Environment), code(c.typed("/rollback "+d.Environment))), tx.Wake(store.TaskReport, "deployment/"+d.ID))
+			where, err := place(tx, d.Repo, d.App, d.Environment)
+			if err != nil {
+				return answer{}, err
+			}
+			return tells(d.Run, c.lang().Say(text.Unratified, d.Number, code(d.Environment), code(c.typed("/rollback "+where))), tx.Wake(store.TaskReport, "deployment/"+d.ID))
 		}
 		return tells(d.Run, c.lang().Say(text.Ratified, d.Number, code(d.Environment)), tx.Ratify(d, c.login))
 	}

@@ -273,7 +273,7 @@ func (c *call) stop(tx *store.Tx, p piece, several bool) (a answer, err error) {
 			c.d.note("deployment %d is cancelled", d.Number)
 		}
 		if began {
-			left, e := c.leftBehind(tx, d)
+			left, e := c.leftBehind(tx, d, several)
 			if e != nil {
 				return answer{}, e
 			}
@@ -284,7 +284,7 @@ func (c *call) stop(tx *store.Tx, p piece, several bool) (a answer, err error) {
 }
 
 // leftBehind says what a rollout that is stopped half-way leaves in its environment, and the way back.
-func (c *call) leftBehind(tx *store.Tx, d store.Deployment) (string, error) {
+func (c *call) leftBehind(tx *store.Tx, d store.Deployment, several bool) (string, error) {
 	live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 	if err != nil {
 		return "", err
@@ -292,7 +292,7 @@ func (c *call) leftBehind(tx *store.Tx, d store.Deployment) (string, error) {
 	if live == nil {
 		return c.lang().Say(text.LeftBehindFirst, code(d.Environment), d.Release), nil
 	}
-	return c.lang().Say(text.LeftBehind, code(d.Environment), d.Release, code(c.typed("/rollback "+d.Environment)), live.Release), nil
+	return c.lang().Say(text.LeftBehind, code(d.Environment), d.Release, code(c.typed("/rollback "+scope{d.App, d.Environment}.name(several))), live.Release), nil
 }
 
 // cancelledWords is what a cancelled deployment says of itself: also what it left behind, where it had begun and nothing
@@ -306,5 +306,5 @@ func cancelledWords(s subject, l text.Lang) string {
 	case s.lives == 0:
 		return l.Say(text.CancelledMidway, by, d.Release)
 	}
-	return l.Say(text.CancelledMidwayBack, by, d.Release, s.typed("/rollback "+d.Environment), s.lives)
+	return l.Say(text.CancelledMidwayBack, by, d.Release, s.typed("/rollback "+scope{d.App, d.Environment}.name(s.several)), s.lives)
 }

@@ -52,19 +52,21 @@ func (b *Bot) sayRun(ctx context.Context, s subject) (again time.Time, err error
 	}
 	var id string
 	err = b.once(ctx, s, surfaceRun, "", want.said(), func(last store.Message) (string, error) {
-		if last.Ref != "" {
+		if last.Ref == "" && (last.Said == asked || last.Said == answered) { // an earlier attempt may have reached GitHub
+			if last.Ref, err = b.findCheckRun(ctx, s, want.Name); err != nil {
+				return "", err
+			}
+			if last.Ref == "" {
+				if err := b.pending(s.repo, last); err != nil {
+					return "", err
+				}
+			}
+		}
+		if last.Ref != "" { // one that was found may say what was so then
 			return last.Ref, b.hub.write(s.repo, s.key+" check run", urgent, func(c *github.Client, owner, name string) error {
 				_, err := putCheckRun(ctx, c, http.MethodPatch, s.repo.Name+"/check-runs/"+last.Ref, want)
 				return err
 			})
-		}
-		if last.Said == asked || last.Said == answered { // an earlier attempt may have reached GitHub
-			if id, err = b.findCheckRun(ctx, s, want.Name); id != "" || err != nil {
-				return id, err
-			}
-			if err := b.pending(s.repo, last); err != nil {
-				return "", err
-			}
 		}
 		err := b.hub.write(s.repo, s.key+" check run", urgent, func(c *github.Client, owner, name string) error {
 			return b.create(ctx, last, func() (err error) {
@@ -93,7 +95,7 @@ func putCheckRun(ctx context.Context, c *github.Client, method, path string, bod
 	return fmt.Sprint(made.GetID()), err
 }
 
-// findCheckRun looks for the check run with our id; "" when there is none. It may say what was so then.
+// findCheckRun looks for the check run with our id; "" when there is none.
 func (b *Bot) findCheckRun(ctx context.Context, s subject, name string) (id string, err error) {
 	all, err := b.checkRuns(ctx, s.repo, s.run.Head())
 	for _, run := range all {
@@ -257,7 +259,7 @@ func (b *Bot) checkRun(ctx context.Context, e store.Event, p *github.CheckRunEve
 	if p.RequestedAction != nil {
 		button = *p.RequestedAction
 	}
-	what, number, ok := pressed(button.Identifier)
+	what, number, round, ok := pressed(button.Identifier)
 	if !ok {
 		d.note("it has no button %q, so nothing is done", button.Identifier)
 		return nil
@@ -272,8 +274,14 @@ func (b *Bot) checkRun(ctx context.Context, e store.Event, p *github.CheckRunEve
 		return nil
 	}
 	l := line{Name: what, Args: []string{strconv.Itoa(number)}}
-	if what != buttonBack {
+	switch what {
+	case "reject":
 		return press.obey(ctx, run, l, nil)
+	case "approve":
+		return press.obey(ctx, run, l, func(tx *store.Tx) (bool, error) {
+			now, err := tx.Deployment(about.ID)
+			return rounds(&now) == round, err
+		})
 	}
 	l.Args = []string{about.Environment}
 	return press.obey(ctx, run, l, func(tx *store.Tx) (bool, error) { // what is gone back from is what whoever pressed it saw

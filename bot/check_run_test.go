@@ -82,7 +82,7 @@ func TestCheckRunLimits(t *testing.T) {
 			if n := [3]int{len([]rune(a.Label)), len([]rune(a.Description)), len(a.Identifier)}; n[0] > 20 || n[1] > 40 || n[2] > 20 {
 				t.Errorf("%v has %v", a, n)
 			}
-			if _, number, ok := pressed(a.Identifier); !ok || number != 1234567890 {
+			if _, number, _, ok := pressed(a.Identifier); !ok || number != 1234567890 {
 				t.Errorf("%s is not read back", a.Identifier)
 			}
 		}

@@ -188,6 +188,9 @@ func (b *Bot) buttons(v view) []checkAction {
 		d := waiting[0].d
 		about := l.Say(text.ButtonTo, d.Release, d.Environment)
 		add(l.Say(text.Approve), about, "approve", d.Number)
+		if n := rounds(d); n > 0 {
+			all[0].Identifier += ":" + strconv.Itoa(n)
+		}
 		add(l.Say(text.Reject), about, "reject", d.Number)
 	}
 	if v.undo != nil {
@@ -200,11 +203,15 @@ func (b *Bot) buttons(v view) []checkAction {
 // buttonBack is what begins the identifier of the button "Roll back".
 const buttonBack = "rollback"
 
-// pressed reads the identifier of a button.
-func pressed(identifier string) (what string, number int, ok bool) {
+// pressed reads the identifier of a button. round is the one in which its deployment was asked about, of an approval.
+func pressed(identifier string) (what string, number, round int, ok bool) {
 	what, digits, _ := strings.Cut(identifier, ":")
+	digits, again, changed := strings.Cut(digits, ":")
 	number, err := strconv.Atoi(digits)
-	return what, number, err == nil && number > 0 && slices.Contains([]string{"approve", "reject", buttonBack}, what)
+	if changed && err == nil {
+		round, err = strconv.Atoi(again)
+	}
+	return what, number, round, err == nil && number > 0 && slices.Contains([]string{"approve", "reject", buttonBack}, what)
 }
 
 // checkTitle is one line: what one has to know of the run now.

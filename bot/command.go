@@ -93,6 +93,18 @@ func (c *command) names(lang text.Lang) []string {
 // votes tells whether the command is a vote, which is a person's alone.
 func (c *command) votes() bool { return c.name == "approve" || c.name == "reject" }
 
+// otherwise is the permission that the command takes in an environment whose file lists nobody for it; none where no list says who
+// may say it, or the permission of its row is needed in any case.
+func (c *command) otherwise() permission {
+	switch c.name {
+	case "promote", "rollback", "pause", "resume", "abort":
+		return write
+	case "approve", "reject":
+		return maintain
+	}
+	return none
+}
+
 // find finds a command by any of its names in a language.
 func find(name string, lang text.Lang) *command {
 	name = strings.ToLower(name)
@@ -120,6 +132,7 @@ type call struct {
 	said     time.Time // when, by the surface's clock
 	heard    time.Time // when it came to us, by our clock
 	about    string    // the app that it is about, empty: the arguments name one of several
+	several  bool      // the repository has several apps, so that commands have to name one; app finds it out
 	d        *decision
 
 	cmd *command
@@ -214,7 +227,7 @@ func (c *call) run(ctx context.Context, l line) (outcome, error) {
 		return c.unknownCommand(l.Name), nil
 	}
 	if l.Err != nil {
-		return c.no(text.Unreadable, l.Err.Error(), c.form()), nil
+		return c.no(text.OpenQuote, c.form()), nil
 	}
 	if c.via == viaAPI && c.cmd.votes() {
 		return c.no(text.NoTokenVotes), nil
@@ -296,6 +309,7 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 	if len(apps) == 0 {
 		return a, nil, c.no(text.NoFile, code(c.repo.DefaultBranch)), nil
 	}
+	c.several = len(apps) > 1
 	i := -1
 	if c.about != "" {
 		if i = slices.IndexFunc(apps, func(a app) bool { return a.name == c.about }); i >= 0 {
@@ -320,6 +334,29 @@ func (c *call) app(ctx context.Context, args []string) (a app, rest []string, no
 		return a, nil, c.no(text.FileMistakes, code(a.file), code(a.err.Error())), nil
 	}
 	return a, args, nil, nil
+}
+
+// place is how people write an environment of an app that was named in a command.
+func (c *call) place(a app, env *pipeline.Environment) string {
+	return scope{a.name, env.Name}.name(c.several)
+}
+
+// place is how people write an environment of an app, where no command named it.
+func place(tx *store.Tx, repo, app, env string) (string, error) {
+	apps, err := tx.Apps(repo)
+	return scope{app, env}.name(len(apps) > 1), err
+}
+
+// mistakes refuses what needs the file of an app, as it is now, where that has mistakes or is gone; nil where it is well.
+func (c *call) mistakes(apps []app, name string) (a app, no outcome) {
+	i := slices.IndexFunc(apps, func(x app) bool { return x.name == name })
+	switch {
+	case i < 0:
+		return a, c.no(text.NoFile, code(c.repo.DefaultBranch))
+	case apps[i].config == nil:
+		return a, c.no(text.FileMistakes, code(apps[i].file), code(fmt.Sprint(apps[i].err)))
+	}
+	return apps[i], nil
 }
 
 // deploy takes the newest release of a commit to an environment; one that does not exist yet is built first.
@@ -368,7 +405,18 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 // deployHead takes the newest release of a commit that a request means to an environment; args are the commit, or empty
 // for the head.
 func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment, args []string, q store.Request) (outcome, error) {
-	sha, ref, no, err := c.commit(ctx, env, args)
+	sha, ref, no, err := c.commit(ctx, args, func(head string) string {
+		form := "/deploy " + c.place(a, env)
+		switch {
+		case q.Cause == store.CauseNow: // it names no commit: who says it again sees the newest
+			form += strings.TrimPrefix(line{Args: append([]string{"now!"}, strings.Fields(q.Note)...)}.String(), "/")
+		case q.Green:
+			form += " " + head + " when green"
+		default:
+			form += " " + head
+		}
+		return code(c.typed(form))
+	})
 	if no != nil || err != nil {
 		return no, err
 	}
@@ -385,9 +433,9 @@ func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment,
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(apps, func(x app) bool { return x.name == a.name })
-	if i < 0 || apps[i].config == nil {
-		return c.no(text.FileMistakes, code(a.file), code(fmt.Sprint(apps[max(i, 0)].err))), nil
+	built, no := c.mistakes(apps, a.name)
+	if no != nil {
+		return no, nil
 	}
 	author := gc.GetAuthor().GetLogin()
 	if author == "" {
@@ -406,8 +454,8 @@ func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment,
 		if err := c.locked(tx, a.name, env.Name); err != nil {
 			return answer{}, err
 		}
-		if apps[i].config.Build.Image == "" {
-			return c.newestPushed(tx, apps[i].config, env, sha, ref, len(args) == 0, q)
+		if built.config.Build.Image == "" {
+			return c.newestPushed(tx, built.config, env, sha, ref, len(args) == 0, q)
 		}
 		building, err := tx.RunOf(c.repo.Name, a.name, sha)
 		if err == nil && building.Ref == ref && !store.Final(building.State) {
@@ -418,13 +466,13 @@ func (c *call) deployHead(ctx context.Context, a app, env *pipeline.Environment,
 			return answer{}, err
 		}
 		c.d.note("there is no release of %.7s: build it", sha)
-		id, err := newRun(tx, run, apps[i].config, []store.Request{q})
+		id, err := newRun(tx, run, built.config, []store.Request{q})
 		return tells(id, c.lang().Say(text.DeployAfterBuild, code(env.Name), code(sha[:7])), err)
 	}), nil
 }
 
-// commit finds the commit that a /deploy means, and the branch that it is on.
-func (c *call) commit(ctx context.Context, env *pipeline.Environment, args []string) (sha, ref string, no outcome, err error) {
+// commit finds the commit that a /deploy means, and the branch that it is on. exact is the command that means a head, and no other.
+func (c *call) commit(ctx context.Context, args []string, exact func(head string) string) (sha, ref string, no outcome, err error) {
 	owner, name := split(c.repo.Name)
 	branch := c.repo.DefaultBranch
 	var head string
@@ -458,24 +506,27 @@ func (c *call) commit(ctx context.Context, env *pipeline.Environment, args []str
 		if s := cmp.GetStatus(); s != "ahead" && s != "identical" {
 			return "", "", c.no(text.NoSuchCommit, code(args[0]), code(branch)), nil
 		}
-		return cmp.GetBaseCommit().GetSHA(), ref, nil, nil
+		if sha = cmp.GetBaseCommit().GetSHA(); !strings.HasPrefix(sha, strings.ToLower(args[0])) { // GitHub takes names of branches too, which move
+			return "", "", c.no(text.NoSuchCommit, code(args[0]), code(branch)), nil
+		}
+		return sha, ref, nil, nil
 	}
 	// The head that whoever commented could have seen: GitHub's own times of the pushes decide.
 	pushes, _, err := activity(ctx, c.client, c.repo.Name, ref, "")
 	if err != nil {
 		if declined(err) {
-			return "", "", c.no(text.HeadUnknown, code(c.typed("/deploy "+env.Name+" "+head))), nil
+			return "", "", c.no(text.HeadUnknown, exact(head)), nil
 		}
 		return "", "", nil, err
 	}
 	for _, p := range pushes {
 		if !p.Timestamp.Before(c.said.Truncate(time.Second)) {
 			c.d.note("%s was pushed at %s, the comment is of %s", p.After, p.Timestamp, c.said)
-			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), code(c.typed("/deploy "+env.Name+" "+head))), nil
+			return "", "", c.no(text.HeadMoved, code(branch), code(p.Before[:min(7, len(p.Before))]), code(p.After[:min(7, len(p.After))]), exact(head)), nil
 		}
 	}
-	if len(pushes) > 0 && pushes[0].After != head {
-		return "", "", c.no(text.HeadUnknown, code(c.typed("/deploy "+env.Name+" "+head))), nil
+	if len(pushes) == 0 || pushes[0].After != head {
+		return "", "", c.no(text.HeadUnknown, exact(head)), nil
 	}
 	c.d.note("the head %.7s of %s was there when the comment was written", head, branch)
 	return head, ref, nil, nil
@@ -530,7 +581,7 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 		return no, err
 	}
 	if env.After == "" {
-		return c.no(text.NothingBefore, code(env.Name), code(c.typed("/deploy "+env.Name))), nil
+		return c.no(text.NothingBefore, code(env.Name), code(c.typed("/deploy "+c.place(a, env)))), nil
 	}
 	if len(args) > 1 {
 		return c.usage(), nil
@@ -583,7 +634,7 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		if len(args) < 2 {
 			return c.usage(), nil
 		}
-		if to, err = strconv.Atoi(args[1]); err != nil {
+		if to, err = strconv.Atoi(args[1]); err != nil || to < 1 {
 			return c.no(text.NoSuchRelease, code(args[1]), c.form()), nil
 		}
 		args = args[2:]
@@ -629,8 +680,8 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
-		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+env.Name)), c.bot.page("deployments", d.ID))
-		passed, passedAudit := c.passed(env)
+		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+c.place(a, env))), c.bot.page("deployments", d.ID))
+		passed, passedAudit := c.passed(c.bot.cfg.Floor(env.Cluster, env.Approvals).Count)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: text.Fit(reason, maxReason), Issue: c.issue}),
 			c.passLocks(tx, d),

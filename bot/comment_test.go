@@ -163,7 +163,7 @@ func FuzzPressed(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		what, number, ok := pressed(s)
+		what, number, _, ok := pressed(s)
 		if ok && (number < 1 || what != "approve" && what != "reject" && what != "rollback") {
 			t.Errorf("%q is %s of %d", s, what, number)
 		}

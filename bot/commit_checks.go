@@ -362,9 +362,13 @@ func (b *Bot) leaveHead(e store.Event, l pullLook, pr *github.PullRequest, repo 
 // sayLeft says that what was to go when green does not go any more: it has no deployment yet that would tell it.
 func (b *Bot) sayLeft(tx *store.Tx, e store.Event, pull int, head string, left []store.LeftRequest) error {
 	for _, q := range left {
-		again := b.typed("/deploy " + q.Environment + " when green")
+		where, err := place(tx, q.Run.Repo, q.Run.App, q.Environment)
+		if err != nil {
+			return err
+		}
+		again := b.typed("/deploy " + where + " when green")
 		body := b.lang.Say(text.LeftBehindByHead, code(q.Run.SHA[:7]), code(q.Environment), code(head[:min(7, len(head))]), code(again))
-		err := tx.PutAnswer(store.Answer{Event: e.ID, Run: q.Run.ID, Login: q.Requester, Via: "github", Issue: pull, Command: again, Body: body})
+		err = tx.PutAnswer(store.Answer{Event: e.ID, Run: q.Run.ID, Login: q.Requester, Via: "github", Issue: pull, Command: again, Body: body})
 		if err = errors.Join(err, wakeComment(tx, q.Run.ID)); err != nil {
 			return err
 		}

@@ -86,11 +86,15 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	var h *store.Hold
 	var repo store.Repo
 	var live *store.Deployment
+	var where string
 	err := b.db.View(ctx, func(tx *store.Tx) (err error) {
 		if h, err = store.Optional(tx.Hold(part[0], part[1], part[2])); err != nil || h == nil {
 			return err
 		}
 		if live, err = store.Optional(tx.Live(h.Repo, h.App, h.Environment)); err != nil {
+			return err
+		}
+		if where, err = place(tx, h.Repo, h.App, h.Environment); err != nil {
 			return err
 		}
 		repo, err = tx.Repo(h.Repo)
@@ -109,7 +113,7 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
 		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
 		Fields: []chat.Field{{Name: l.Field(text.Project), Value: repo.Name, URL: repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
-			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, b.typed("/unlock "+h.Environment))}}}
+			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, b.typed("/unlock "+where))}}}
 	if live != nil {
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}

@@ -292,7 +292,11 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 		return c.unknown(err)
 	}
 	// What is not one's own needs more; who has that is asked of GitHub only where somebody has to be told.
-	less := c.no(text.NeedsPermission, maintain, code(c.repo.Name), has, names(nil))
+	least := maintain
+	if s.env == "" { // as to lock all
+		least = admin
+	}
+	less := c.no(text.NeedsPermission, least, code(c.repo.Name), has, names(nil))
 	var theirs bool
 	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
 		locks, holds, err := barred(tx, c.repo.Name, s)
@@ -302,8 +306,8 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if theirs && has < maintain {
-		if no, err := c.needs(ctx, maintain); err != nil {
+	if theirs && has < least {
+		if no, err := c.needs(ctx, least); err != nil {
 			return nil, err
 		} else if no != nil {
 			less = no
@@ -322,7 +326,7 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 		kept := false
 		for _, l := range locks {
 			own := strings.EqualFold(l.By, c.login)
-			if !own && has < maintain {
+			if !own && has < least {
 				kept = true
 				continue
 			}
@@ -338,7 +342,7 @@ func (c *call) unlock(ctx context.Context, args []string) (outcome, error) {
 			}
 		}
 		for _, h := range holds {
-			if has < maintain {
+			if has < least {
 				kept = true
 				continue
 			}
@@ -462,6 +466,12 @@ func (b *Bot) advanceLine(tx *store.Tx, repo string) (end time.Time, err error) 
 	}
 	var line []store.LockWait
 	for _, w := range v.line {
+		if !w.ToldAt.IsZero() && v.other(scope{w.App, w.Environment}, w.Login) != nil { // taken by one who stood before them
+			w.ToldAt = store.Time{}
+			if err := tx.ToldOfLock(w); err != nil {
+				return end, err
+			}
+		}
 		if w.ToldAt.IsZero() || tx.Now().Before(w.ToldAt.Add(lockTurn)) {
 			line = append(line, w)
 		} else if err := tx.LeaveLine(w); err != nil {

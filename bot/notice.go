@@ -90,12 +90,20 @@ func noticeSurfaces(s subject) (surfaces []string) {
 	return surfaces
 }
 
-// round counts how often a deployment was asked about: when its rules changed, what was said of it is said again.
-func round(d *store.Deployment) string {
-	if d == nil || d.Rules.V == nil || len(d.Rules.V.Changes) == 0 {
-		return ""
+// rounds counts how often a deployment was asked about again, since its rules changed.
+func rounds(d *store.Deployment) int {
+	if d == nil || d.Rules.V == nil {
+		return 0
 	}
-	return fmt.Sprintf(" %d", len(d.Rules.V.Changes))
+	return len(d.Rules.V.Changes)
+}
+
+// round tells one round from another: what was said of a deployment before its rules changed is said again.
+func round(d *store.Deployment) string {
+	if n := rounds(d); n > 0 {
+		return fmt.Sprintf(" %d", n)
+	}
+	return ""
 }
 
 // sayNotice tells a chat the notice that a deployment calls for now.

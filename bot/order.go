@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -132,11 +133,11 @@ func (c *call) createOrder(ctx context.Context, args []string) (outcome, error) 
 		if err != nil {
 			return nil, err
 		}
-		q.Note = reason
+		q.Note = text.Fit(reason, maxReason)
 		envs, requests = append(envs, env), append(requests, q)
 	}
 	return func(tx *store.Tx) (answer, error) {
-		o := store.Order{Repo: c.repo.Name, Environment: name, Requester: c.login, Note: reason, Event: c.event, Pull: c.issue}
+		o := store.Order{Repo: c.repo.Name, Environment: name, Requester: c.login, Note: text.Fit(reason, maxReason), Event: c.event, Pull: c.issue}
 		var list, labels []string
 		var releases []store.Release
 		for i, p := range parts {
@@ -407,6 +408,9 @@ func (c *call) orderVote(ctx context.Context, number int, vote, reason string) (
 		if !open || len(now.Have) >= now.Need || now.Bound != s.Bound {
 			return answer{}, c.refuse(text.OrderNotWaiting, o.Number, c.lang().State(o.State))
 		}
+		if vote == "approve" && (now.Asked.IsZero() || c.unseen(now.Asked)) {
+			return answer{}, c.refuse(text.AskedSince, code(c.typed(fmt.Sprintf("/approve order %d", o.Number))))
+		}
 		if vote == "approve" && slices.ContainsFunc(now.Have, func(l string) bool { return strings.EqualFold(l, c.login) }) {
 			return answer{}, c.refuse(text.OrderVotedAlready, o.Number)
 		}
@@ -454,7 +458,7 @@ func (c *call) rollbackOrder(ctx context.Context, number int, reason string) (ou
 			return c.ofPartOr(p.App, no), err
 		}
 	}
-	return func(tx *store.Tx) (answer, error) { return c.takeBack(tx, o, reason) }, nil
+	return func(tx *store.Tx) (answer, error) { return c.takeBack(tx, o, text.Fit(reason, maxReason)) }, nil
 }
 
 func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, error) {
@@ -484,12 +488,18 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 	slices.Reverse(parts)
 	var from, to []store.Deployment
 	var left, labels, list []string
+	needed := 0
 	for _, p := range parts {
 		target, why, err := c.wayBack(tx, p)
 		switch {
 		case err != nil:
 			return answer{}, err
 		case target != nil:
+			var spec pipeline.Spec
+			if err := json.Unmarshal(p.Spec.V, &spec); err != nil {
+				return answer{}, err
+			}
+			needed = max(needed, c.bot.cfg.Floor(spec.Environment.Cluster, spec.Environment.Approvals).Count)
 			from, to = append(from, p), append(to, *target)
 			list = append(list, fmt.Sprintf("%s %d → %d", p.App, p.Release, target.Release))
 			labels = append(labels, code(list[len(list)-1]))
@@ -501,7 +511,8 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 		return answer{}, c.refuse(text.NothingToTakeBack, o.Number, strings.Join(left, " "))
 	}
 	made := store.Order{Repo: o.Repo, Environment: o.Environment, Requester: c.login, Note: reason, Event: c.event, Pull: c.issue, RollbackOf: o.ID}
-	if err := pipeline.PutOrder(tx, &made, c.via, fmt.Sprintf("order %d back: %s", o.Number, strings.Join(list, ", "))); err != nil {
+	passed, passedAudit := c.passed(needed)
+	if err := pipeline.PutOrder(tx, &made, c.via, fmt.Sprintf("order %d back%s: %s", o.Number, passedAudit, strings.Join(list, ", "))); err != nil {
 		return answer{}, err
 	}
 	for i := range from {
@@ -510,12 +521,14 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 			return answer{}, err
 		}
 		c.d.note("order %d, part %d: deployment %d, %s back to release %d", made.Number, i+1, d.Number, d.App, d.Release)
-		err = tx.PutHold(store.Hold{Repo: d.Repo, App: d.App, Environment: d.Environment, By: c.login, Reason: reason})
+		err = errors.Join(
+			tx.PutHold(store.Hold{Repo: d.Repo, App: d.App, Environment: d.Environment, By: c.login, Reason: reason, Issue: c.issue}),
+			c.passLocks(tx, d))
 		if err != nil {
 			return answer{}, err
 		}
 	}
-	said := append([]string{c.lang().Say(text.OrderRollbackMade, made.Number, o.Number, strings.Join(labels, ", "), c.bot.page("orders", made.ID))}, left...)
+	said := append([]string{c.lang().Say(text.OrderRollbackMade, made.Number, o.Number, strings.Join(labels, ", "), c.bot.page("orders", made.ID)) + passed}, left...)
 	if err := tx.Wake(store.TaskReport, "order/"+o.ID); err != nil { // which says that it is taken back
 		return answer{}, err
 	}
@@ -531,11 +544,12 @@ func (c *call) wayBack(tx *store.Tx, p store.Deployment) (target *store.Deployme
 	if err != nil {
 		return nil, "", err
 	}
-	if current.ID != p.ID {
-		if current.RollbackOf == p.ID { // its own recovery, or somebody's rollback
-			return nil, "", nil
-		}
+	switch {
+	case current.ID == p.ID:
+	case current.RollbackOf != p.ID:
 		return nil, c.lang().Say(text.PartOvertaken, code(p.App), current.Number), nil
+	case !store.Final(current.State) || current.State == store.Succeeded: // its own recovery, or somebody's rollback
+		return nil, "", nil
 	}
 	if p.State == store.Succeeded {
 		target, err = store.Optional(tx.LiveBefore(p))

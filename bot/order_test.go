@@ -2,10 +2,15 @@ package bot
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
 )
 
 // Order returns the one comment of a release order on GitHub.
@@ -89,4 +94,29 @@ func FuzzReadParts(f *testing.F) {
 			t.Errorf("%q: the reason is %q", s, reason)
 		}
 	})
+}
+
+// TestOrderCommentIsCut: what does not fit is left out by whole lines, so that nothing that was typed ends up outside of code.
+func TestOrderCommentIsCut(t *testing.T) {
+	b := &Bot{lang: text.En, cfg: &Config{PublicURL: "https://ship.example.com"}}
+	v := orderView{o: store.Order{Number: 1, State: store.OrderDraft, Environment: "production", Requester: "alice", Note: "all"}, form: func(s string) string { return s },
+		s: pipeline.Standing{Rules: make([]pipeline.Approvals, pipeline.MaxParts)}}
+	scope := store.Scope{From: 1, Total: maxScopeCommits}
+	for range maxScopeCommits {
+		scope.Commits = append(scope.Commits, store.ScopeCommit{SHA: "0123456789", Subject: strings.Repeat("@acme/all ", 25), Author: "alice"})
+	}
+	for i := range pipeline.MaxParts {
+		d := store.Deployment{App: "web", Part: i + 1, State: store.Queued, Scope: store.JSON[*store.Scope]{V: &scope}}
+		v.parts = append(v.parts, orderPart{d: d, rel: store.Release{SHA: "0123456789"}, said: subject{d: &d}})
+	}
+	body := v.comment(text.En, b)
+	if len(body) > maxOrder {
+		t.Errorf("it has %d bytes", len(body))
+	}
+	if outside := regexp.MustCompile("`[^`\n]*`").ReplaceAllString(body, ""); strings.Contains(outside, "@") {
+		t.Errorf("outside of code there is: %s", outside)
+	}
+	if strings.Count(body, "<details>") != strings.Count(body, "</details>") {
+		t.Error("what was opened is not closed")
+	}
 }

@@ -69,7 +69,7 @@ func (b *Bot) orderView(tx *store.Tx, id string) (v orderView, err error) {
 		}
 	}
 	for _, d := range v.s.Parts {
-		p := orderPart{d: d, said: subject{d: &d}}
+		p := orderPart{d: d, said: subject{d: &d, form: b.typed}}
 		if err := json.Unmarshal(d.Spec.V, &p.said.spec); err != nil {
 			return v, err
 		}
@@ -194,6 +194,13 @@ func (v orderView) approvalWords(l text.Lang) (lines []string) {
 		}
 		lines = append(lines, l.Say(text.OrderVoid, names(who)))
 	}
+	for _, p := range v.parts {
+		if r := p.d.Rules.V; r != nil && !store.Final(v.o.State) {
+			for _, c := range r.Changes {
+				lines = append(lines, l.Say(text.OfPart, code(p.d.App), rulesChangeWords(c, l)))
+			}
+		}
+	}
 	if len(v.s.Have) >= v.s.Need || store.Final(v.o.State) || v.o.State == store.OrderDraft {
 		return lines
 	}
@@ -208,15 +215,29 @@ func (v orderView) approvalWords(l text.Lang) (lines []string) {
 		lines = append(lines, l.Say(text.MayApprovePart, code(p.d.App), who))
 	}
 	lines = append(lines, l.Say(text.OrderHow, code(v.form(fmt.Sprintf("/approve order %d", v.o.Number))), code(v.form(fmt.Sprintf("/reject order %d reason…", v.o.Number)))))
-	if !v.o.ExpiresAt.IsZero() {
+	if v.o.State == store.OrderWaiting && !v.o.ExpiresAt.IsZero() {
 		lines = append(lines, l.Say(text.OrderUntil, l.Time(v.o.ExpiresAt.Time)))
 	}
 	return lines
 }
 
+// passed is how many approvals an order that takes another back goes without.
+func (v orderView) passed() (n int) {
+	if v.o.RollbackOf != "" {
+		for _, r := range v.s.Rules {
+			n = max(n, r.Count)
+		}
+	}
+	return n
+}
+
 // lines is an order as an answer: in the marks of text.Quote.
 func (v orderView) lines(l text.Lang, b *Bot) string {
-	lines := []string{v.title(l), "", l.Say(text.OrderAsked, v.stateWords(l), code(v.o.Requester), code(v.o.Note)), ""}
+	asked := l.Say(text.OrderAsked, v.stateWords(l), code(v.o.Requester), code(v.o.Note))
+	if n := v.passed(); n > 0 {
+		asked += " (" + l.Say(text.NotApproved, n) + ")"
+	}
+	lines := []string{v.title(l), "", asked, ""}
 	for _, p := range v.parts {
 		lines = append(lines, fmt.Sprintf("%d. %s", p.d.Part, l.Say(text.OrderPart, p.label(), p.d.Number, code(deployWords(p.said, l)))))
 	}
@@ -237,13 +258,13 @@ func (v orderView) lines(l text.Lang, b *Bot) string {
 func (v orderView) comment(l text.Lang, b *Bot) string {
 	body := "### " + text.Markdown(v.lines(l, b))
 	if store.Final(v.o.State) {
-		return cut(body, maxOrder)
+		return clip(body, maxOrder, l)
 	}
 	left := (maxOrder - len(body)) / max(1, len(v.parts))
 	for _, p := range v.parts {
 		body += p.details(l, v.repo, left-200)
 	}
-	return cut(body, maxOrder)
+	return clip(body, maxOrder, l)
 }
 
 // details is what a part changes: commits, digests and, of a private repository, objects. It takes about size bytes at most.
@@ -308,7 +329,7 @@ func (b *Bot) sayOrder(ctx context.Context, key string) error {
 		mark := "<!-- shipmate " + key + " -->"
 		marked := &github.IssueComment{Body: github.String(body + "\n\n" + mark)}
 		if last.Ref == "" && (last.Said == asked || last.Said == answered) {
-			if last.Ref, err = b.findComment(ctx, v.repo, v.o.Pull, mark, last.At.Add(-clockSkew)); err != nil {
+			if last.Ref, _, err = b.findComment(ctx, v.repo, v.o.Pull, mark, last.At.Add(-clockSkew)); err != nil {
 				return "", err
 			}
 			if last.Ref == "" {

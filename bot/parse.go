@@ -13,6 +13,9 @@ import (
 // maxCommands is how many commands of one comment are obeyed.
 const maxCommands = 5
 
+// maxDoubtful is of how many lines it is told whether they are commands or text, which takes longer the more stands before them.
+const maxDoubtful = 100
+
 // A line is one command as it was typed.
 type line struct {
 	Name      string   // that of its row of the table, whatever it was called by; lower case, without the slash
@@ -28,6 +31,7 @@ type fence struct {
 	mark   string // empty: none is open
 	indent int
 	item   bool // it begins on the first line of a list's item, and ends with it
+	html   bool // it stands behind HTML, which goes on to a blank line and in which there is no code: then it cannot be told
 }
 
 // What begins on a line of its own and hides what follows, up to its end, also over blank lines (CommonMark, HTML blocks 1
@@ -40,6 +44,10 @@ var hiding = []struct{ from, to string }{
 // listItem is the marker of an item, or of several that begin on one line.
 var listItem = regexp.MustCompile("^(?:(?:[-+*]|[0-9]{1,9}[.)])[ \t]+)+")
 
+// htmlTag is what HTML begins with that goes on to a blank line (CommonMark, HTML blocks 6 and 7), and is rendered as it is: what it
+// leaves open hides what follows.
+var htmlTag = regexp.MustCompile(`^</?[A-Za-z][A-Za-z0-9-]*(?:[ \t/>]|$)`)
+
 // commands finds the commands in a comment (GitHub-flavoured markdown). A command stands at the very start of a line;
 // lines in code, quotes and HTML comments are text; where that cannot be told, they are taken for text. slug is the App's
 // name, which can be addressed by @slug; where bare is false that and /shipmate are the only forms. A word that is no command in
@@ -48,17 +56,24 @@ func commands(body, slug string, bare bool, lang text.Lang) (lines []line, more 
 	var code fence
 	var hidden string // what ends the HTML that hides
 	var quote bool    // until a blank line: a line belongs to the quote before it also without its own >
+	var html bool     // until a blank line: the paragraph has begun HTML
 	var paragraph strings.Builder
+	doubtful := 0
 	for row := range strings.SplitSeq(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(body), "\n") {
 		indent, word := indented(row)
 		switch {
 		case hidden != "":
-			if strings.Contains(strings.ToLower(row), hidden) {
-				hidden = ""
+			if _, rest, ends := strings.Cut(strings.ToLower(row), hidden); ends {
+				hidden = opens(rest)
 			}
 			continue
+		case word == "" && code.html:
+			return lines, false
 		case word == "":
-			quote = false
+			if html {
+				hidden = opens(paragraph.String())
+			}
+			quote, html = false, false
 			paragraph.Reset()
 			continue
 		case code.item && indent < code.indent: // outside of the item
@@ -70,17 +85,25 @@ func commands(body, slug string, bare bool, lang text.Lang) (lines []line, more 
 			if (code.item || indent < 4) && strings.HasPrefix(word, code.mark) && strings.Trim(word, code.mark[:1]) == "" {
 				code = fence{}
 			}
+			if html {
+				paragraph.WriteString(row + "\n")
+			}
 			continue
 		}
 		item := listItem.FindString(word)
 		inner := word[len(item):]
 		if mark := fenceMark(inner); mark != "" && (indent < 4 || item != "") {
-			code = fence{mark, indent + len(item), item != ""}
-			paragraph.Reset()
+			code = fence{mark, indent + len(item), item != "", html}
+			if !html {
+				paragraph.Reset()
+			}
 			continue
 		}
+		begun := strings.TrimLeft(inner, "> ")
+		html = html || htmlTag.MatchString(begun) || strings.HasPrefix(begun, "<!")
 		if strings.HasPrefix(inner, ">") {
 			quote = true
+			paragraph.WriteString(row + "\n")
 			continue
 		}
 		if indent < 4 {
@@ -98,7 +121,13 @@ func commands(body, slug string, bare bool, lang text.Lang) (lines []line, more 
 			row = row[:i]
 		}
 		l, ok := command1(row, slug, bare, lang)
-		if !ok || quote || unclosed(before) {
+		if !ok || quote {
+			continue
+		}
+		if doubtful++; doubtful > maxDoubtful {
+			return lines, false
+		}
+		if unclosed(before) {
 			continue
 		}
 		if len(lines) == maxCommands {
@@ -152,12 +181,25 @@ func hides(word string) string {
 	return ""
 }
 
+// opens returns what ends the HTML that hides which a text leaves open, empty if it leaves none open.
+func opens(html string) string {
+	html = strings.ToLower(html)
+	for _, h := range hiding {
+		i := strings.LastIndex(html, h.from)
+		for i >= 0 && h.to[0] == '<' && len(html) > i+len(h.from) && !strings.Contains(" \t\n/>", html[i+len(h.from):][:1]) { // another tag
+			i = strings.LastIndex(html[:i], h.from)
+		}
+		if i >= 0 && !strings.Contains(html[i+2:], h.to) { // <!--> is whole
+			return h.to
+		}
+	}
+	return ""
+}
+
 // unclosed tells whether a paragraph has begun HTML that hides, or code between backticks, that may end on a later line.
 func unclosed(paragraph string) bool {
-	for _, h := range hiding {
-		if i := strings.LastIndex(paragraph, h.from); i >= 0 && !strings.Contains(paragraph[i+2:], h.to) { // <!--> is whole
-			return true
-		}
+	if opens(paragraph) != "" {
+		return true
 	}
 	for {
 		_, rest, found := strings.Cut(paragraph, "`")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 )
@@ -71,6 +72,17 @@ func TestCommands(t *testing.T) {
 		"HTML comment, empty":         {"<!-->\n/status", []string{"status"}},
 		"comment opens, fence within": {"a <!-- b\n```\n-->\n/promote production\n```", nil},
 		"comment ends with paragraph": {"a <!-- b\n\n/status", []string{"status"}},
+		"comment opens in HTML":       {"<div><!--\n\n/promote production\n\n--></div>\n\n/status", []string{"status"}},
+		"comment opens behind HTML":   {"<div>\nx <!--\n\n/promote production\n\n-->\n/status", []string{"status"}},
+		"second comment of a line":    {"<!-- x --> <!-- y\n\n/promote production\n\n-->\n/status", []string{"status"}},
+		"second comment at an end":    {"<!-- x\n--> <!-- y\n/promote production\n-->\n/status", []string{"status"}},
+		"capitals":                    {"x <PRE>\n/promote production\n</PRE>\n\n/status", []string{"status"}},
+		"capitals in HTML":            {"<DIV><PRE>\n\n/promote production\n</Pre>\n/status", []string{"status"}},
+		"no fence: HTML before it":    {"<div>\n```\n\n```\n/promote production\n```", nil},
+		"fence in HTML":               {"<details>\n<summary>x</summary>\n```\n/promote production\n```\n</details>\n\n/status", []string{"status"}},
+		"comment in HTML's fence":     {"<div>\n```\n<!--\n```\n\n/promote production\n-->\n/status", []string{"status"}},
+		"comment in a quote's HTML":   {"> <div><!--\n\n/promote production\n\n-->\n/status", []string{"status"}},
+		"fence behind a link":         {"<https://example.com>\n```\n\n/promote production\n```\n/status", []string{"status"}},
 		"a Chinese name":              {"/回滚 production 到 3 太慢", nil},
 		"another name":                {"/release show 3", []string{"order|show|3"}},
 		"another's command":           {"/lgtm\n/shipmate lgtm", []string{"lgtm"}},
@@ -166,6 +178,17 @@ func TestCommandsLimits(t *testing.T) {
 	}
 	if lines, _ := commands(`/reject "no`, "shipmate", true, text.En); len(lines) != 1 || lines[0].Err == nil {
 		t.Errorf("an open quote: %+v", lines)
+	}
+}
+
+// TestCommandsEnd: whatever a comment holds, as long as one may be, it is read within a moment.
+func TestCommandsEnd(t *testing.T) {
+	for _, row := range []string{"/status", "/status ` ``", "/status <!--", "/status <prefix", "/status <pres<pres", "> /status", "- <!--"} {
+		before := time.Now()
+		body := "a `````\n" + strings.Repeat(row+"\n", 65536/len(row))
+		if lines, _ := commands(body, "shipmate", true, text.En); len(lines) > 0 || time.Since(before) > 2*time.Second {
+			t.Errorf("%q: %d commands after %v", row, len(lines), time.Since(before))
+		}
 	}
 }
 

@@ -42,14 +42,46 @@ func (c *call) help(ctx context.Context, args []string) (outcome, error) {
 		return c.helpOn(cmd, has), nil
 	}
 	var lines []string
+	may := c.somewhere(ctx, has)
 	for _, cmd := range table() {
-		if cmd.need <= has {
+		if cmd.need <= has && may[cmd.otherwise()] {
 			lines = append(lines, fmt.Sprintf("- %s %s", code(c.typed(cmd.usage)), c.lang().Say(cmd.help)))
 		}
 	}
 	return func(*store.Tx) (answer, error) {
 		return reply(c.lang().Say(text.HelpIntro, code(c.repo.Name))+"\n\n"+strings.Join(lines, "\n"), nil)
 	}, nil
+}
+
+// somewhere tells, by what a command takes where the file lists nobody, whether there is an environment in which the person may say
+// it. Where that cannot be read, their permission alone counts, since the help refuses nobody.
+func (c *call) somewhere(ctx context.Context, has permission) map[permission]bool {
+	may := map[permission]bool{none: true}
+	if has < read {
+		return may
+	}
+	apps, err := c.bot.apps(ctx, c.client, c.repo, c.repo.DefaultBranch, "", &decision{})
+	if err != nil || len(apps) == 0 {
+		may[write], may[maintain] = has >= write, has >= maintain
+		return may
+	}
+	for _, a := range apps {
+		if a.config == nil {
+			continue
+		}
+		for _, env := range a.config.Environments {
+			for otherwise, list := range map[permission][]string{write: env.Deployers, maintain: env.Approvals.By} {
+				yes := has >= otherwise
+				if len(list) > 0 {
+					if yes, err = c.bot.access.oneOf(ctx, c.client, c.repo.Name, c.login, list); err != nil {
+						yes = has >= otherwise
+					}
+				}
+				may[otherwise] = may[otherwise] || yes
+			}
+		}
+	}
+	return may
 }
 
 // helpOn tells of one command how it is written, by which other names it goes, and who may say it.
@@ -65,6 +97,8 @@ func (c *call) helpOn(cmd *command, has permission) outcome {
 	switch {
 	case cmd.need == none:
 		lines = append(lines, c.lang().Say(text.HelpAnyone))
+	case cmd.otherwise() != none:
+		lines = append(lines, c.lang().Say(text.HelpListed, cmd.otherwise(), has))
 	default:
 		lines = append(lines, c.lang().Say(text.HelpNeeds, cmd.need, has))
 	}
@@ -87,7 +121,7 @@ func (c *call) rollout(ctx context.Context, args []string) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+env.Name))), nil
+	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+c.place(a, env)))), nil
 }
 
 // inChats refuses what is said in a chat alone.
@@ -107,9 +141,12 @@ func (c *call) history(ctx context.Context, args []string) (outcome, error) {
 		return no, err
 	}
 	envs, limit := a.config.Environments, fewHistory
+	if len(args) > 1 {
+		return c.usage(), nil
+	}
 	if len(args) > 0 {
 		env, ok := a.config.Environment(strings.ToLower(args[0]))
-		if !ok || len(args) > 1 {
+		if !ok {
 			known := a.config.EnvironmentNames()
 			return c.near(c.no(text.UnknownEnvironment, code(args[0]), names(known), c.form()), args[0], known), nil
 		}
@@ -199,7 +236,7 @@ func (c *call) diff(ctx context.Context, args []string) (outcome, error) {
 	defer cancel()
 	lines, err := c.bot.engine.Compare(within, store.Deployment{Repo: rel.Repo, App: rel.App, Environment: env.Name, Release: rel.Number, Spec: store.JSON[json.RawMessage]{V: q.Spec}}, *rel, c.repo)
 	if ctx.Err() != nil {
-		return nil, err
+		return nil, ctx.Err()
 	}
 	if err != nil {
 		why := c.bot.engine.Mask(err.Error())

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
@@ -63,11 +62,11 @@ func (c *call) rebuild(ctx context.Context, args []string) (outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(apps, func(x app) bool { return x.name == a.name })
-	if i < 0 || apps[i].config == nil {
-		return c.no(text.FileMistakes, code(a.file), code(fmt.Sprint(apps[max(i, 0)].err))), nil
+	built, no := c.mistakes(apps, a.name)
+	if no != nil {
+		return no, nil
 	}
-	cfg := apps[i].config
+	cfg := built.config
 	now, err := json.Marshal(cfg)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -548,11 +549,19 @@ func (b *Bot) react(ctx context.Context, s subject, r store.Reply) error {
 // markOf is invisible in a comment of ours, and lets one be found that was sent just before a crash.
 func markOf(what string) string { return "<!-- shipmate " + what + " -->" }
 
-// postComment makes a comment with a mark, unless an earlier attempt did.
+// postComment makes a comment with a mark, unless an earlier attempt did. That one may have said what was so then.
 func (b *Bot) postComment(ctx context.Context, s subject, issue int, body, mark string, last store.Message) (ref string, err error) {
 	if last.Said == asked || last.Said == answered {
-		if ref, err = b.findComment(ctx, s.repo, issue, mark, last.At.Add(-clockSkew)); ref != "" || err != nil {
+		ref, said, err := b.findComment(ctx, s.repo, issue, mark, last.At.Add(-clockSkew))
+		if err != nil || ref != "" && said == body+"\n\n"+mark {
 			return ref, err
+		}
+		if ref != "" {
+			id, _ := strconv.ParseInt(ref, 10, 64) // it was read as a number
+			return ref, b.hub.write(s.repo, s.key, true, func(c *github.Client, owner, name string) error {
+				_, _, err := c.Issues.EditComment(ctx, owner, name, id, &github.IssueComment{Body: github.String(body + "\n\n" + mark)})
+				return err
+			})
 		}
 		if err := b.pending(s.repo, last); err != nil {
 			return "", err
@@ -568,22 +577,22 @@ func (b *Bot) postComment(ctx context.Context, s subject, issue int, body, mark 
 	return ref, err
 }
 
-// findComment looks for a comment of ours by its mark, among those since a time; "" when there is none.
-func (b *Bot) findComment(ctx context.Context, repo store.Repo, issue int, mark string, since time.Time) (ref string, err error) {
+// findComment looks for a comment of ours by its mark, among those since a time; ref is "" when there is none.
+func (b *Bot) findComment(ctx context.Context, repo store.Repo, issue int, mark string, since time.Time) (ref, body string, err error) {
 	owner, name := split(repo.Name)
 	opt := &github.IssueListCommentsOptions{Since: &since, ListOptions: github.ListOptions{PerPage: 100}}
 	for {
 		list, resp, err := b.hub.client(repo.Installation).Issues.ListComments(ctx, owner, name, issue, opt)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		for _, c := range list {
 			if strings.Contains(c.GetBody(), mark) && c.GetUser().GetType() == "Bot" {
-				return fmt.Sprint(c.GetID()), nil
+				return fmt.Sprint(c.GetID()), c.GetBody(), nil
 			}
 		}
 		if resp.NextPage == 0 {
-			return "", nil
+			return "", "", nil
 		}
 		opt.Page = resp.NextPage
 	}

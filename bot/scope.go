@@ -181,7 +181,10 @@ func (b *Bot) readScope(ctx context.Context, id string, attempts int) (time.Time
 			return err
 		}
 		before, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
-		if err != nil || before == nil || before.ID == d.ID {
+		if err == nil && !d.FinishedAt.IsZero() { // what is there since is not what it was compared with
+			before, err = store.Optional(tx.LiveBefore(d))
+		}
+		if err != nil || before == nil {
 			return err
 		}
 		live, err = tx.Release(d.Repo, d.App, before.Release)

@@ -66,9 +66,12 @@ func (c *call) status(ctx context.Context, args []string) (outcome, error) {
 		return no, err
 	}
 	envs := a.config.Environments
+	if len(args) > 1 {
+		return c.usage(), nil
+	}
 	if len(args) > 0 {
 		env, ok := a.config.Environment(strings.ToLower(args[0]))
-		if !ok || len(args) > 1 {
+		if !ok {
 			known := a.config.EnvironmentNames()
 			return c.near(c.no(text.UnknownEnvironment, code(args[0]), names(known), c.form()), args[0], known), nil
 		}

@@ -56,7 +56,25 @@ func buildWords(s subject, l text.Lang) string {
 	if r.Reason == store.ReasonHeadMoved {
 		return l.Say(text.SupersededByHead)
 	}
+	if r.State == store.RunSuperseded {
+		return supersededWords(r.Reason, l)
+	}
 	return strings.TrimSpace(l.State(r.State) + " " + r.Reason)
+}
+
+// supersededWords says by what a run or a deployment was superseded.
+func supersededWords(reason string, l text.Lang) string {
+	if n, ok := strings.CutPrefix(reason, "by deployment "); ok {
+		return l.Say(text.SupersededBy, l.Say(text.DeploymentNumber, n))
+	}
+	if by, ok := strings.CutPrefix(reason, "by run "); ok {
+		n, commit, _ := strings.Cut(by, " of ")
+		if commit == "" {
+			return l.Say(text.SupersededBy, l.Say(text.RunNumber, n))
+		}
+		return l.Say(text.SupersededBy, l.Say(text.RunNumberOf, n, commit))
+	}
+	return strings.TrimSpace(l.State(store.Superseded) + " " + reason)
 }
 
 // releaseWords is the number of a run's release, and which one has the same image.
@@ -132,6 +150,7 @@ func deployWords(s subject, l text.Lang) string {
 		if d.Reason == store.ReasonHeadMoved {
 			return l.Say(text.SupersededByHead)
 		}
+		return supersededWords(d.Reason, l)
 	}
 	return strings.TrimSpace(l.State(d.State) + " " + d.Reason)
 }

@@ -23,6 +23,7 @@ type Facts struct {
 	Approvals  Approvals         // what the environment asks for, raised to the cluster's floor
 	Bound      string            // what a vote must be bound to, see Bound
 	Before     *store.Deployment // the release's successful deployment in the environment before, if there is one
+	Left       time.Time         // when another release took its place there, zero: it is live there
 	After      string            // the environment before, empty for none
 	Soak       time.Duration
 	Branch     string        // the branch or tag of the release where the environment takes none of it, else empty
@@ -85,9 +86,14 @@ func Blocked(d store.Deployment, f Facts) []store.Block {
 		add(store.Block{Kind: store.BlockBranch, Text: f.Branch})
 	}
 	if f.After != "" {
-		if f.Before == nil {
+		var until time.Time
+		if f.Before != nil {
+			until = f.Before.FinishedAt.Add(f.Soak)
+		}
+		switch {
+		case f.Before == nil, !f.Left.IsZero() && f.Left.Before(until): // what went back from there too early comes no further
 			add(store.Block{Kind: store.BlockOrder, Environment: f.After})
-		} else if until := f.Before.FinishedAt.Add(f.Soak); f.Now.Before(until) {
+		case f.Now.Before(until):
 			add(store.Block{Kind: store.BlockSoak, Environment: f.After, Until: until})
 		}
 	}

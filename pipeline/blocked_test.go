@@ -25,6 +25,8 @@ func TestBlocked(t *testing.T) {
 		"hold":              {Hold: &store.Hold{By: "bob", Reason: "it is slow", Since: store.Time{Time: now}}},
 		"order":             {After: "staging"},
 		"soak":              {After: "staging", Before: finished(29 * time.Minute), Soak: 30 * time.Minute},
+		"left too early":    {After: "staging", Before: finished(time.Hour), Left: now.Add(-31 * time.Minute), Soak: 30 * time.Minute},
+		"left after that":   {After: "staging", Before: finished(time.Hour), Left: now.Add(-30 * time.Minute), Soak: 30 * time.Minute},
 		"soaked":            {After: "staging", Before: finished(30 * time.Minute), Soak: 30 * time.Minute},
 		"there":             {After: "staging", Before: finished(0)},
 		"approval":          {Approvals: Approvals{Count: 2}, Bound: "this", Votes: []store.Approval{vote("a", "approve", "this")}},
@@ -42,35 +44,51 @@ func TestBlocked(t *testing.T) {
 		"checks red":        {Checked: true, Checks: &store.Checks{Red: []store.Check{{Name: "unit"}}}},
 		"checks green":      {Checked: true, Checks: &store.Checks{}},
 		"checks of none":    {Checks: &store.Checks{Red: []store.Check{{Name: "unit"}}}},
+		"freeze":            {Freeze: &Freeze{"Fri 18:00 - Mon 08:00 UTC", now.Add(time.Hour)}},
+		"another's lock":    {Locks: []store.Lock{{By: "bob"}}},
+		"own lock":          {Locks: []store.Lock{{By: "Alice"}}},
+		"not agreed to":     {Unratified: &store.Deployment{ID: "x", Number: 7}},
 		"running, all":      {Active: &store.Deployment{Number: 7}, Hold: &store.Hold{}, After: "staging", Approvals: Approvals{Count: 1}},
 	}
-	wait := map[string]map[string]string{ // obstacle → cause → kinds of blocks; a cause that is not there passes
-		"running":           {"automatic": "running", "deploy": "running", "promote": "running", "rollback": "running", "recovery": "running"},
-		"hold":              {"automatic": "hold"},
-		"order":             {"automatic": "order", "deploy": "order", "promote": "order"},
-		"soak":              {"automatic": "soak", "deploy": "soak", "promote": "soak"},
-		"approval":          {"automatic": "approval", "deploy": "approval", "promote": "approval"},
-		"approval of other": {"automatic": "approval", "deploy": "approval", "promote": "approval"},
-		"rejection":         {"automatic": "approval", "deploy": "approval", "promote": "approval"},
-		"approvals of none": {"automatic": "approval", "deploy": "approval", "promote": "approval"},
-		"bound to nothing":  {"automatic": "approval", "deploy": "approval", "promote": "approval"},
-		"branch":            {"automatic": "branch", "deploy": "branch", "promote": "branch"},
-		"checks not read":   {"automatic": "checks", "deploy": "checks", "promote": "checks"},
-		"checks unread":     {"automatic": "checks", "deploy": "checks", "promote": "checks"},
-		"checks awaited":    {"automatic": "checks", "deploy": "checks", "promote": "checks"},
-		"checks open":       {"automatic": "checks", "deploy": "checks", "promote": "checks"},
-		"checks red":        {"automatic": "checks", "deploy": "checks", "promote": "checks"},
-		"running, all": {"automatic": "running hold order approval", "deploy": "running order approval", "promote": "running order approval",
-			"rollback": "running", "recovery": "running"},
+	// Obstacle → kinds of blocks of each cause, in this order.
+	causes := []string{store.CauseAutomatic, store.CauseDeploy, store.CausePromote, store.CauseOrder, store.CauseNow, store.CauseRollback, store.CauseRecovery}
+	asked := func(kind string) []string { return []string{kind, kind, kind, kind, "", "", ""} } // passed by break-glass and the ways back
+	wait := map[string][]string{                                                                // what is not there stands in nobody's way
+		"running":           {"running", "running", "running", "running", "running", "running", "running"},
+		"hold":              {"hold", "", "", "", "", "", ""},
+		"not agreed to":     {"ratify", "", "", "", "", "", ""},
+		"order":             asked("order"),
+		"left too early":    asked("order"),
+		"soak":              asked("soak"),
+		"branch":            asked("branch"),
+		"freeze":            asked("freeze"),
+		"another's lock":    {"lock", "lock", "lock", "lock", "lock", "", ""},
+		"own lock":          {"lock", "", "", "", "", "", ""},
+		"approval":          asked("approval"),
+		"approval of other": asked("approval"),
+		"rejection":         asked("approval"),
+		"approvals of none": asked("approval"),
+		"bound to nothing":  asked("approval"),
+		"checks not read":   asked("checks"),
+		"checks unread":     asked("checks"),
+		"checks awaited":    asked("checks"),
+		"checks open":       asked("checks"),
+		"checks red":        asked("checks"),
+		"running, all": {"running hold order approval", "running order approval", "running order approval", "running order approval",
+			"running", "running", "running"},
 	}
 	for name, f := range obstacles {
-		for _, cause := range []string{store.CauseAutomatic, store.CauseDeploy, store.CausePromote, store.CauseRollback, store.CauseRecovery} {
+		for i, cause := range causes {
 			f.Now = now
 			var kinds []string
-			for _, b := range Blocked(store.Deployment{Cause: cause}, f) {
+			for _, b := range Blocked(store.Deployment{Cause: cause, Requester: "alice"}, f) {
 				kinds = append(kinds, b.Kind)
 			}
-			if got, want := strings.Join(kinds, " "), wait[name][cause]; got != want {
+			want := ""
+			if wait[name] != nil {
+				want = wait[name][i]
+			}
+			if got := strings.Join(kinds, " "); got != want {
 				t.Errorf("%s, %s: blocked by %q, want %q", name, cause, got, want)
 			}
 		}

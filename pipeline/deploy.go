@@ -100,7 +100,15 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	detail := fmt.Sprintf("%d objects", len(objs))
 	return detail, e.DB.Update(ctx, func(tx *store.Tx) error {
 		// In one transaction: what is rendered is never rendered again, so nobody would come back to end the step.
-		return errors.Join(tx.Prepared(d, sealed, hash, inventory, text), tx.EndStep(d.ID, StepRender, store.StepSucceeded, detail))
+		if err := errors.Join(tx.Prepared(d, sealed, hash, inventory, text), tx.EndStep(d.ID, StepRender, store.StepSucceeded, detail)); err != nil {
+			return err
+		}
+		// The environment's own task comes to it only after the rollout that is under way there: nobody has to wait for that to approve.
+		now, err := tx.Deployment(d.ID)
+		if err == nil {
+			_, err = e.Reconsider(tx, now)
+		}
+		return err
 	})
 }
 
@@ -227,6 +235,15 @@ func (e *Engine) facts(tx *store.Tx, d store.Deployment) (Facts, error) {
 	if f.After != "" {
 		if f.Before, err = store.Optional(tx.LiveRelease(d.Repo, d.App, f.After, d.Release)); err != nil {
 			return f, err
+		}
+		if f.Before != nil && f.Soak > 0 {
+			next, err := store.Optional(tx.Replaced(*f.Before))
+			if err != nil {
+				return f, err
+			}
+			if next != nil {
+				f.Left = next.FinishedAt.Time
+			}
 		}
 	}
 	open, err := tx.OpenDeployments(d.Repo, d.App, d.Environment)

@@ -40,6 +40,7 @@ type Standing struct {
 	Have  []string              // who approved exactly this
 	Void  []store.OrderApproval // approvals of what has changed since
 	Bound string                // what a vote is bound to: every part's Bound, in their order
+	Asked time.Time             // since when it is asked about as it is; the zero time: it is not, or is to be asked about anew
 }
 
 // Asks tells whether a part wants approvals of its own rules: whoever votes must be allowed there.
@@ -73,6 +74,7 @@ func (e *Engine) StandingOf(tx *store.Tx, o store.Order) (s Standing, err error)
 		return s, err
 	}
 	var bounds []string
+	asked, anew := o.CreatedAt.Time, o.ExpiresAt.IsZero()
 	for _, p := range s.Parts {
 		var spec Spec
 		if err := json.Unmarshal(p.Spec.V, &spec); err != nil {
@@ -87,7 +89,20 @@ func (e *Engine) StandingOf(tx *store.Tx, o store.Order) (s Standing, err error)
 		if o.RollbackOf == "" { // the way back is never closed
 			s.Need = max(s.Need, rules.Count)
 		}
-		bounds = append(bounds, p.App, Bound(rel, p.ObjectsHash, e.policy(spec.Environment)))
+		bound := Bound(rel, p.ObjectsHash, e.policy(spec.Environment))
+		bounds = append(bounds, p.App, bound)
+		if r := p.Rules.V; r != nil {
+			if n := len(r.Changes); n > 0 && r.Changes[n-1].At.After(asked) {
+				asked = r.Changes[n-1].At
+			}
+			anew = anew || r.Bound != bound && !store.Final(p.State) && !store.Active(p.State)
+		}
+	}
+	if first := o.ExpiresAt.Add(-s.expire()); first.After(asked) {
+		asked = first
+	}
+	if !anew {
+		s.Asked = asked
 	}
 	b, _ := json.Marshal(bounds) // strings only
 	sum := sha256.Sum256(b)
@@ -162,7 +177,19 @@ func (e *Engine) AdvanceOrderIn(tx *store.Tx, o store.Order) (again time.Time, e
 			if o.State != store.OrderWaiting {
 				return again, nil
 			}
-			return e.remind(tx, o, s)
+			if o, err = tx.Order(o.ID); err != nil { // its parts may have been put under other rules
+				return again, err
+			}
+			if !o.ExpiresAt.IsZero() {
+				return e.remind(tx, o, s)
+			}
+			if err := tx.ExpireOrder(o, tx.Now().Add(s.expire())); err != nil {
+				return again, err
+			}
+			if o, err = tx.Order(o.ID); err != nil {
+				return again, err
+			}
+			continue
 		}
 		if err := tx.MoveOrder(o, next); err != nil {
 			return again, err

@@ -173,6 +173,11 @@ func (e *Engine) asked(tx *store.Tx, d store.Deployment, f Facts) (store.Deploym
 	if err := tx.SetRules(d, now, before != nil); err != nil {
 		return d, err
 	}
+	if before != nil && d.OrderID != "" {
+		if err := tx.AskOrderAgain(d.OrderID); err != nil {
+			return d, err
+		}
+	}
 	return tx.Deployment(d.ID)
 }
 

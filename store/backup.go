@@ -221,6 +221,15 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	if r.Unlinked, err = list[string](tx, "SELECT id FROM deployments WHERE github_id = 0 ORDER BY created_at, id"); err != nil {
 		return r, err
 	}
+	late, err := list[Deployment](tx, "SELECT * FROM deployments INDEXED BY deployments_unratified WHERE ratify_by IS NOT NULL AND ratified_by = ''")
+	if err != nil {
+		return r, err
+	}
+	for _, d := range late {
+		if err := tx.WakeAt(TaskRatify, d.ID, d.RatifyBy.Time); err != nil {
+			return r, err
+		}
+	}
 	if _, err := tx.exec("DELETE FROM mentions"); err != nil { // they may have been posted since
 		return r, err
 	}

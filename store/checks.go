@@ -65,7 +65,14 @@ func (tx *Tx) LeaveHead(repo string, pull int, sha, state, reason string, until 
 		return left, err
 	}
 	for _, d := range open {
-		if Active(d.State) || d.Cause != CauseDeploy && d.Cause != CausePromote || d.CreatedAt.After(until) {
+		if Active(d.State) || d.Cause != CauseDeploy && d.Cause != CausePromote {
+			continue
+		}
+		asked, err := tx.heardAt(d.Event, d.CreatedAt.Time)
+		if err != nil {
+			return left, err
+		}
+		if asked.After(until) {
 			continue
 		}
 		rel, err := tx.Release(d.Repo, d.App, d.Release)
@@ -88,7 +95,11 @@ func (tx *Tx) LeaveHead(repo string, pull int, sha, state, reason string, until 
 		var stay []Request
 		before := len(left.Requests)
 		for _, q := range r.Deploys.V {
-			if q.Green && q.Pull == pull && !q.At.After(until) {
+			asked, err := tx.heardAt(q.Event, q.At)
+			if err != nil {
+				return left, err
+			}
+			if q.Green && q.Pull == pull && !asked.After(until) {
 				left.Requests = append(left.Requests, LeftRequest{q, r})
 			} else {
 				stay = append(stay, q)
@@ -110,4 +121,17 @@ func (tx *Tx) LeaveHead(repo string, pull int, sha, state, reason string, until 
 		}
 	}
 	return left, nil
+}
+
+// heardAt is when an event was heard of, or the given time where it is not known. What it asked for may have come of it much
+// later: it was built first.
+func (tx *Tx) heardAt(event string, or time.Time) (time.Time, error) {
+	e, err := Optional(tx.Event(event))
+	switch {
+	case err != nil || e == nil:
+		return or, err
+	case !e.DeliveredAt.IsZero():
+		return e.DeliveredAt.Time, nil
+	}
+	return e.ReceivedAt.Time, nil
 }

@@ -251,6 +251,12 @@ func (tx *Tx) LiveBefore(d Deployment) (Deployment, error) {
 		AND (finished_at, number) < (?, ?) ORDER BY finished_at DESC, number DESC LIMIT 1`, d.Repo, d.App, d.Environment, d.FinishedAt, d.Number)
 }
 
+// Replaced is the first deployment of another release that succeeded in an environment after d did.
+func (tx *Tx) Replaced(d Deployment) (Deployment, error) {
+	return get[Deployment](tx, "deployment after", `SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded'
+		AND (finished_at, number) > (?, ?) AND release <> ? ORDER BY finished_at, number LIMIT 1`, d.Repo, d.App, d.Environment, d.FinishedAt, d.Number, d.Release)
+}
+
 // Begun lists the newest deployments that began to change an environment, whatever came of them, newest first.
 func (tx *Tx) Begun(repo, app, environment string, limit int) ([]Deployment, error) {
 	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND began_at IS NOT NULL ORDER BY began_at DESC, number DESC LIMIT ?", repo, app, environment, limit)

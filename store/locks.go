@@ -126,9 +126,9 @@ func (tx *Tx) LockLines() ([]string, error) {
 	return list[string](tx, "SELECT DISTINCT repo FROM lock_waits ORDER BY repo")
 }
 
-// ToldOfLock records that somebody was told that they may take the lock now.
+// ToldOfLock records when somebody was told that they may take the lock, the zero time where that is void.
 func (tx *Tx) ToldOfLock(w LockWait) error {
-	_, err := tx.exec("UPDATE lock_waits SET told_at = ? WHERE repo = ? AND app = ? AND environment = ? AND login = ?", stamp(tx.now), w.Repo, w.App, w.Environment, w.Login)
+	_, err := tx.exec("UPDATE lock_waits SET told_at = ? WHERE repo = ? AND app = ? AND environment = ? AND login = ?", w.ToldAt, w.Repo, w.App, w.Environment, w.Login)
 	return err
 }
 

@@ -108,6 +108,14 @@ func (tx *Tx) ExpireOrder(o Order, at time.Time) error {
 	return errors.Join(err, tx.Wake(TaskReport, "order/"+o.ID))
 }
 
+// AskOrderAgain makes every approval of an order void, and for good: also when its rules become again what they were. Where it
+// waits for them, its time to expire, which is the caller's, and its reminder begin anew.
+func (tx *Tx) AskOrderAgain(id string) error {
+	_, errVotes := tx.exec("UPDATE order_approvals SET bound = 'void ' || bound WHERE order_id = ? AND bound NOT LIKE 'void %'", id)
+	_, err := tx.exec("UPDATE orders SET expires_at = NULL, reminded_at = NULL WHERE id = ? AND state = 'waiting'", id)
+	return errors.Join(errVotes, err, tx.wakeOrder(id))
+}
+
 // RemindOrder records that those who may approve an order were reminded, and wakes what does it.
 func (tx *Tx) RemindOrder(o Order) error {
 	_, err := tx.exec("UPDATE orders SET reminded_at = ? WHERE id = ?", stamp(tx.now), o.ID)

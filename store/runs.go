@@ -43,12 +43,20 @@ type Repo struct {
 	HTMLURL       string `db:"html_url"`
 }
 
-// PutRepo records what the newest event said of a repository.
+// PutRepo records what the newest event said of a repository. Where its default branch is another now, it wakes what waits: which
+// branches an environment takes may depend on that.
 func (tx *Tx) PutRepo(r Repo) error {
-	err := tx.named(`INSERT INTO repos (name, id, installation, default_branch, private, html_url)
+	known, err := Optional(tx.Repo(r.Name))
+	if err != nil {
+		return err
+	}
+	err = tx.named(`INSERT INTO repos (name, id, installation, default_branch, private, html_url)
 		VALUES (:name, :id, :installation, :default_branch, :private, :html_url)
 		ON CONFLICT (name) DO UPDATE SET id = excluded.id, installation = excluded.installation, default_branch = excluded.default_branch,
 			private = excluded.private, html_url = excluded.html_url`, r)
+	if known != nil && known.DefaultBranch != r.DefaultBranch {
+		err = errors.Join(err, tx.wakeCovered(r.Name, "", ""))
+	}
 	return err
 }
 

@@ -77,7 +77,7 @@ const (
 	TestAllowed          // number, commit
 	NoSuchCommand        // command that lists them
 	Usage                // usage
-	Unreadable           // what is wrong, usage
+	OpenQuote            // usage
 	NotYet               // what, usage
 	TooManyCommands      // how many are read
 	CommentEdited        //
@@ -108,6 +108,8 @@ const (
 	NoSuchDeployment     // deployment number
 	NotWaiting           // deployment number, state
 	WhichDeployment      // names, usage
+	PartNotAlone         // deployment number, order number, command
+	AskedSince           // command
 	Approved             // deployment number, how many approved, how many are needed
 	AlreadyVoted         // deployment number
 	OwnApproval          // deployment number, what the person did
@@ -187,6 +189,7 @@ const (
 	HelpAlso          // names
 	HelpAnyone        //
 	HelpNeeds         // permission, permission that the reader has
+	HelpListed        // permission, permission
 	NoTokenVotes      //
 	AnswerTooLong     //
 	HistoryOf         // environment
@@ -231,6 +234,7 @@ const (
 	CheckOfAnother   // name, whose it is, whose it has to be
 	WhenGreen        //
 	SupersededByHead //
+	SupersededBy     // run or deployment
 	ClosedUnmerged   //
 	LeftBehindByHead // commit, environment, new head, command
 
@@ -434,7 +438,7 @@ var sentences = [keyCount]words{
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
 	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
-	Unreadable:      {"This can't be read: %v. Usage: %v", "无法解析：%v。用法：%v"},
+	OpenQuote:       {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},
 	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
 	TooManyCommands: {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
 	CommentEdited:   {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
@@ -468,6 +472,8 @@ var sentences = [keyCount]words{
 	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
 	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待批准的不是你所见的内容：当前状态为%v，或此后有变更。"},
 	WhichDeployment:      {"Several wait (%v); say which. Usage: %v", "有多个部署在等待（%v）；请指明。用法：%v"},
+	PartNotAlone:         {"Deployment %[1]v is a part of release order %[2]v, which is decided as a whole: %[3]v", "部署 %[1]v 是发布单 %[2]v 的一项，须整体决定：%[3]v"},
+	AskedSince:           {"What you wrote this about has changed since, so it does not count. Look at what is asked now; to approve that, say %v", "在你发送之后内容已有变更，因此不计入。请查看当前申请的内容；如批准，请发送 %v"},
 	Approved:             {"Deployment %v approved (%v of %v).", "部署 %v 已批准（%v/%v）。"},
 	AlreadyVoted:         {"You approved deployment %v already.", "你已批准过部署 %v。"},
 	OwnApproval:          {"Deployment %v needs someone else's approval, since you %v.", "部署 %v 须由他人批准，因为你%v。"},
@@ -542,6 +548,7 @@ var sentences = [keyCount]words{
 	HelpAlso:          {"The same: %v", "同义：%v"},
 	HelpAnyone:        {"Anyone may say it.", "任何人均可使用。"},
 	HelpNeeds:         {"It needs %v at least, which an environment's deployers and approvals may narrow; you have %v.", "至少需要 %v 权限，环境的 deployers 和 approvals 可进一步限定；你的权限是 %v。"},
+	HelpListed:        {"It needs %v, or where an environment's deployers or approvals.by name people, to be one of them; you have %v.", "需要 %v 权限；若环境的 deployers 或 approvals.by 指定了人员，则须在其中；你的权限是 %v。"},
 	NoTokenVotes:      {"A token can't vote: a person has to say this themselves.", "令牌不能投票：须由本人发送。"},
 	AnswerTooLong:     {"The rest of the answer does not fit into one comment; say each command in a comment of its own.", "其余回答超出一条评论的长度；请将各命令分开发送。"},
 	HistoryOf:         {"Releases of %v, newest first:", "%v 的历史版本（最新在前）："},
@@ -560,7 +567,7 @@ var sentences = [keyCount]words{
 	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
 	InChatsOnly:       {"%v is said in a chat, and this version does not hear chats yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不接收群聊命令，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
-	NothingBuiltYet:   {"There is no run of %v for %v, so there is nothing to run again.", "%[2]v 没有针对 %[1]v 的运行，无可重试。"},
+	NothingBuiltYet:   {"There is no run of %v for %v.", "%[2]v 没有针对 %[1]v 的运行。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
 	NothingFailed:     {"Run %v succeeded, so nothing of it is run again unless you name a check. Usage: %v", "运行 %v 已成功；如需重新执行，请指明检查。用法：%v"},
 	NoSuchCheck:       {"There is no check %v; there is: %v. Usage: %v", "没有检查 %v；现有：%v。用法：%v"},
@@ -585,6 +592,7 @@ var sentences = [keyCount]words{
 	ChecksNone:       {"waiting for the commit's first check; if none begins within a minute of the push, it goes on", "等待提交的首项检查；推送后一分钟内若无任何检查，则继续"},
 	CheckOfAnother:   {"%[1]v is there, but by %[2]v, not by %[3]v", "已有 %[1]v，但来自 %[2]v，而非 %[3]v"},
 	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
+	SupersededBy:     {"superseded by %v", "已被 %v 取代"},
 	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
 	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
 	LeftBehindByHead: {"%[1]v does not go to %[2]v any more: the pull request's head moved on to %[3]v. To mean that one, say %[4]v", "%[1]v 不再部署到 %[2]v：拉取请求已更新到 %[3]v。如需部署新的提交，请发送 %[4]v"},

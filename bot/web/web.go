@@ -12,6 +12,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"io/fs"
@@ -32,6 +33,8 @@ type Config struct {
 	// Artifact opens a file that a check of a run kept, by its path with slashes. An error that is fs.ErrNotExist means that
 	// there is none (any more).
 	Artifact func(run, check, path string) (io.ReadSeekCloser, error)
+	// Typed is how a command has to be written in a comment. Nil: as it is.
+	Typed func(form string) string
 	// Stop is closed when the server stops: then whoever follows a log is let go. Nil: never.
 	Stop <-chan struct{}
 	// Viewer tells who looks, nil for somebody who is not signed in. Viewer itself is nil where nobody can sign in.
@@ -95,6 +98,13 @@ func New(cfg Config) *Pages {
 	}
 	layout := template.Must(template.New("").Funcs(funcs).Funcs(template.FuncMap{
 		"asset": func(name string) string { return hashed[name] },
+		"typed": func(format string, args ...any) string {
+			form := fmt.Sprintf(format, args...)
+			if s.Typed == nil {
+				return form
+			}
+			return s.Typed(form)
+		},
 	}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
 	for _, name := range []string{"home", "run", "deployment", "order", "sign-in", "error"} {
 		s.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
