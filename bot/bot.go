@@ -193,8 +193,7 @@ func (b *Bot) Run(ctx context.Context) error {
 }
 
 func (b *Bot) serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: b.handler(), ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	server := httpServer(b.handler(), b.log)
 	server.RegisterOnShutdown(func() { close(b.stopping) })
 	b.log.Info("serving", "address", l.Addr().String(), "public_url", b.cfg.PublicURL)
 	g, ctx := errgroup.WithContext(ctx)
@@ -222,6 +221,12 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 	err := g.Wait()
 	b.log.Info("stopped")
 	return err
+}
+
+// httpServer is a server that waits for nobody for ever.
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
 
 // works says what is done for each kind of task.
