@@ -26,6 +26,7 @@ type cli struct {
 
 	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM; a second one ends it at once. Without a GitHub App in its file, help to register one first."`
 	Check   checkCmd   `cmd:"" help:"Check server and repository files; every mistake with its line and what to write instead."`
+	Doctor  doctorCmd  `cmd:"" help:"Examine everything that the server's file leads to, with a remedy for each failure."`
 	Backup  backupCmd  `cmd:"" help:"Write a consistent copy of the database, also while serving."`
 	Restore restoreCmd `cmd:"" help:"Put a backup in the place of a database that is lost."`
 	Audit   auditCmd   `cmd:"" help:"Verify the audit, or export it."`
