@@ -108,9 +108,6 @@ func newSetUp(path, version string, log *slog.Logger) (*setUp, error) {
 	if err != nil {
 		return nil, err
 	}
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
-	}
 	s := &setUp{file: file, code: rand.Text(), pages: web.NewSetup(version, log), log: log, over: make(chan struct{})}
 	if err := s.resume(); err != nil {
 		return nil, fmt.Errorf("finish the set-up: %w", err)
@@ -182,8 +179,12 @@ func (s *setUp) beside(name string) string { return filepath.Join(filepath.Dir(s
 
 func (s *setUp) serve(ctx context.Context, l net.Listener) error {
 	server := httpServer(s.handler(), s.log)
+	address := s.cfg.PublicURL
+	if host, port, err := net.SplitHostPort(s.cfg.Listen); err == nil && !s.cfg.doc.Has("public_url") && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		address = "http://" + net.JoinHostPort("127.0.0.1", port)
+	}
 	s.log.Warn("no GitHub App is configured: open this address to register one, also by another name of this machine; it is good until that is done, or this process ends",
-		"address", s.cfg.PublicURL+"/setup?code="+s.code, "config", s.file)
+		"address", address+"/setup?code="+s.code, "config", s.file)
 	if problem := s.inTheWay(); problem != "" {
 		s.log.Error("the set-up cannot write what it has to", "err", problem)
 	}
@@ -543,8 +544,11 @@ func (s *setUp) writeConfig(app *registered) error {
 	if err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(s.file); err == nil {
+	target, mode := s.file, fs.FileMode(0o600)
+	if real, err := filepath.EvalSymlinks(s.file); err == nil {
+		target = real // a link stays one
+	}
+	if info, err := os.Stat(target); err == nil {
 		mode = info.Mode().Perm()
 	}
 	temp, err := writeTemp(s.file, text, mode)
@@ -558,7 +562,10 @@ func (s *setUp) writeConfig(app *registered) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("complete %s: %s; write the lines into it yourself", s.file, strings.ReplaceAll(err.Error(), temp, s.file)), os.Remove(temp))
 	}
-	return errors.Join(os.Rename(temp, s.file), syncDir(s.file))
+	if err := os.Rename(temp, target); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return syncDir(target)
 }
 
 // An entry is a key of the server's file and its value, in YAML.

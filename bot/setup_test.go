@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math/big"
@@ -135,6 +136,38 @@ func TestSetUpCompletesFile(t *testing.T) {
 			}
 			must(t, s.save(test.app)) // again changes nothing
 		})
+	}
+}
+
+// TestSetUpLinked: a server's file that is a link stays one, and what belongs to the App is where the link is.
+func TestSetUpLinked(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "real.yaml")
+	must(t, os.WriteFile(elsewhere, []byte("language: zh\n"), 0o600))
+	file := filepath.Join(dir, "shipmate.yaml")
+	must(t, os.Symlink(elsewhere, file))
+	s, err := newSetUp(file, "test", slog.New(slog.DiscardHandler))
+	must(t, err)
+	must(t, s.save(&registered{ID: 7, Owner: "acme", ClientID: "Iv1.x", ClientSecret: "client", WebhookSecret: "hook", Key: "key", APIURL: "https://api.github.com/", PublicURL: publicURL}))
+	if c, err := LoadConfig(file); err != nil || c.GitHub.AppID != 7 || c.GitHub.PrivateKey.Value() != "key" {
+		t.Errorf("%v %v", c, err)
+	}
+	if info, err := os.Lstat(file); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("it is no link any more: %v %v", info, err)
+	}
+}
+
+// TestSetUpEverywhere: an address that is listened on everywhere is none to open.
+func TestSetUpEverywhere(t *testing.T) {
+	for listen, want := range map[string]string{"0.0.0.0:0": "http://127.0.0.1:0/setup", "\":0\"": "http://127.0.0.1:0/setup", "127.0.0.1:0\npublic_url: " + publicURL: publicURL + "/setup"} {
+		file := filepath.Join(t.TempDir(), "shipmate.yaml")
+		must(t, os.WriteFile(file, []byte("listen: "+listen+"\n"), 0o600))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		log := &buffer{}
+		must(t, SetUp(ctx, file, "test", slog.New(slog.NewTextHandler(log, nil))))
+		if !strings.Contains(log.String(), `address="`+want+"?code=") {
+			t.Errorf("%s: %s", listen, log.String())
+		}
 	}
 }
 

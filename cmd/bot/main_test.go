@@ -296,3 +296,18 @@ func TestSetUpBinary(t *testing.T) {
 		t.Errorf("bot check: %d %s %s", code, out, errs)
 	}
 }
+
+// TestDoctorBinary: the doctor's exit code is that of what it found, and a running bot is not disturbed.
+func TestDoctorBinary(t *testing.T) {
+	b := build(t)
+	bot := b.serve()
+	code, out, errs := b.run("doctor", "--config", b.config) // with nothing but GitHub configured
+	if code != 1 || !strings.Contains(out, "FAIL  builder: there is none") || !strings.Contains(out, "ok    data_dir: ") || !strings.Contains(errs, " failed") || strings.Contains(out, hookSecret) {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	ok(t, bot.Process.Signal(syscall.SIGTERM))
+	ok(t, bot.Wait()) // exit 0
+	if code, _, errs := b.run("doctor", "--config", filepath.Join(b.dir, "nowhere.yaml")); code != 1 || !strings.Contains(errs, "nowhere.yaml") {
+		t.Errorf("without a file: %d %s", code, errs)
+	}
+}
