@@ -80,21 +80,31 @@ type world struct {
 // connect is the world that the server's file describes. It makes clients, and reaches nothing yet.
 func connect(cfg *Config) (world, error) {
 	w := world{clusters: map[string]pipeline.Cluster{}, now: time.Now}
-	registries := map[string]image.Registry{}
-	for host, r := range cfg.Registries {
-		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(), PlainHTTP: r.PlainHTTP}
-	}
-	w.images = image.New(registries)
+	w.images = image.New(cfg.registries())
 	var err error
 	clusters := map[string]*kube.Cluster{}
 	for name, c := range cfg.Clusters {
-		if clusters[name], err = kube.Open(kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), Token: c.Token.Value()}); err != nil {
+		if clusters[name], err = kube.Open(c.config()); err != nil {
 			return w, fmt.Errorf("clusters.%s: %w", name, err)
 		}
 		w.clusters[name] = clusters[name]
 	}
 	w.builders, err = newBuilders(cfg, clusters)
 	return w, err
+}
+
+// registries is how each registry is reached.
+func (c *Config) registries() map[string]image.Registry {
+	registries := map[string]image.Registry{}
+	for host, r := range c.Registries {
+		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(), PlainHTTP: r.PlainHTTP}
+	}
+	return registries
+}
+
+// config is how the cluster is reached.
+func (c *ClusterConfig) config() kube.Config {
+	return kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), Token: c.Token.Value()}
 }
 
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
@@ -193,8 +203,7 @@ func (b *Bot) Run(ctx context.Context) error {
 }
 
 func (b *Bot) serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: b.handler(), ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	server := httpServer(b.handler(), b.log)
 	server.RegisterOnShutdown(func() { close(b.stopping) })
 	b.log.Info("serving", "address", l.Addr().String(), "public_url", b.cfg.PublicURL)
 	g, ctx := errgroup.WithContext(ctx)
@@ -222,6 +231,12 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 	err := g.Wait()
 	b.log.Info("stopped")
 	return err
+}
+
+// httpServer is a server that waits for nobody for ever.
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
 
 // works says what is done for each kind of task.

@@ -71,24 +71,29 @@ type underway struct {
 func newBuilders(cfg *Config, clusters map[string]*kube.Cluster) (*builders, error) {
 	b := shareOut(cfg)
 	for i, a := range cfg.Builder.BuildKit {
-		address := build.Address{URL: a.Addr, CA: a.CA.Value(), Cert: a.Cert.Value(), Key: a.Key.Value()}
-		pod, isPod, err := a.pod()
-		cluster := clusters[a.Cluster]
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("builder.buildkit[%d]: %q %w", i, a.Addr, err)
-		case isPod && cluster == nil: // it is from the environment
-			return nil, fmt.Errorf("builder %s: a pod needs its cluster; write both under builder.buildkit in shipmate.yaml", a)
-		case isPod:
-			address.Dial = func(ctx context.Context) (net.Conn, error) { return cluster.Exec(ctx, pod, "buildctl", "dial-stdio") }
-		}
-		one, err := build.Open(address)
+		one, err := openBuilder(i, a, clusters)
 		if err != nil {
 			return nil, err
 		}
 		b.all = append(b.all, &builder{daemon: one, name: a.String(), forks: a.Forks})
 	}
 	return b, nil
+}
+
+// openBuilder makes a client of builder.buildkit[i], and reaches nothing yet.
+func openBuilder(i int, a BuildKitAddress, clusters map[string]*kube.Cluster) (*build.Builder, error) {
+	address := build.Address{URL: a.Addr, CA: a.CA.Value(), Cert: a.Cert.Value(), Key: a.Key.Value()}
+	pod, isPod, err := a.pod()
+	cluster := clusters[a.Cluster]
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("builder.buildkit[%d]: %q %w", i, a.Addr, err)
+	case isPod && cluster == nil: // it is from the environment
+		return nil, fmt.Errorf("builder %s: a pod needs its cluster; write both under builder.buildkit in shipmate.yaml", a)
+	case isPod:
+		address.Dial = func(ctx context.Context) (net.Conn, error) { return cluster.Exec(ctx, pod, "buildctl", "dial-stdio") }
+	}
+	return build.Open(address)
 }
 
 func shareOut(cfg *Config, all ...*builder) *builders {

@@ -42,7 +42,8 @@ type Config struct {
 	BuildSecrets map[string]*BuildSecret    `yaml:"secrets"`
 	APITokens    []APIToken                 `yaml:"api_tokens"`
 
-	doc *strictyaml.Document // where things stand, for refusals
+	doc          *strictyaml.Document // where things stand, for refusals
+	unregistered bool                 // there is no App yet: see loadUnregistered
 }
 
 // KeepConfig says how long what is large is kept. Releases, deployments, votes and the audit are kept for ever.
@@ -199,11 +200,26 @@ func readConfig(path string, wanted func(secret string) bool) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := parseConfig(path, data, false, wanted)
+	if err == nil {
+		err = c.doc.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// parseConfig reads the content of the server's file at path; what is wrong with it is in c.doc. With unregistered it may lack
+// the App.
+func parseConfig(path string, data []byte, unregistered bool, wanted func(secret string) bool) (*Config, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	c := &Config{
+		unregistered: unregistered,
+
 		Listen:   "127.0.0.1:8080",
 		DataDir:  "data",
 		Language: "en",
@@ -216,9 +232,6 @@ func readConfig(path string, wanted func(secret string) bool) (*Config, error) {
 	c.check()
 	c.resolve(dir, wanted)
 	c.checkCertificates()
-	if err := c.doc.Err(); err != nil {
-		return nil, err
-	}
 	return c, nil
 }
 
@@ -440,18 +453,21 @@ func (c *Config) checkServer() {
 func (c *Config) checkGitHub() {
 	g := &c.GitHub
 	c.checkURL("github.api_url", g.APIURL)
+	c.checkRepositories("github.allow", g.Allow)
+	if d := g.RecoverEvery; d != 0 && (d < time.Second || d > 24*time.Hour) {
+		c.doc.Errorf("github.recover_every", "must be between 1s and 24h, or 0 to turn it off; write for example 1m")
+	}
+	if c.unregistered {
+		return
+	}
 	if g.AppID <= 0 {
-		c.doc.Errorf("github.app_id", "is missing; write the App ID from the GitHub App's settings page")
+		c.doc.Errorf("github.app_id", "is missing; write the App ID from the GitHub App's settings page, or start bot serve without any of the App's keys to register one")
 	}
 	if !g.PrivateKey.IsSet() {
 		c.doc.Errorf("github.private_key", "is missing; write where the App's private key is, such as file:./app.pem")
 	}
 	if len(g.WebhookSecrets) == 0 {
 		c.doc.Errorf("github.webhook_secrets", "is missing; write where the App's webhook secret is, such as [env:GITHUB_WEBHOOK_SECRET]")
-	}
-	c.checkRepositories("github.allow", g.Allow)
-	if d := g.RecoverEvery; d != 0 && (d < time.Second || d > 24*time.Hour) {
-		c.doc.Errorf("github.recover_every", "must be between 1s and 24h, or 0 to turn it off; write for example 1m")
 	}
 }
 

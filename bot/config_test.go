@@ -608,7 +608,7 @@ open none.yaml: no such file or directory
 		t.Fatal(err)
 	}
 	got = lines(Check(server, "acme/web", []string{repoFile(bad)}))
-	want = `shipmate.yaml:10: github.app_id: is missing; write the App ID from the GitHub App's settings page
+	want = `shipmate.yaml:10: github.app_id: is missing; write the App ID from the GitHub App's settings page, or start bot serve without any of the App's keys to register one
 shipmate.yaml:12: github.app: unknown key; known keys: api_url, app_id, private_key, webhook_secrets, client_id, client_secret, allow, bare_commands, recover_every
 .shipmate.yaml:4: environments[1].manifests: "/deploy" must be relative to the repository's root, with / between its parts
 `

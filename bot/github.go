@@ -89,12 +89,7 @@ func (h *hub) transport(installation int64) *ghinstallation.Transport {
 }
 
 // web is where GitHub serves pages and git: api.github.com belongs to github.com, a GHES serves both on one host.
-func (h *hub) web() string {
-	if h.api.Host == "api.github.com" {
-		return "https://github.com"
-	}
-	return h.api.Scheme + "://" + h.api.Host
-}
+func (h *hub) web() string { return webOf(h.api.String()) }
 
 // remote is where a repository is fetched from. The address is made from the server's file, never taken from an event, and
 // the credential is minted for this repository alone, with contents:read.

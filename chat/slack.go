@@ -55,6 +55,20 @@ func (s *Slack) api() *slack.Client {
 	return slack.New(s.token.Reveal(), slack.OptionAPIURL(s.base), slack.OptionHTTPClient(s.client))
 }
 
+// Check asks Slack who we are there, and changes nothing (docs.slack.dev/reference/methods/auth.test). It fails too where the
+// token lacks the scope to post.
+func (s *Slack) Check(ctx context.Context) (who string, err error) {
+	a, err := s.api().AuthTestContext(ctx)
+	if err != nil {
+		return "", fmt.Errorf("slack: %w", slackError(err))
+	}
+	scopes := strings.FieldsFunc(a.Header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(scopes) > 0 && !slices.Contains(scopes, "chat:write") {
+		return "", fmt.Errorf("slack: %w", slackRefusal("missing_scope"))
+	}
+	return inert(a.User) + " in " + inert(a.Team), nil
+}
+
 // Send posts m to a channel, named by its id (C012…).
 func (s *Slack) Send(ctx context.Context, to string, m Message) (Ref, error) {
 	if to == "" {

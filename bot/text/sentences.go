@@ -369,6 +369,10 @@ const (
 	WaitsForOrderApproval // how many approved, how many are needed
 	PartOfOrder           // order number, part, how many parts
 
+	// What bot doctor says in a chat.
+
+	DoctorTitle // public address
+
 	keyCount
 )
 
@@ -726,4 +730,6 @@ var sentences = [keyCount]words{
 	CancelledWithOrder:    {"cancelled, since its release order ended before", "发布单已提前结束，此项已取消"},
 	WaitsForOrderApproval: {"waiting for the approval of its release order (%[1]v of %[2]v)", "等待发布单获批（%[1]v/%[2]v）"},
 	PartOfOrder:           {"%[1]v, part %[2]v of %[3]v", "%[1]v，第 %[2]v 项，共 %[3]v 项"},
+
+	DoctorTitle: {"A test by bot doctor: what Shipmate at %v says arrives here", "bot doctor 测试消息：%v 的 Shipmate 可以发到这里"},
 }

@@ -77,8 +77,8 @@ type asset struct {
 	body        []byte
 }
 
-// New makes the pages.
-func New(cfg Config) *Pages {
+// newServer reads the templates and the assets.
+func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -106,10 +106,15 @@ func New(cfg Config) *Pages {
 			return s.Typed(form)
 		},
 	}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
-	for _, name := range []string{"home", "run", "deployment", "order", "sign-in", "error"} {
+	for _, name := range append(pages, "error") {
 		s.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 	}
+	return s
+}
 
+// New makes the pages.
+func New(cfg Config) *Pages {
+	s := newServer(cfg, "home", "run", "deployment", "order", "sign-in")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.guarded(s.home))
 	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))

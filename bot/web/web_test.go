@@ -476,7 +476,7 @@ func TestAnswers(t *testing.T) {
 				}
 				for header, want := range map[string]string{
 					"Cache-Control": cache, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Robots-Tag": "noindex",
-					"Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'",
+					"Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
 				} {
 					if got := w.Header().Get(header); got != want {
 						t.Errorf("%s: %q, want %q", header, got, want)

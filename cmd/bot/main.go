@@ -24,8 +24,9 @@ type cli struct {
 	LogFormat string `enum:"text,json" default:"text" help:"How the log is written: text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"From which level on: debug, info, warn or error."`
 
-	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM; a second one ends it at once."`
+	Serve   serveCmd   `cmd:"" help:"Run the bot until SIGTERM; a second one ends it at once. Without a GitHub App in its file, help to register one first."`
 	Check   checkCmd   `cmd:"" help:"Check server and repository files; every mistake with its line and what to write instead."`
+	Doctor  doctorCmd  `cmd:"" help:"Examine everything that the server's file leads to, with a remedy for each failure."`
 	Backup  backupCmd  `cmd:"" help:"Write a consistent copy of the database, also while serving."`
 	Restore restoreCmd `cmd:"" help:"Put a backup in the place of a database that is lost."`
 	Audit   auditCmd   `cmd:"" help:"Verify the audit, or export it."`
@@ -38,18 +39,21 @@ type cli struct {
 }
 
 type serveCmd struct {
-	Config string `default:"shipmate.yaml" type:"path" help:"The server's file."`
+	Config string `default:"shipmate.yaml" type:"path" help:"The server's file; where there is none, the set-up writes it."`
 }
 
 func (c *serveCmd) Run(log *slog.Logger) error {
-	cfg, err := bot.LoadConfig(c.Config)
-	if err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// Stopping takes a moment; whoever signals again wants no more of it, and what is cut off is taken up at the next start.
 	context.AfterFunc(ctx, stop)
+	if err := bot.SetUp(ctx, c.Config, version, log); err != nil || ctx.Err() != nil {
+		return err
+	}
+	cfg, err := bot.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
 	b, err := bot.New(ctx, cfg, version, log)
 	if err != nil {
 		return err

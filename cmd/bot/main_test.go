@@ -1,16 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -204,4 +208,106 @@ func TestBinary(t *testing.T) {
 		t.Errorf("after a second signal: %s", bot.ProcessState)
 	}
 	t.Logf("a second signal ends it in %s", time.Since(began))
+}
+
+// TestSetUpBinary: a bot that has no App is killed, registers one after its next start, and goes on as the configured bot.
+func TestSetUpBinary(t *testing.T) {
+	b := build(t)
+	for _, name := range []string{"app.pem", "hook"} {
+		ok(t, os.Remove(filepath.Join(b.dir, name)))
+	}
+	ok(t, os.WriteFile(b.config, fmt.Appendf(nil, "listen: %s # here\ndata_dir: data\ngithub: {api_url: %q}\n", b.address, b.gh.APIURL()), 0o600))
+	start := func() (*exec.Cmd, string) {
+		cmd := exec.Command(b.file, "serve", "--config", b.config)
+		out, err := cmd.StderrPipe()
+		ok(t, err)
+		ok(t, cmd.Start())
+		t.Cleanup(func() { // does no harm to one that has ended
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		log := bufio.NewScanner(out)
+		for log.Scan() {
+			if m := regexp.MustCompile(`http://\S+/setup\?code=[A-Z2-7]{26}`).FindString(log.Text()); m != "" {
+				go func() { _, _ = io.Copy(io.Discard, out) }() // until it ends
+				return cmd, m
+			}
+		}
+		t.Fatalf("it logs no address: %v", log.Err())
+		return nil, ""
+	}
+	get := func(method, address string, form url.Values) (int, string, string) {
+		r, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
+		ok(t, err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		deadline := time.Now().Add(time.Minute)
+		for {
+			resp, err := client.Do(r)
+			if err == nil {
+				body, err := io.ReadAll(resp.Body)
+				ok(t, err)
+				ok(t, resp.Body.Close())
+				return resp.StatusCode, resp.Header.Get("Location"), html.UnescapeString(string(body))
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond) // between two looks, not for something
+		}
+	}
+	first, address := start()
+	if status, _, _ := get("GET", address, nil); status != http.StatusOK {
+		t.Errorf("the address: %d", status)
+	}
+	ok(t, first.Process.Kill())
+	_ = first.Wait() // it was killed
+	bot, again := start()
+	if address == again {
+		t.Error("the code is the same again")
+	}
+	if status, _, _ := get("GET", address, nil); status != http.StatusNotFound {
+		t.Errorf("the address of the one that was killed: %d", status)
+	}
+	_, _, body := get("GET", again+"&name=Ship&organization=acme&public_url=http://"+b.address, nil)
+	action := regexp.MustCompile(`method="post" action="([^"]+)"`).FindStringSubmatch(body)
+	manifest := regexp.MustCompile(`name="manifest" value="(\{.*\})"`).FindStringSubmatch(body)
+	if action == nil || manifest == nil {
+		t.Fatalf("the way to GitHub: %s", body)
+	}
+	_, back, _ := get("POST", action[1], url.Values{"manifest": {manifest[1]}})
+	if status, _, body := get("GET", back, nil); status != http.StatusOK || !strings.Contains(body, "/installations/new") {
+		t.Fatalf("the end: %d %s", status, body)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // between two looks, not for something
+		if status, _, _ := get("GET", "http://"+b.address+"/readyz", nil); status == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the bot does not go on")
+		}
+	}
+	if status, _, _ := get("GET", again, nil); status != http.StatusNotFound {
+		t.Errorf("the address afterwards: %d", status)
+	}
+	ok(t, bot.Process.Signal(syscall.SIGTERM))
+	ok(t, bot.Wait()) // exit 0
+	if code, out, errs := b.run("check", "--config", b.config); code != 0 {
+		t.Errorf("bot check: %d %s %s", code, out, errs)
+	}
+}
+
+// TestDoctorBinary: the doctor's exit code is that of what it found, and a running bot is not disturbed.
+func TestDoctorBinary(t *testing.T) {
+	b := build(t)
+	bot := b.serve()
+	code, out, errs := b.run("doctor", "--config", b.config) // with nothing but GitHub configured
+	if code != 1 || !strings.Contains(out, "FAIL  builder: there is none") || !strings.Contains(out, "ok    data_dir: ") || !strings.Contains(errs, " failed") || strings.Contains(out, hookSecret) {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	ok(t, bot.Process.Signal(syscall.SIGTERM))
+	ok(t, bot.Wait()) // exit 0
+	if code, _, errs := b.run("doctor", "--config", filepath.Join(b.dir, "nowhere.yaml")); code != 1 || !strings.Contains(errs, "nowhere.yaml") {
+		t.Errorf("without a file: %d %s", code, errs)
+	}
 }

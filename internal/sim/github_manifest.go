@@ -74,3 +74,10 @@ func (c *call) convertManifest() (int, any) {
 	app["client_id"], app["client_secret"], app["webhook_secret"], app["pem"] = c.gh.clientID(), c.gh.clientSecret, cfg.Secret, string(c.gh.PrivateKeyPEM())
 	return http.StatusCreated, app
 }
+
+// SetApp changes what the app itself asks for; installations keep what they have accepted.
+func (gh *GitHub) SetApp(permissions map[string]string, events []string) {
+	gh.mu.Lock()
+	defer gh.mu.Unlock()
+	gh.cfg.Permissions, gh.cfg.Events = permissions, events
+}

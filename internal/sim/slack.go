@@ -43,6 +43,7 @@ type Slack struct {
 	failing  []string
 	down     bool
 	readable bool
+	scopes   string // what auth.test tells; empty: nothing
 }
 
 type slackChannel struct {
@@ -93,6 +94,13 @@ func (s *Slack) Readable(on bool) {
 	s.readable = on
 }
 
+// SetScopes says which scopes the token has, as in "chat:write,channels:history".
+func (s *Slack) SetScopes(scopes string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scopes = scopes
+}
+
 // FailNext refuses the next n calls with the error, such as "internal_error".
 func (s *Slack) FailNext(reason string, n int) {
 	s.mu.Lock()
@@ -128,6 +136,9 @@ func (s *Slack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, answer, shown := http.StatusOK, slackError("invalid_json"), (*SlackMessage)(nil)
 	if err == nil {
 		status, answer, shown = s.serve(method, r, arguments)
+		if s.scopes != "" {
+			w.Header().Set("X-OAuth-Scopes", s.scopes)
+		}
 	}
 	var copied SlackMessage
 	if shown != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -83,19 +84,39 @@ func (b *Builder) connect(ctx context.Context) (*client.Client, error) {
 
 // Ping reports whether the builder answers and has a worker. Its error is ErrUnavailable when it does not.
 func (b *Builder) Ping(ctx context.Context) error {
+	_, err := b.workers(ctx)
+	return err
+}
+
+// Platforms lists what the builder's workers build for, as in linux/amd64, each once. Its error is ErrUnavailable when it does
+// not answer or has no worker.
+func (b *Builder) Platforms(ctx context.Context) (all []string, err error) {
+	workers, err := b.workers(ctx)
+	for _, w := range workers {
+		for _, p := range w.Platforms {
+			name := strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all, err
+}
+
+func (b *Builder) workers(ctx context.Context) ([]*client.WorkerInfo, error) {
 	c, err := b.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.Close()
 	workers, err := c.ListWorkers(ctx)
 	if err != nil {
-		return b.unavailable(err)
+		return nil, b.unavailable(err)
 	}
 	if len(workers) == 0 {
-		return b.unavailable(errors.New("it has no worker"))
+		return nil, b.unavailable(errors.New("it has no worker"))
 	}
-	return nil
+	return workers, nil
 }
 
 // unavailable is ErrUnavailable with what the connection said, and what to do about it.

@@ -294,7 +294,7 @@ func (g *schemeGuard) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // failure names what was tried. Addresses lose their query: the one of a redirect to blob storage is a credential.
-func failure(verb string, r name.Reference, err error) error {
+func failure(verb string, r fmt.Stringer, err error) error {
 	var address *url.Error
 	if errors.As(err, &address) {
 		address.URL, _, _ = strings.Cut(address.URL, "?")

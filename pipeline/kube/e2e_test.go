@@ -809,6 +809,26 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 		t.Errorf("prune: %q %v", pruned, err)
 	}
 
+	// So does what the cluster says of its rights, of which it has those that the rollout needed.
+	lacks, err := limited.Lacks(t.Context(), ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range lacks {
+		if n.Core || n.Resource == "secrets" {
+			t.Errorf("it lacks %v of %s", n.Verbs, n)
+		}
+	}
+	if want := len(Needs()) - 7; len(lacks) != want {
+		t.Errorf("it lacks %v, want %d", lacks, want)
+	}
+	if lacks, err := w.cluster.Lacks(t.Context(), ns); err != nil || len(lacks) > 0 {
+		t.Errorf("who may do anything lacks %v, %v", lacks, err)
+	}
+	if _, err := w.cluster.Lacks(t.Context(), "kube-test-none"); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("of a namespace that is not there: %v", err)
+	}
+
 	// What it may not do names verb, resource and namespace.
 	for _, test := range []struct{ manifest, want string }{
 		{"{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: a}}", "not allowed to get statefulsets.apps in namespace " + ns},

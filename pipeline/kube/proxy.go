@@ -104,6 +104,11 @@ func (c *Cluster) fetch(ctx context.Context, ref ObjectRef, path, query string, 
 	if err != nil {
 		return 0, nil, fmt.Errorf("reach %s: %w", ref, err)
 	}
+	return c.do(req, ref, limit)
+}
+
+// do sends one request to the API server and returns what it answers, up to limit bytes.
+func (c *Cluster) do(req *http.Request, ref ObjectRef, limit int64) (int, []byte, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return 0, nil, explain("reach", ref, err)
