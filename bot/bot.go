@@ -271,8 +271,7 @@ func (b *Bot) works() map[string]work {
 func (b *Bot) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks/github", b.webhook)
-	mux.HandleFunc("POST /api/v1/apps/{app}/trigger", b.apiTrigger)
-	mux.HandleFunc("POST /api/v1/command", b.apiCommand)
+	mux.Handle("/api/", b.api(b.apiRoutes()))
 	mux.HandleFunc("POST /webhooks/registry/{host}", b.registryEvent)
 	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.registryEvent)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
