@@ -50,7 +50,8 @@ type Bot struct {
 	worker   *worker
 	bodies   sync.Pool // of *bytes.Buffer, see body
 	storing  storing
-	calls    calls    // of the API
+	calls    calls // of the API
+	figures  *figures
 	appIDs   sync.Map // of GitHub Apps, by their slugs
 
 	acceptTimeout time.Duration // see acceptTimeout
@@ -169,7 +170,9 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.name = sync.OnceValue(b.askName)
 	b.builders = w.builders
 	b.builders.log = log
-	b.worker = &worker{db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace, grown: w.builders.grown}
+	b.figures = newFigures(b, version)
+	b.hub.figures, b.builders.figures, b.db.Ended = b.figures, b.figures, b.figures.ended
+	b.worker = &worker{figures: b.figures, db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace, grown: w.builders.grown}
 	return b, nil
 }
 
@@ -198,6 +201,13 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 	server.RegisterOnShutdown(func() { close(b.stopping) })
 	b.log.Info("serving", "address", l.Addr().String(), "public_url", b.cfg.PublicURL)
 	g, ctx := errgroup.WithContext(ctx)
+	if b.cfg.Metrics != "" {
+		figures, err := b.figures.listen(b.cfg.Metrics)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		g.Go(func() error { return figures(ctx) })
+	}
 	g.Go(func() error {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -270,10 +280,10 @@ func (b *Bot) works() map[string]work {
 
 func (b *Bot) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /webhooks/github", b.webhook)
+	mux.HandleFunc("POST /webhooks/github", b.figures.delivered("github", b.webhook))
 	mux.Handle("/api/", b.api(b.apiRoutes()))
-	mux.HandleFunc("POST /webhooks/registry/{host}", b.registryEvent)
-	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.registryEvent)
+	mux.HandleFunc("POST /webhooks/registry/{host}", b.figures.delivered("registry", b.registryEvent))
+	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.figures.delivered("registry", b.registryEvent))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)
 	if s := b.signIn; s != nil {

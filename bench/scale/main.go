@@ -112,6 +112,10 @@ var operations = []operation{
 		_, _, err := tx.NextDue(kinds)
 		return err
 	})},
+	{"/metrics: how long the queue is", view(func(tx *store.Tx, _ *side) error {
+		_, err := tx.QueueLengths(kinds)
+		return err
+	})},
 	{"claim a task and finish it", undone(func(tx *store.Tx, _ *side) error {
 		t, ok, err := tx.Claim(kinds, time.Minute)
 		if err == nil && !ok {
