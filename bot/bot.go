@@ -52,6 +52,7 @@ type Bot struct {
 	storing  storing
 	calls    calls // of the API
 	figures  *figures
+	tracer   *tracer  // nil: nobody asked for traces
 	appIDs   sync.Map // of GitHub Apps, by their slugs
 
 	acceptTimeout time.Duration // see acceptTimeout
@@ -171,7 +172,14 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.builders = w.builders
 	b.builders.log = log
 	b.figures = newFigures(b, version)
-	b.hub.figures, b.builders.figures, b.db.Ended = b.figures, b.figures, b.figures.ended
+	b.hub.figures, b.builders.figures = b.figures, b.figures
+	if b.tracer, err = newTracer(ctx, b, version); err != nil {
+		return nil, err
+	}
+	if b.tracer != nil {
+		b.close = append(b.close, b.tracer.Close)
+	}
+	b.db.Ended = func(e store.Ended) { b.figures.ended(e); b.tracer.end(e) }
 	b.worker = &worker{figures: b.figures, db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace, grown: w.builders.grown}
 	return b, nil
 }
@@ -220,6 +228,7 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 		return b.worker.Run(ctx)
 	})
 	g.Go(func() error { b.builders.watch(ctx); return nil })
+	defer b.tracer.start()() // after all that can end something
 	g.Go(func() error {
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -261,8 +270,8 @@ func (b *Bot) works() map[string]work {
 			return judged(b.engine.AdvanceOrder(ctx, key, attempts))
 		}},
 		store.TaskReport:  {parallel: 4, do: b.report},
-		store.TaskReply:   {parallel: 4, do: b.reply},
-		taskSay:           {parallel: 8, do: b.say},
+		store.TaskReply:   {parallel: 4, do: b.tracer.reporting(b.reply)},
+		taskSay:           {parallel: 8, do: b.tracer.reporting(b.say)},
 		store.TaskScope:   {parallel: 4, anytime: true, do: b.readScope},
 		store.TaskRatify:  {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
 		store.TaskChecks:  {parallel: 4, anytime: true, do: b.readChecks},

@@ -158,6 +158,9 @@ func (f *figures) built(ctx context.Context, err error, took time.Duration) {
 
 // ended counts a run or a deployment that ended.
 func (f *figures) ended(e store.Ended) {
+	if e.Event != "" {
+		return
+	}
 	if e.Run != "" {
 		f.runs.WithLabelValues(e.State).Inc()
 		return

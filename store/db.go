@@ -33,7 +33,7 @@ type DB struct {
 	log         string // SQLite's write-ahead log, a file
 	// Now is the clock of every transaction; set before use (tests inject one).
 	Now func() time.Time
-	// Ended is told of each run and deployment that ended, after the commit; set before use. It does no slow work. Nil: nobody is.
+	// Ended is told of each run and deployment that ended and each event that was decided, after the commit; set before use. It does no slow work. Nil: nobody is.
 	Ended func(Ended)
 	key   []byte // chains the audit
 
@@ -129,12 +129,12 @@ type Tx struct {
 	ended   []Ended
 }
 
-// An Ended is a run or a deployment that reached a final state.
+// An Ended is a run or a deployment that reached a final state, or an event that was decided.
 type Ended struct {
-	Run, Deployment string // the id of either
-	State           string
-	Environment     string        // of the deployment
-	Took            time.Duration // of the deployment, since it began to change its environment; 0 where it did not
+	Event, Run, Deployment string        // the id of one of them
+	State                  string        // not of an event
+	Environment            string        // of the deployment
+	Took                   time.Duration // of the deployment, since it began to change its environment; 0 where it did not
 }
 
 // Now is the transaction's one timestamp, in UTC.
