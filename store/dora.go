@@ -54,11 +54,16 @@ func FiguresOf(changes []Change, days int, until time.Time) Figures {
 	since := until.Add(-time.Duration(days) * day)
 	f := Figures{Days: days, Daily: make([]int, days)}
 	undone := map[string]bool{}
+	var good []time.Time // when deployments succeeded
 	for _, c := range changes {
+		if c.State == Succeeded {
+			good = append(good, c.FinishedAt.Time)
+		}
 		if c.RollbackOf != "" && c.State != Cancelled && c.State != Superseded {
 			undone[c.RollbackOf] = true
 		}
 	}
+	slices.SortFunc(good, time.Time.Compare)
 	var lead, restore []time.Duration
 	for _, c := range changes {
 		back := c.RollbackOf != "" || c.Cause == CauseRollback || c.Cause == CauseRecovery
@@ -77,8 +82,14 @@ func FiguresOf(changes []Change, days int, until time.Time) Figures {
 			continue
 		}
 		f.Failed++
-		if end, ok := restoredAt(changes, c); ok {
-			restore = append(restore, end.Sub(c.FinishedAt.Time))
+		next, _ := slices.BinarySearchFunc(good, c.FinishedAt.Time, func(at, failed time.Time) int { // the first after it
+			if at.After(failed) {
+				return 1
+			}
+			return -1
+		})
+		if next < len(good) {
+			restore = append(restore, good[next].Sub(c.FinishedAt.Time))
 		} else {
 			f.Open++
 		}
@@ -90,16 +101,6 @@ func FiguresOf(changes []Change, days int, until time.Time) Figures {
 		f.FailureRate = float64(f.Failed) / float64(f.Changes)
 	}
 	return f
-}
-
-// restoredAt is when the next deployment succeeded after one had failed.
-func restoredAt(changes []Change, failed Change) (at time.Time, ok bool) {
-	for _, c := range changes {
-		if c.State == Succeeded && c.ID != failed.ID && c.FinishedAt.After(failed.FinishedAt.Time) && (!ok || c.FinishedAt.Before(at)) {
-			at, ok = c.FinishedAt.Time, true
-		}
-	}
-	return at, ok
 }
 
 // median is the middle one, of an even number the mean of both; 0 of none.
