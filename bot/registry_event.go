@@ -82,7 +82,7 @@ func (e *EventsConfig) admits(r *http.Request) bool {
 // registryEvent verifies, stores and answers; what the pushes mean is decided elsewhere. A body without one, as of a
 // deletion, is answered with 200, as is one that is known.
 func (b *Bot) registryEvent(w http.ResponseWriter, r *http.Request) {
-	began, host := b.db.Now(), r.PathValue("host")
+	began, host := b.tracer.now(), r.PathValue("host")
 	registry := b.cfg.Registries[host]
 	if registry == nil || registry.Events == nil {
 		http.Error(w, "this registry has no events in shipmate.yaml", http.StatusNotFound)

@@ -172,6 +172,14 @@ func spanContext(event string, span trace.SpanID) trace.SpanContext {
 	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceOf(event), SpanID: span, TraceFlags: trace.FlagsSampled, Remote: true})
 }
 
+// now is when a delivery began to arrive.
+func (t *tracer) now() time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.bot.db.Now()
+}
+
 // accepted tells of a delivery that was stored.
 func (t *tracer) accepted(event string, from time.Time) {
 	if t == nil {

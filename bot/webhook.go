@@ -31,7 +31,7 @@ func word(s string) bool {
 
 // webhook verifies, stores and answers; what the delivery means is decided elsewhere. See contract.md for the answers.
 func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
-	began := b.db.Now()
+	began := b.tracer.now()
 	id, kind := r.Header.Get("X-GitHub-Delivery"), r.Header.Get("X-GitHub-Event")
 	if !word(id) || !word(kind) {
 		http.Error(w, "X-GitHub-Delivery and X-GitHub-Event are needed, each of at most 100 letters, digits, - and _", http.StatusBadRequest)
