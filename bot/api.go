@@ -75,8 +75,11 @@ func (b *Bot) answer(w http.ResponseWriter, status int, result any, err error) {
 		if !errors.As(err, &p) { // a far end or the disk: nothing that the caller could mend
 			b.log.Warn("a call of the API could not be answered", "err", b.engine.Mask(err.Error()))
 			p = &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, Detail: "it cannot be decided now; try again", wait: 10 * time.Second}
+			var l *limited
 			if wait, ok := retryAfter(err); ok {
 				p.wait = wait
+			} else if errors.As(err, &l) {
+				p.wait = max(l.until.Sub(b.db.Now()), time.Second)
 			}
 		}
 		if p.wait > 0 {

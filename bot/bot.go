@@ -50,7 +50,9 @@ type Bot struct {
 	worker   *worker
 	bodies   sync.Pool // of *bytes.Buffer, see body
 	storing  storing
-	calls    calls    // of the API
+	calls    calls // of the API
+	figures  *figures
+	tracer   *tracer  // nil: nobody asked for traces
 	appIDs   sync.Map // of GitHub Apps, by their slugs
 
 	acceptTimeout time.Duration // see acceptTimeout
@@ -179,7 +181,16 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.name = sync.OnceValue(b.askName)
 	b.builders = w.builders
 	b.builders.log = log
-	b.worker = &worker{db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace, grown: w.builders.grown}
+	b.figures = newFigures(b, version)
+	b.hub.figures, b.builders.figures = b.figures, b.figures
+	if b.tracer, err = newTracer(ctx, b, version); err != nil {
+		return nil, err
+	}
+	if b.tracer != nil {
+		b.close = append(b.close, b.tracer.Close)
+	}
+	b.db.Ended = func(e store.Ended) { b.figures.ended(e); b.tracer.end(e) }
+	b.worker = &worker{figures: b.figures, db: b.db, log: log, works: b.works(), mask: b.engine.Mask, lease: lease, grace: grace, grown: w.builders.grown}
 	return b, nil
 }
 
@@ -207,6 +218,13 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 	server.RegisterOnShutdown(func() { close(b.stopping) })
 	b.log.Info("serving", "address", l.Addr().String(), "public_url", b.cfg.PublicURL)
 	g, ctx := errgroup.WithContext(ctx)
+	if b.cfg.Metrics != "" {
+		figures, err := b.figures.listen(b.cfg.Metrics)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		g.Go(func() error { return figures(ctx) })
+	}
 	g.Go(func() error {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -219,6 +237,7 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 		return b.worker.Run(ctx)
 	})
 	g.Go(func() error { b.builders.watch(ctx); return nil })
+	defer b.tracer.start()() // after all that can end something
 	g.Go(func() error {
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -266,8 +285,8 @@ func (b *Bot) works() map[string]work {
 			return judged(b.engine.AdvanceOrder(ctx, key, attempts))
 		}},
 		store.TaskReport:  {parallel: 4, do: b.report},
-		store.TaskReply:   {parallel: 4, do: b.reply},
-		taskSay:           {parallel: 8, do: b.say},
+		store.TaskReply:   {parallel: 4, do: b.tracer.reporting(b.reply)},
+		taskSay:           {parallel: 8, do: b.tracer.reporting(b.say)},
 		store.TaskScope:   {parallel: 4, anytime: true, do: b.readScope},
 		store.TaskRatify:  {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
 		store.TaskChecks:  {parallel: 4, anytime: true, do: b.readChecks},
@@ -285,11 +304,10 @@ func (b *Bot) works() map[string]work {
 
 func (b *Bot) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /webhooks/github", b.webhook)
-	mux.HandleFunc("POST /api/v1/apps/{app}/trigger", b.apiTrigger)
-	mux.HandleFunc("POST /api/v1/command", b.apiCommand)
-	mux.HandleFunc("POST /webhooks/registry/{host}", b.registryEvent)
-	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.registryEvent)
+	mux.HandleFunc("POST /webhooks/github", b.figures.delivered("github", b.webhook))
+	mux.Handle("/api/", b.api(b.apiRoutes()))
+	mux.HandleFunc("POST /webhooks/registry/{host}", b.figures.delivered("registry", b.registryEvent))
+	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.figures.delivered("registry", b.registryEvent))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)
 	if s := b.signIn; s != nil {

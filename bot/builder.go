@@ -48,6 +48,8 @@ type builders struct {
 	each  int           // runs at once, on each
 	grown chan struct{} // told when a builder answers again
 
+	figures *figures // may be nil
+
 	mu    sync.Mutex // also for what changes of each builder
 	under []*underway
 }
@@ -136,7 +138,9 @@ func preferred(all []*builder) []*builder {
 // Build builds on the builder that has the app's cache, or on the next that has room. A build that dies with its builder is
 // begun again on another one, once. Where no builder is left the error is build.ErrUnavailable, and where none has room
 // build.ErrNoRoom.
-func (b *builders) Build(ctx context.Context, req build.Request, out func(build.Line)) (build.Result, error) {
+func (b *builders) Build(ctx context.Context, req build.Request, out func(build.Line)) (res build.Result, err error) {
+	began := time.Now()
+	defer func() { b.figures.built(ctx, err, time.Since(began)) }()
 	req.Insecure = func(host string) bool { r := b.cfg.Registries[host]; return r != nil && r.PlainHTTP }
 	req.Auth = b.cfg.credentials(req.Fork)
 	var tried []*builder

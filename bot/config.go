@@ -28,6 +28,7 @@ import (
 // absolute (relative ones are taken from the file's folder) and secrets read. It is read-only.
 type Config struct {
 	Listen       string                     `yaml:"listen"`     // host:port; default 127.0.0.1:8080
+	Metrics      string                     `yaml:"metrics"`    // host:port of /metrics, apart from the rest; default: none
 	PublicURL    string                     `yaml:"public_url"` // without a slash at its end; default http://LISTEN
 	DataDir      string                     `yaml:"data_dir"`   // default ./data
 	DataKey      Secret                     `yaml:"data_key"`   // encrypts stored Secrets; default file:DATA_DIR/data.key; see EnsureDataKey
@@ -172,7 +173,6 @@ type BuildSecret struct {
 // serverNotYet are the keys of the file format that this version refuses, as pipeline does with those of the repository
 // file. Whoever implements one adds its field and removes its line.
 var serverNotYet = []string{
-	"metrics",
 	"chat.wecom.*.corp_id",
 	"chat.wecom.*.agent_id",
 	"chat.wecom.*.secret",
@@ -439,6 +439,13 @@ func (c *Config) check() {
 func (c *Config) checkServer() {
 	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
 		c.doc.Errorf("listen", "%q is no address; write host:port, such as 127.0.0.1:8080", c.Listen)
+	}
+	if c.Metrics != "" {
+		if _, port, err := net.SplitHostPort(c.Metrics); err != nil || port == "" {
+			c.doc.Errorf("metrics", "%q is no address; write host:port, such as 127.0.0.1:9090, or nothing for no figures", c.Metrics)
+		} else if c.Metrics == c.Listen {
+			c.doc.Errorf("metrics", "is the address of listen, which everybody may reach; write another, such as 127.0.0.1:9090")
+		}
 	}
 	c.checkURL("public_url", c.PublicURL)
 	c.checkLanguage("language", c.Language)

@@ -10,7 +10,7 @@ import (
 
 // Values of APIToken.May.
 const (
-	mayRead    = "read"    // the API's pages, in a version to come
+	mayRead    = "read"    // read what the API tells
 	mayTrigger = "trigger" // start runs
 	mayCommand = "command" // say commands, but for votes
 )

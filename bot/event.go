@@ -49,6 +49,7 @@ func (b *Bot) settle(ctx context.Context, id string) (write func(*store.Tx) erro
 	if !e.DecidedAt.IsZero() {
 		return func(*store.Tx) error { return nil }, nil
 	}
+	b.tracer.deciding(id)
 	d := &decision{trace: e.Trace.V}
 	d.note("%s of %s, received %s", e.Kind, repoOr(e.Repo), e.ReceivedAt.Format(time.RFC3339))
 	if err := b.decide(ctx, e, d); err != nil {

@@ -33,7 +33,8 @@ func (h *hub) newGate(installation int64) *gate {
 
 // RoundTrip implements http.RoundTripper. An answer that tells of a limit becomes a [limited] error, so that it is the bot's
 // clock that counts, not go-github's own guard.
-func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
+func (g *gate) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	defer func() { g.hub.figures.asked(resp, err) }()
 	if until := g.hub.pace.stopped(g.installation, req.Method != http.MethodGet); !until.IsZero() {
 		if req.Body != nil {
 			_ = req.Body.Close() // it is not sent
@@ -41,7 +42,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &limited{g.installation, until}
 	}
 	tr := g.transport()
-	resp, err := tr.RoundTrip(req)
+	resp, err = tr.RoundTrip(req)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && (req.Body == nil || req.GetBody != nil) {
 		again := req.Clone(req.Context())
 		if req.Body != nil {
@@ -94,6 +95,13 @@ func (g *gate) renewed(old *ghinstallation.Transport) *ghinstallation.Transport 
 type signals struct {
 	paused, closed, scarce time.Time
 	refused                bool // the request was not done, for a limit
+	quota                  quota
+}
+
+// A quota is what GitHub said last of an installation's primary limit.
+type quota struct {
+	left, most int       // requests; most is 0 while nothing is known
+	reset      time.Time // when all of them are there again
 }
 
 // read takes the signals out of an answer (GitHub docs, "Rate limits for the REST API" and "Best practices for using the
@@ -107,6 +115,9 @@ func (g *gate) read(resp *http.Response) (s signals, err error) {
 		resp.Header.Del("X-RateLimit-" + name) // go-github would guard them too, by another clock
 	}
 	if errLeft == nil && errReset == nil {
+		if errMost == nil {
+			s.quota = quota{left, most, time.Unix(unix, 0)}
+		}
 		reset := now.Add(min(max(time.Unix(unix, 0).Sub(now), time.Second), time.Hour)) // it is the end of an hour's window
 		if left == 0 {
 			s.closed = reset

@@ -34,6 +34,8 @@ type hub struct {
 	now  func() time.Time
 	pace *pace
 
+	figures *figures // may be nil
+
 	mu      sync.Mutex
 	clients map[int64]*github.Client
 	git     map[string]*ghinstallation.Transport // credentials for one repository each, by installation and name

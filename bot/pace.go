@@ -36,6 +36,7 @@ type budget struct {
 	promised []promise   // to those who found no room, in the order of their times
 	paused   time.Time   // GitHub asked not to be written to until then
 	closed   time.Time   // its primary limit is used up until then: nothing may be asked, either
+	quota    quota       // of its primary limit
 	scarce   time.Time   // little is left of its primary limit until then: no progress is written
 }
 
@@ -152,7 +153,27 @@ func (p *pace) learn(installation int64, s signals) (news bool) {
 	b := p.budget(installation)
 	news = later(s.paused, s.closed).After(later(p.now(), b.paused, b.closed))
 	b.paused, b.closed, b.scarce = later(b.paused, s.paused), later(b.closed, s.closed), later(b.scarce, s.scarce)
+	if s.quota.most > 0 {
+		b.quota = s.quota
+	}
 	return news
+}
+
+// quotas are those of all installations of which something is known.
+func (p *pace) quotas() map[int64]quota {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[int64]quota{}
+	for installation, b := range p.of {
+		q := b.quota
+		if q.most > 0 && !p.now().Before(q.reset) {
+			q.left = q.most
+		}
+		if q.most > 0 {
+			all[installation] = q
+		}
+	}
+	return all
 }
 
 // later is the latest of some times.

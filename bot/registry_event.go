@@ -82,7 +82,7 @@ func (e *EventsConfig) admits(r *http.Request) bool {
 // registryEvent verifies, stores and answers; what the pushes mean is decided elsewhere. A body without one, as of a
 // deletion, is answered with 200, as is one that is known.
 func (b *Bot) registryEvent(w http.ResponseWriter, r *http.Request) {
-	host := r.PathValue("host")
+	began, host := b.tracer.now(), r.PathValue("host")
 	registry := b.cfg.Registries[host]
 	if registry == nil || registry.Events == nil {
 		http.Error(w, "this registry has no events in shipmate.yaml", http.StatusNotFound)
@@ -133,6 +133,9 @@ func (b *Bot) registryEvent(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		http.Error(w, "the event could not be stored; send it again", http.StatusServiceUnavailable)
 	case fresh:
+		for _, e := range events {
+			b.tracer.accepted(e.ID, began)
+		}
 		w.WriteHeader(http.StatusAccepted)
 	}
 }

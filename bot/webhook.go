@@ -31,6 +31,7 @@ func word(s string) bool {
 
 // webhook verifies, stores and answers; what the delivery means is decided elsewhere. See contract.md for the answers.
 func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
+	began := b.tracer.now()
 	id, kind := r.Header.Get("X-GitHub-Delivery"), r.Header.Get("X-GitHub-Event")
 	if !word(id) || !word(kind) {
 		http.Error(w, "X-GitHub-Delivery and X-GitHub-Event are needed, each of at most 100 letters, digits, - and _", http.StatusBadRequest)
@@ -68,6 +69,7 @@ func (b *Bot) webhook(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		http.Error(w, "the delivery could not be stored; send it again", http.StatusServiceUnavailable)
 	case fresh:
+		b.tracer.accepted(id, began)
 		w.WriteHeader(http.StatusAccepted)
 	default:
 		w.WriteHeader(http.StatusOK)

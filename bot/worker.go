@@ -58,6 +58,8 @@ type worker struct {
 
 	grown <-chan struct{} // told when a room has grown; may be nil
 
+	figures *figures // may be nil
+
 	mu      sync.Mutex
 	running map[string]int
 	freed   chan struct{}
@@ -203,7 +205,9 @@ func (w *worker) one(ctx context.Context, t store.Task) {
 		default:
 		}
 	}()
+	began := time.Now()
 	again, finished, err := w.leased(ctx, t)
+	w.figures.worked(t.Kind, ctx.Err() != nil, err, time.Since(began))
 	if finished {
 		return
 	}

@@ -2,8 +2,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -61,4 +64,20 @@ func (db *DB) copyLog(ctx context.Context, mode string) (length int, err error) 
 		return 0, fmt.Errorf("checkpoint: %w", err)
 	}
 	return length, nil
+}
+
+// Sizes are those of the database's file and of SQLite's write-ahead log beside it, in bytes.
+func (db *DB) Sizes() (file, log int64, err error) {
+	f, err := os.Stat(strings.TrimSuffix(db.log, "-wal"))
+	if err != nil {
+		return 0, 0, err
+	}
+	l, err := os.Stat(db.log)
+	if errors.Is(err, fs.ErrNotExist) { // nothing was written
+		return f.Size(), 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return f.Size(), l.Size(), nil
 }

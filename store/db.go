@@ -33,7 +33,9 @@ type DB struct {
 	log         string // SQLite's write-ahead log, a file
 	// Now is the clock of every transaction; set before use (tests inject one).
 	Now func() time.Time
-	key []byte // chains the audit
+	// Ended is told of each run and deployment that ended and each event that was decided, after the commit; set before use. It does no slow work. Nil: nobody is.
+	Ended func(Ended)
+	key   []byte // chains the audit
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
@@ -124,6 +126,15 @@ type Tx struct {
 	db      *DB
 	wakes   bool // Changed
 	arrives bool // Arrived
+	ended   []Ended
+}
+
+// An Ended is a run or a deployment that reached a final state, or an event that was decided.
+type Ended struct {
+	Event, Run, Deployment string        // the id of one of them
+	State                  string        // not of an event
+	Environment            string        // of the deployment
+	Took                   time.Duration // of the deployment, since it began to change its environment; 0 where it did not
 }
 
 // Now is the transaction's one timestamp, in UTC.
@@ -198,6 +209,11 @@ func (db *DB) notify(g *group) {
 	select {
 	case db.written <- struct{}{}:
 	default:
+	}
+	if db.Ended != nil {
+		for _, e := range g.ended {
+			db.Ended(e)
+		}
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -326,7 +342,9 @@ func (tx *Tx) Nested(fn func() error) error {
 	if _, err := tx.exec("SAVEPOINT nested"); err != nil {
 		return err
 	}
+	ended := len(tx.ended)
 	if err := fn(); err != nil {
+		tx.ended = tx.ended[:ended]
 		_, undo := tx.exec("ROLLBACK TO nested")
 		return errors.Join(err, undo)
 	}

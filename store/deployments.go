@@ -352,6 +352,11 @@ func (tx *Tx) EndDeployment(d Deployment, state, reason string, f *Failure) erro
 	if err := errors.Join(tx.endSteps(d.ID, state), tx.wakeDeployment(d)); err != nil {
 		return err
 	}
+	end := Ended{Deployment: d.ID, State: state, Environment: d.Environment}
+	if !d.BeganAt.IsZero() {
+		end.Took = tx.now.Sub(d.BeganAt.Time)
+	}
+	tx.ended = append(tx.ended, end)
 	if state == Succeeded {
 		// What was live before says so no more.
 		if before, err := list[string](tx, "SELECT id FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded' AND id <> ? ORDER BY finished_at DESC LIMIT 1", d.Repo, d.App, d.Environment, d.ID); err != nil {

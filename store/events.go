@@ -90,6 +90,7 @@ func (tx *Tx) Decide(id string, trace []string) error {
 	if err != nil {
 		return err
 	}
+	tx.ended = append(tx.ended, Ended{Event: id})
 	_, err = tx.exec("UPDATE events SET decided_at = ?, trace = ? WHERE id = ?", stamp(tx.now), string(b), id)
 	return err
 }

@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // A Message is what was last said about a subject on a surface (and, where it cannot edit, at which moment).
 type Message struct {
@@ -54,4 +57,9 @@ func (tx *Tx) PutReply(r Reply) error {
 // Reply reads the answer to an event.
 func (tx *Tx) Reply(event string) (Reply, error) {
 	return get[Reply](tx, "reply to "+event, "SELECT * FROM replies WHERE event = ?", event)
+}
+
+// SaidSince tells whether something was said of a subject on a surface since a time.
+func (tx *Tx) SaidSince(subject, surface string, since time.Time) (bool, error) {
+	return get[bool](tx, "message", "SELECT EXISTS (SELECT 1 FROM messages WHERE subject = ? AND surface = ? AND at >= ?)", subject, surface, stamp(since))
 }

@@ -40,6 +40,7 @@ func (tx *Tx) PassRun(id string) error {
 	if err != nil {
 		return err
 	}
+	tx.ended = append(tx.ended, Ended{Run: id, State: RunSucceeded})
 	return errors.Join(tx.endSteps(id, RunSucceeded), tx.Wake(TaskReport, "run/"+id))
 }
 

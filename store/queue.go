@@ -171,3 +171,28 @@ func (tx *Tx) Buried() ([]Task, error) {
 func (tx *Tx) Tasks() (int, error) {
 	return get[int](tx, "tasks", "SELECT count(*) FROM tasks WHERE buried_at IS NULL")
 }
+
+// A QueueLength is how many tasks of a kind there are.
+type QueueLength struct {
+	Kind      string `db:"kind"`
+	Due       int    `db:"due"`       // may be worked, and nobody works them
+	Scheduled int    `db:"scheduled"` // due later: a wait that has a time, or another try
+	Working   int    `db:"working"`
+	Buried    int    `db:"buried"`
+	Oldest    Time   `db:"oldest"` // since when the first of Due is due; zero where there is none
+}
+
+// QueueLengths counts the tasks of each of these kinds.
+func (tx *Tx) QueueLengths(kinds []string) ([]QueueLength, error) {
+	of, err := json.Marshal(kinds)
+	if err != nil {
+		return nil, err
+	}
+	return list[QueueLength](tx, `SELECT k.value AS kind,
+		(SELECT count(*) FROM tasks WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL AND due_at <= ?2) AS due,
+		(SELECT count(*) FROM tasks WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL AND due_at > ?2) AS scheduled,
+		(SELECT count(*) FROM tasks WHERE lease_until IS NOT NULL AND +kind = k.value) AS working,
+		(SELECT count(*) FROM tasks WHERE buried_at IS NOT NULL AND +kind = k.value) AS buried,
+		(SELECT min(due_at) FROM tasks WHERE kind = k.value AND buried_at IS NULL AND lease_until IS NULL AND due_at <= ?2) AS oldest
+		FROM json_each(?1) AS k`, string(of), stamp(tx.now))
+}

@@ -288,6 +288,7 @@ func (tx *Tx) EndRun(id, state, reason string, f *Failure) error {
 	if err != nil {
 		return err
 	}
+	tx.ended = append(tx.ended, Ended{Run: id, State: state})
 	return errors.Join(tx.endSteps(id, state), tx.Wake(TaskReport, "run/"+id))
 }
 
@@ -318,6 +319,7 @@ func (tx *Tx) SucceedRun(r Run, images []Image) (Release, error) {
 	if err := tx.insert("releases", "repo app number run ref sha subject author sender images created_at", rel); err != nil {
 		return Release{}, err
 	}
+	tx.ended = append(tx.ended, Ended{Run: r.ID, State: RunSucceeded})
 	return rel, errors.Join(tx.endSteps(r.ID, RunSucceeded), tx.Wake(TaskReport, "run/"+r.ID))
 }
 

@@ -41,3 +41,8 @@ func (tx *Tx) EndSession(id string) error {
 	_, err := tx.exec("DELETE FROM sessions WHERE id = ?", id)
 	return err
 }
+
+// Sessions counts the sessions that have not expired.
+func (tx *Tx) Sessions() (int, error) {
+	return get[int](tx, "sessions", "SELECT count(*) FROM sessions WHERE expires_at > ?", stamp(tx.now))
+}

@@ -139,8 +139,9 @@ func (w *writer) close() {
 // A group is the calls that share a transaction.
 type group struct {
 	members []*call
-	changed bool  // see Changed
-	arrived bool  // see Arrived
+	changed bool // see Changed
+	arrived bool // see Arrived
+	ended   []Ended
 	err     error // of all of them
 }
 
@@ -229,7 +230,7 @@ func (g *group) run(db *DB, q *sqlx.Conn) error {
 			return c.err
 		}
 	} else {
-		g.changed, g.arrived = g.changed || tx.wakes, g.arrived || tx.arrives
+		g.changed, g.arrived, g.ended = g.changed || tx.wakes, g.arrived || tx.arrives, append(g.ended, tx.ended...)
 	}
 	_, err := tx.exec("RELEASE member")
 	return err

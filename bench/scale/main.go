@@ -112,6 +112,19 @@ var operations = []operation{
 		_, _, err := tx.NextDue(kinds)
 		return err
 	})},
+	{"API: 500 runs, to be filtered", view(func(tx *store.Tx, _ *side) error {
+		_, err := tx.Heads(store.ListedRuns, 1<<62, 500)
+		return err
+	})},
+	{"the DORA figures of an environment, all of it", view(func(tx *store.Tx, _ *side) error {
+		changes, err := tx.Changes(repo0, "web", "production", time.Time{})
+		store.FiguresOf(changes, 90, tx.Now())
+		return err
+	})},
+	{"/metrics: how long the queue is", view(func(tx *store.Tx, _ *side) error {
+		_, err := tx.QueueLengths(kinds)
+		return err
+	})},
 	{"claim a task and finish it", undone(func(tx *store.Tx, _ *side) error {
 		t, ok, err := tx.Claim(kinds, time.Minute)
 		if err == nil && !ok {

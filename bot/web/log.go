@@ -101,23 +101,41 @@ func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 		s.fail(w, r, err)
 		return
 	}
+	if err := s.sendLog(w, r, run); errors.Is(err, ErrBusy) {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, err.Error()+"; the run's page shows this one too", http.StatusServiceUnavailable)
+	} else if err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// ErrBusy is returned where as many follow logs as may.
+var ErrBusy = errors.New("too many follow logs just now")
+
+// Log answers with the log of a run as text, as /runs/{id}/log does, for a caller that asked whether it may be seen. Where it
+// returns an error nothing was sent: ErrBusy, or fs.ErrNotExist where there is no log (any more).
+func (p *Pages) Log(w http.ResponseWriter, r *http.Request, run store.Run) error {
+	return p.s.sendLog(w, r, run)
+}
+
+// Followers is how many follow logs.
+func (p *Pages) Followers() int { return len(p.s.followers) }
+
+func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) error {
 	if r.URL.Query().Has("follow") {
-		s.follow(w, r, run)
-		return
+		return s.follow(w, r, run)
 	}
 	log, err := runlog.Open(s.LogFile(run.ID))
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	defer func() { _ = log.Close() }()    // it was only read
 	if _, err := log.Last(); err != nil { // what can't be read at all is no empty log
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if r.Method == http.MethodHead {
-		return
+		return nil
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
 	for l, err := range log.Lines(0) {
@@ -127,10 +145,11 @@ func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 			break
 		}
 		if _, err := out.WriteString(l.String() + "\n"); err != nil {
-			return // nobody reads any more
+			return nil // nobody reads any more
 		}
 	}
 	_ = out.Flush() // the same
+	return nil
 }
 
 const (
@@ -141,14 +160,12 @@ const (
 )
 
 // follow sends a log while it is written.
-func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) {
+func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) error {
 	select {
 	case s.followers <- struct{}{}:
 		defer func() { <-s.followers }()
 	default:
-		w.Header().Set("Retry-After", "10")
-		http.Error(w, "too many follow logs just now; the run's page shows this one too", http.StatusServiceUnavailable)
-		return
+		return ErrBusy
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -178,7 +195,7 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) {
 		return control.Flush()
 	}
 	if send(nil) != nil || r.Method == http.MethodHead {
-		return
+		return nil
 	}
 	ended := func(ctx context.Context) (over bool, err error) {
 		err = s.DB.View(ctx, func(tx *store.Tx) error {
@@ -193,7 +210,7 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) {
 			if ctx.Err() == nil {
 				s.Logger.Error("a log could not be followed", "run", run.ID, "err", err)
 			}
-			return
+			return nil
 		}
 		var b bytes.Buffer
 		t := logTail{Started: run.StartedAt}
@@ -210,16 +227,17 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) {
 		if events {
 			if err := s.event(&b, t); err != nil {
 				s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
-				return
+				return nil
 			}
 		}
 		if send(b.Bytes()) != nil {
-			return // nobody reads any more
+			return nil // nobody reads any more
 		}
 	}
 	if events && ctx.Err() == nil {
 		_ = send([]byte("event: end\ndata:\n\n")) // else a browser would come again
 	}
+	return nil
 }
 
 // event writes lines as one event (HTML Standard, 9.2 Server-sent events), or, without any, what keeps the connection.
