@@ -9,24 +9,34 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// funcs are what the templates call.
+// funcs are what the templates call, besides what depends on the language (lang.funcs).
 var funcs = template.FuncMap{
 	"look":      look,
-	"stepName":  stepName,
-	"runCause":  runCause,
-	"taskName":  taskName,
 	"elapsed":   elapsed,
 	"offset":    offset,
-	"utc":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"rfc3339":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"short":     func(sha string) string { return fmt.Sprintf("%.7s", sha) },
+	"utc":       utc,
+	"rfc3339":   rfc3339,
+	"short":     short,
 	"refName":   refName,
 	"join":      strings.Join,
 	"lines":     func(s string) []string { return strings.Split(s, "\n") },
 	"printable": printable,
 	"styled":    styled,
 	"diffLines": diffLines,
+	"bdi":       bdi,
+	"code":      code,
+	"link":      link,
+	"when":      when,
+	"appPath":   appPath,
+	"cellOf":    func(c cell, now time.Time) cellView { return cellView{c, now} },
+	"placeOf":   func(e envView, now time.Time, hidden bool) placeView { return placeView{e, now, hidden} },
+	"lookOf":    func(look string) string { return shapes[look] },
 }
+
+// shapes are states that have each look.
+var shapes = map[string]string{"good": store.Succeeded, "bad": store.Failed, "held": store.Blocked, "idle": store.StepPending}
+
+func short(sha string) string { return fmt.Sprintf("%.7s", sha) }
 
 // look is how a state is shown, besides its word: one of five colours, each with a shape of its own.
 func look(state string) string {
@@ -43,45 +53,48 @@ func look(state string) string {
 	return "idle" // not begun, or ended without a result
 }
 
-func stepName(kind string) string {
+// step is what a kind of step does.
+func (l lang) step(kind string) string {
 	switch kind {
 	case "fetch":
-		return "Fetch the source"
+		return l.say("Fetch the source")
 	case "build":
-		return "Build the image"
+		return l.say("Build the image")
 	case "resolve":
-		return "Read the digest back, and tag it"
+		return l.say("Read the digest back, and tag it")
 	case "render":
-		return "Render the manifests"
+		return l.say("Render the manifests")
 	case "apply":
-		return "Apply to the cluster"
+		return l.say("Apply to the cluster")
 	case "observe":
-		return "Watch the rollout"
+		return l.say("Watch the rollout")
 	case "verify":
-		return "Verify what runs"
+		return l.say("Verify what runs")
 	}
 	if check, ok := strings.CutPrefix(kind, stepCheck); ok {
-		return "Check " + check
+		return l.say("Check %s", check)
 	}
 	return kind
 }
 
-// taskName says what a task was to do.
-func taskName(t store.QueuedTask) string {
+// task says what a task was to do.
+func (l lang) task(t store.QueuedTask) string {
 	switch t.Kind {
 	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
-		return "The run"
+		return l.say("The run")
 	case store.TaskPrepare:
-		return "Rendering the manifests"
+		return l.say("Rendering the manifests")
 	case store.TaskEnv:
-		return "The deployment"
+		return l.say("The deployment")
 	case store.TaskOrder:
-		return "The release order"
+		return l.say("The release order")
+	case store.TaskEvent:
+		return l.say("Deciding a delivery")
 	case store.TaskSay:
 		_, surface, _ := strings.Cut(t.Key, "\n")
-		return "Telling " + surface
+		return l.say("Telling %s", surface)
 	}
-	return "Telling people"
+	return l.say("Telling people")
 }
 
 // elapsed is how long something took, or has taken until now; empty where it has not begun.
@@ -143,14 +156,14 @@ func diffLines(diff string) []span {
 }
 
 // runCause is what started a run.
-func runCause(cause string) string {
+func (l lang) runCause(cause string) string {
 	switch cause {
 	case store.CausePull:
-		return "pull request"
+		return l.say("pull request")
 	case store.CauseAPI:
-		return "the API, called"
+		return l.say("the API, called")
 	case store.CauseRegistry:
-		return "an image pushed"
+		return l.say("an image pushed")
 	}
-	return cause
+	return l.say(cause)
 }
