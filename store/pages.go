@@ -7,6 +7,22 @@ import (
 	"strings"
 )
 
+// An App is one of a repository's that has had a run.
+type App struct {
+	Repo string `db:"repo"`
+	Name string `db:"app"`
+}
+
+// AllApps lists every app that has had a run, by repository and name.
+func (tx *Tx) AllApps() ([]App, error) {
+	// From one app to the next by the index, instead of through all runs.
+	return list[App](tx, `WITH RECURSIVE apps (repo, app) AS (
+		VALUES ('', '')
+		UNION ALL SELECT n.repo, n.app FROM apps JOIN runs n ON n.rowid =
+			(SELECT rowid FROM runs WHERE (repo, app) > (apps.repo, apps.app) ORDER BY repo, app LIMIT 1))
+		SELECT repo, app FROM apps WHERE app <> ''`)
+}
+
 // A Glance is what a list shows of an app: its newest run and the environments of its file.
 type Glance struct {
 	Repo         string                `db:"repo"`
@@ -20,23 +36,19 @@ type Glance struct {
 	Environments JSON[json.RawMessage] `db:"environments"` // of pipeline.Config
 }
 
-const glanceColumns = "r.repo, r.app, r.id, r.number, r.state, r.head_sha AS sha, r.subject, r.created_at, coalesce(json_extract(r.config, '$.Environments'), '[]') AS environments"
-
-// Glances lists every app that has had a run, by repository and name.
-func (tx *Tx) Glances() ([]Glance, error) {
-	// From one app to the next by the index, instead of through all runs.
-	return list[Glance](tx, `WITH RECURSIVE apps (repo, app) AS (
-		VALUES ('', '')
-		UNION ALL SELECT n.repo, n.app FROM apps JOIN runs n ON n.rowid =
-			(SELECT rowid FROM runs WHERE (repo, app) > (apps.repo, apps.app) ORDER BY repo, app LIMIT 1))
-		SELECT `+glanceColumns+` FROM apps JOIN runs r ON r.repo = apps.repo AND r.app = apps.app
-			AND r.number = (SELECT max(number) FROM runs WHERE repo = apps.repo AND app = apps.app) ORDER BY r.repo, r.app`)
-}
-
-// Glance reads one app that has had a run.
-func (tx *Tx) Glance(repo, app string) (Glance, error) {
-	return get[Glance](tx, "app "+app, "SELECT "+glanceColumns+` FROM runs r WHERE r.repo = ?1 AND r.app = ?2
-		AND r.number = (SELECT max(number) FROM runs WHERE repo = ?1 AND app = ?2)`, repo, app)
+// Glances reads some apps, in their order; one that has had no run is left out.
+func (tx *Tx) Glances(apps []App) ([]Glance, error) {
+	names := make([][2]string, len(apps))
+	for i, a := range apps {
+		names[i] = [2]string{a.Repo, a.Name}
+	}
+	b, err := json.Marshal(names)
+	if err != nil {
+		return nil, err
+	}
+	return list[Glance](tx, `SELECT r.repo, r.app, r.id, r.number, r.state, r.head_sha AS sha, r.subject, r.created_at, coalesce(json_extract(r.config, '$.Environments'), '[]') AS environments
+		FROM json_each(?) a JOIN runs r ON r.repo = a.value ->> 0 AND r.app = a.value ->> 1
+			AND r.number = (SELECT max(number) FROM runs WHERE repo = a.value ->> 0 AND app = a.value ->> 1) ORDER BY a.key`, string(b))
 }
 
 // Called lists the repositories that have an app of that name which has had a run.
@@ -75,6 +87,7 @@ type Sight struct {
 	Subject     string        `db:"subject"`
 	Author      string        `db:"author"`
 	Sender      string        `db:"sender"`
+	Self        bool          `db:"self"` // those whose work it is may approve it; of Open alone
 }
 
 const (
@@ -107,7 +120,7 @@ func inSpots(tx *Tx, query string, in []Spot) ([]Sight, error) {
 
 // Open lists the deployments, of all repositories, that have not ended, oldest first for each environment.
 func (tx *Tx) Open() ([]Sight, error) {
-	return list[Sight](tx, "SELECT "+sightColumns+" FROM deployments d INDEXED BY deployments_open"+sightRelease+"WHERE d.state NOT IN "+ended+" ORDER BY d.repo, d.app, d.environment, d.number")
+	return list[Sight](tx, "SELECT "+sightColumns+", coalesce(json_extract(d.spec, '$.Environment.Approvals.Self'), 0) AS self FROM deployments d INDEXED BY deployments_open"+sightRelease+"WHERE d.state NOT IN "+ended+" ORDER BY d.repo, d.app, d.environment, d.number")
 }
 
 // OpenIn lists those of one app.

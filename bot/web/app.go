@@ -114,7 +114,10 @@ func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name strin
 	if v.Hidden, err = who.look(tx, repo.Name); err != nil {
 		return nil, err
 	}
-	g, err := tx.Glance(repo.Name, name)
+	found, err := tx.Glances([]store.App{{Repo: repo.Name, Name: name}})
+	if err == nil && len(found) == 0 {
+		err = store.ErrNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +134,7 @@ func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name strin
 	if f.holds, err = tx.HoldsOf(repo.Name); err != nil {
 		return nil, err
 	}
-	rows, err := s.readRows(tx, map[string]store.Repo{strings.ToLower(repo.Name): repo}, []store.Glance{g}, f)
+	rows, err := s.readRows(tx, found, f)
 	if err != nil {
 		return nil, err
 	}

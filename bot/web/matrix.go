@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,7 +18,7 @@ const (
 	// matrixTTL is how old what the overview shows may be. All viewers share it: who may see what is sorted out for each.
 	matrixTTL = time.Second
 	// appsShown is how many apps a page of the overview has.
-	appsShown = 100
+	appsShown = 50
 	// waitsShown is how much that waits for somebody is listed.
 	waitsShown = 30
 )
@@ -62,10 +63,7 @@ type environment struct {
 // A row is one app.
 type row struct {
 	store.Glance
-	Home   store.Repo
-	Cells  []cell
-	lower  string // repository and app, as they are searched for
-	cursor string
+	Cells []cell
 }
 
 // Path is the page of the app.
@@ -100,15 +98,28 @@ func (c cell) State() string {
 	return "pending"
 }
 
-// A matrix is every app and its environments.
+// A matrix is every app, and what holds in its environments. What is in these, and how that looks, is read when somebody sees it.
 type matrix struct {
 	at     time.Time // by the wall clock
-	rows   []row
-	open   []store.Sight
-	agree  []store.Sight
+	now    time.Time
+	apps   []listed
+	facts  facts
 	orders []store.Order
 	repos  map[string]store.Repo // by lower-case name
+
+	mu   sync.Mutex
+	rows map[store.App]*row
+	html map[lang]map[store.App]template.HTML
 }
+
+// A listed is an app as it is found.
+type listed struct {
+	store.App
+	lower string // as it is searched for
+}
+
+// cursor is where a list goes on after the app.
+func (a listed) cursor() string { return a.Repo + ":" + a.Name }
 
 // matrices keeps the newest one.
 type matrices struct {
@@ -124,8 +135,8 @@ func (s *server) matrix(ctx context.Context, fresh bool) (*matrix, error) {
 	if m := s.seen.m; m != nil && !fresh && time.Since(m.at) < s.seen.ttl {
 		return m, nil
 	}
-	m := &matrix{repos: map[string]store.Repo{}}
-	err := s.DB.View(ctx, func(tx *store.Tx) error { return s.readMatrix(tx, m) })
+	m := &matrix{repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]template.HTML{en: {}, zh: {}}}
+	err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) })
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +145,8 @@ func (s *server) matrix(ctx context.Context, fresh bool) (*matrix, error) {
 	return m, nil
 }
 
-func (s *server) readMatrix(tx *store.Tx, m *matrix) error {
+func (m *matrix) read(tx *store.Tx) error {
+	m.now = tx.Now()
 	repos, err := tx.Repos()
 	if err != nil {
 		return err
@@ -142,29 +154,75 @@ func (s *server) readMatrix(tx *store.Tx, m *matrix) error {
 	for _, r := range repos {
 		m.repos[strings.ToLower(r.Name)] = r
 	}
-	glances, err := tx.Glances()
+	apps, err := tx.AllApps()
 	if err != nil {
 		return err
 	}
-	locks, err := tx.AllLocks()
-	if err != nil {
+	for _, a := range apps {
+		m.apps = append(m.apps, listed{a, strings.ToLower(a.Repo + " " + a.Name)})
+	}
+	if m.facts.locks, err = tx.AllLocks(); err != nil {
 		return err
 	}
-	holds, err := tx.Holds()
-	if err != nil {
+	if m.facts.holds, err = tx.Holds(); err != nil {
 		return err
 	}
-	if m.open, err = tx.Open(); err != nil {
+	if m.facts.open, err = tx.Open(); err != nil {
 		return err
 	}
-	if m.agree, err = tx.UnratifiedSights(); err != nil {
+	if m.facts.agree, err = tx.UnratifiedSights(); err != nil {
 		return err
 	}
-	if m.orders, err = tx.WaitingOrders(); err != nil {
-		return err
-	}
-	m.rows, err = s.readRows(tx, m.repos, glances, facts{m.open, m.agree, locks, holds})
+	m.orders, err = tx.WaitingOrders()
 	return err
+}
+
+// show makes the rows of some apps in a language, where that was not done yet.
+func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) ([]template.HTML, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var missing []store.App
+	for _, a := range apps {
+		if m.rows[a] == nil {
+			missing = append(missing, a)
+		}
+	}
+	if len(missing) > 0 {
+		err := s.DB.View(ctx, func(tx *store.Tx) error {
+			glances, err := tx.Glances(missing)
+			if err != nil {
+				return err
+			}
+			rows, err := s.readRows(tx, glances, m.facts)
+			for _, r := range s.ask(rows) {
+				m.rows[store.App{Repo: r.Repo, Name: r.App}] = &r
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	var all []template.HTML
+	for _, a := range apps {
+		html, ok := m.html[l][a]
+		if r := m.rows[a]; !ok && r != nil {
+			var b strings.Builder
+			if err := s.pages[l]["home"].ExecuteTemplate(&b, "row", rowView{r, m.now}); err != nil {
+				return nil, err
+			}
+			html = template.HTML(b.String()) // made by the template
+			m.html[l][a] = html
+		}
+		all = append(all, html)
+	}
+	return all, nil
+}
+
+// A rowView is a row as a template shows it.
+type rowView struct {
+	*row
+	Now time.Time
 }
 
 // facts are what holds in environments; more than those that are asked for may be among them.
@@ -175,11 +233,11 @@ type facts struct {
 }
 
 // readRows reads what is in the environments of some apps, with a fixed number of queries.
-func (s *server) readRows(tx *store.Tx, repos map[string]store.Repo, glances []store.Glance, f facts) ([]row, error) {
+func (s *server) readRows(tx *store.Tx, glances []store.Glance, f facts) ([]row, error) {
 	var spots []store.Spot
 	rows := make([]row, 0, len(glances))
 	for _, g := range glances {
-		r := row{Glance: g, Home: repos[strings.ToLower(g.Repo)], lower: strings.ToLower(g.Repo + " " + g.App), cursor: g.Repo + ":" + g.App}
+		r := row{Glance: g}
 		var envs []environment
 		_ = json.Unmarshal(g.Environments.V, &envs) // the page goes without what it cannot read
 		r.Environments.V = nil
@@ -268,9 +326,7 @@ func (s *server) ask(rows []row) []row {
 		}
 	}
 	said := s.Health(live)
-	rows = slices.Clone(rows) // others see the same ones
 	for i := range rows {
-		rows[i].Cells = slices.Clone(rows[i].Cells)
 		for j := range rows[i].Cells {
 			if c := &rows[i].Cells[j]; c.Live != nil {
 				if h, ok := said[c.Live.ID]; ok {
@@ -297,12 +353,6 @@ type wait struct {
 
 // waits lists what the viewer may approve, and did not yet.
 func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err error) {
-	self := map[store.Spot]bool{}
-	for _, row := range m.rows {
-		for _, c := range row.Cells {
-			self[store.Spot{Repo: row.Repo, App: row.App, Environment: c.Name}] = c.Approvals.Self
-		}
-	}
 	is := func(logins ...string) bool { return named(logins, who.Login) }
 	asks := map[string]store.Block{} // of orders
 	var ids []string
@@ -314,12 +364,12 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 		w.Actions = newAsker(r, who, repo).votes(w.Name)
 		mine, ids = append(mine, w), append(ids, id)
 	}
-	for _, d := range m.open {
+	for _, d := range m.facts.open {
 		for _, b := range d.Blocks.V {
 			switch {
 			case b.Kind == store.BlockPart && b.Need > 0:
 				asks[d.OrderID] = b
-			case b.Kind == store.BlockApproval && (self[spotOf(d)] || !is(d.Requester, d.Author, d.Sender)):
+			case b.Kind == store.BlockApproval && (d.Self || !is(d.Requester, d.Author, d.Sender)):
 				add(waitOf(d, b.Have, b.Need), d.ID, b.By)
 			}
 		}
@@ -330,11 +380,8 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 				Requester: o.Requester, Note: o.Note, Have: b.Have, Need: b.Need, Since: o.CreatedAt}, o.ID, b.By)
 		}
 	}
-	for _, d := range m.agree {
-		for _, row := range m.rows {
-			if row.Repo != d.Repo || row.App != d.App || is(d.Requester) {
-				continue
-			}
+	for _, d := range m.facts.agree {
+		if !is(d.Requester) {
 			w := waitOf(d, 0, 1)
 			w.After = true
 			add(w, d.ID, s.ratifiers(m, d))
@@ -356,7 +403,7 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 
 // ratifiers are those who may agree to what went without approval, as what waits behind it says.
 func (s *server) ratifiers(m *matrix, d store.Sight) []string {
-	for _, o := range m.open {
+	for _, o := range m.facts.open {
 		for _, b := range o.Blocks.V {
 			if b.Kind == store.BlockRatify && spotOf(o) == spotOf(d) {
 				return b.By
@@ -376,7 +423,7 @@ type homeView struct {
 	Now    time.Time
 	Signed bool
 	Waits  []wait
-	Rows   []row
+	Rows   []template.HTML
 	Total  int // of the apps that fit
 	Query  string
 	Next   string // the address of the next page
@@ -399,32 +446,37 @@ func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
 	}
 	v.Query = strings.TrimSpace(r.URL.Query().Get("q"))
 	after := r.URL.Query().Get("after")
-	start := 1 + slices.IndexFunc(m.rows, func(row row) bool { return row.cursor == after })
+	start := 1 + slices.IndexFunc(m.apps, func(a listed) bool { return a.cursor() == after })
 	v.First = start == 0
 	words := strings.Fields(strings.ToLower(v.Query))
 	visible := map[string]bool{} // by repository
-	for i, row := range m.rows {
-		can, known := visible[row.Repo]
+	var shown []store.App
+	for i, a := range m.apps {
+		can, known := visible[a.Repo]
 		if !known {
-			can = who.Permission(&row.Home, row.Repo) >= Read && row.Home.Name != ""
-			visible[row.Repo] = can
+			repo, ok := m.repos[strings.ToLower(a.Repo)]
+			can = ok && who.Permission(&repo, repo.Name) >= Read
+			visible[a.Repo] = can
 		}
-		if !can || slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(row.lower, w) }) {
+		if !can || slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(a.lower, w) }) {
 			continue
 		}
 		v.Total++
 		switch {
 		case i < start:
-		case len(v.Rows) < appsShown:
-			v.Rows = append(v.Rows, row)
+		case len(shown) < appsShown:
+			shown = append(shown, a.App)
 		case v.Next == "":
-			q := url.Values{"after": {v.Rows[len(v.Rows)-1].cursor}}
+			q := url.Values{"after": {listed{App: shown[len(shown)-1]}.cursor()}}
 			if v.Query != "" {
 				q.Set("q", v.Query)
 			}
 			v.Next = "/?" + q.Encode()
 		}
 	}
-	v.Rows = s.ask(v.Rows)
+	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown); err != nil {
+		s.fail(w, r, err)
+		return
+	}
 	s.render(w, r, who, http.StatusOK, "home", page{Refresh: refreshWaiting, Body: v})
 }
