@@ -165,13 +165,21 @@ func (tx *Tx) History(repo, app string, below, limit int) ([]PastRun, error) {
 		FROM runs WHERE repo = ? AND app = ? AND number < ? ORDER BY number DESC LIMIT ?`, repo, app, below, limit)
 }
 
-// SightsOf lists the deployments of the releases of some runs, oldest first.
-func (tx *Tx) SightsOf(runs []string) ([]Sight, error) {
+// An Outcome is what a history shows of a deployment.
+type Outcome struct {
+	ID          string `db:"id"`
+	Run         string `db:"run"`
+	Environment string `db:"environment"`
+	State       string `db:"state"`
+}
+
+// Outcomes lists the deployments of the releases of some runs, oldest first.
+func (tx *Tx) Outcomes(runs []string) ([]Outcome, error) {
 	b, err := json.Marshal(runs)
 	if err != nil {
 		return nil, err
 	}
-	return list[Sight](tx, "SELECT "+sightColumns+" FROM deployments d"+sightRelease+"WHERE d.run IN (SELECT value FROM json_each(?)) ORDER BY d.number", string(b))
+	return list[Outcome](tx, "SELECT id, run, environment, state FROM deployments WHERE run IN (SELECT value FROM json_each(?)) ORDER BY number", string(b))
 }
 
 // AuditOf lists the lines of the audit about a repository below a number, newest first; app, where it is not empty, leaves those

@@ -42,7 +42,7 @@ type envView struct {
 type pastRun struct {
 	store.PastRun
 	URL         string // of the commit, on GitHub
-	Deployments []store.Sight
+	Deployments []store.Outcome
 }
 
 // visible reads a repository that the viewer may see. What they may not see is ErrNotFound, as what there is not.
@@ -169,11 +169,11 @@ func (v *appView) readHistory(tx *store.Tx, r *http.Request) error {
 	for i, run := range runs {
 		ids[i] = run.ID
 	}
-	deployments, err := tx.SightsOf(ids)
+	deployments, err := tx.Outcomes(ids)
 	if err != nil {
 		return err
 	}
-	of := map[string][]store.Sight{}
+	of := map[string][]store.Outcome{}
 	for _, d := range deployments {
 		of[d.Run] = append(of[d.Run], d)
 	}

@@ -28,9 +28,39 @@ var funcs = template.FuncMap{
 	"link":      link,
 	"when":      when,
 	"appPath":   appPath,
+	"icon":      icon,
+	"glyph":     glyph,
 	"cellOf":    func(c cell, now time.Time) cellView { return cellView{c, now} },
 	"placeOf":   func(e envView, now time.Time, hidden bool) placeView { return placeView{e, now, hidden} },
 	"lookOf":    func(look string) string { return shapes[look] },
+}
+
+// icons are the pictures of looks, which always have their word beside them.
+var icons = map[string]template.HTML{
+	"good": `<circle cx="8" cy="8" r="8" class="fill"/><path d="m4.5 8.3 2.4 2.4 4.6-5" class="mark"/>`,
+	"bad":  `<circle cx="8" cy="8" r="8" class="fill"/><path d="m5.2 5.2 5.6 5.6m0-5.6-5.6 5.6" class="mark"/>`,
+	"busy": `<circle cx="8" cy="8" r="6.5" class="track"/><path d="M8 1.5a6.5 6.5 0 0 1 6.5 6.5" class="arc"/>`,
+	"held": `<circle cx="8" cy="8" r="8" class="fill"/><path d="M6.1 5v6m3.8-6v6" class="mark"/>`,
+	"idle": `<circle cx="8" cy="8" r="6.5" class="track"/><path d="M5 8h6" class="arc"/>`,
+}
+
+// icon is the picture of a state.
+func icon(state string) template.HTML {
+	l := look(state)
+	return `<svg class="icon ` + template.HTML(l) + `" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">` + icons[l] + "</svg>"
+}
+
+// glyphs are the pictures of what stands in the way.
+var glyphs = map[string]template.HTML{
+	"lock":   `<path d="M4 7.5h8v6H4zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5"/>`,
+	"hold":   `<path d="M5.5 3v10m5-10v10"/>`,
+	"freeze": `<path d="M8 1.5v13M2.4 4.8l11.2 6.4M2.4 11.2l11.2-6.4"/>`,
+	"alert":  `<path d="M8 2 1.5 13.5h13zM8 6.5v3.2m0 2v.1"/>`,
+	"wait":   `<circle cx="8" cy="8" r="6.2"/><path d="M8 4.5V8l2.5 1.5"/>`,
+}
+
+func glyph(name string) template.HTML {
+	return `<svg class="glyph" viewBox="0 0 16 16" width="13" height="13" aria-hidden="true">` + glyphs[name] + "</svg>"
 }
 
 // shapes are states that have each look.
