@@ -13,14 +13,13 @@ type App struct {
 	Name string `db:"app"`
 }
 
-// AllApps lists every app that has had a run, by repository and name.
+// AllApps lists every app of the known repositories that has had a run, by repository and name.
 func (tx *Tx) AllApps() ([]App, error) {
 	// From one app to the next by the index, instead of through all runs.
 	return list[App](tx, `WITH RECURSIVE apps (repo, app) AS (
-		VALUES ('', '')
-		UNION ALL SELECT n.repo, n.app FROM apps JOIN runs n ON n.rowid =
-			(SELECT rowid FROM runs WHERE (repo, app) > (apps.repo, apps.app) ORDER BY repo, app LIMIT 1))
-		SELECT repo, app FROM apps WHERE app <> ''`)
+		SELECT p.name, (SELECT min(app) FROM runs WHERE repo = p.name) FROM repos p
+		UNION ALL SELECT apps.repo, (SELECT min(app) FROM runs WHERE repo = apps.repo AND app > apps.app) FROM apps WHERE apps.app IS NOT NULL)
+		SELECT repo, app FROM apps WHERE app IS NOT NULL ORDER BY repo COLLATE NOCASE, app`)
 }
 
 // A Glance is what a list shows of an app: its newest run and the environments of its file.

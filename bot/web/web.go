@@ -253,6 +253,7 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int,
 func (s *server) render(w http.ResponseWriter, r *http.Request, who seer, status int, name string, p page) {
 	l := langOf(r)
 	keepLang(w, r)
+	p.Title = printable(p.Title)
 	p.Version, p.Who, p.Said, p.Other, p.Path = s.Version, who.Viewer, s.said(r, who), otherLang(r, l), r.URL.Path
 	var b bytes.Buffer // whole or not at all
 	if err := s.pages[l][name].ExecuteTemplate(&b, "layout", p); err != nil {
