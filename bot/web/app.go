@@ -2,12 +2,14 @@ package web
 
 import (
 	"encoding/json"
+	"html/template"
 	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -20,16 +22,15 @@ const historyShown = 25
 
 // An appView is what the page of an app shows.
 type appView struct {
-	Now     time.Time
-	App     row
-	Cells   []envView
-	History []pastRun
-	Next    string // the address of what is older
-	First   bool   // it is the newest page of the history
-	Home    string // the repository's page on GitHub
-	Hidden  bool   // what comes from the cluster is withheld
-	All     []action
-	Audit   string // the address of its lines; empty for who may not read them
+	Now   time.Time
+	App   row
+	Cells []envView
+	past
+	First  bool   // it is the newest page of the history
+	Home   string // the repository's page on GitHub
+	Hidden bool   // what comes from the cluster is withheld
+	All    []action
+	Audit  string // the address of its lines; empty for who may not read them
 }
 
 // An envView is an environment with what the viewer may do there.
@@ -149,13 +150,58 @@ func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name strin
 		lock.Lease, lock.Ask, lock.Must = true, "Why?", true
 		v.All = append(v.All, lock)
 	}
-	return v, v.readHistory(tx, r)
+	return v, s.readHistory(tx, r, v)
 }
 
-func (v *appView) readHistory(tx *store.Tx, r *http.Request) error {
+// A past is a page of a history.
+type past struct {
+	History template.HTML
+	Next    string // the address of what is older
+}
+
+// A pastKey is which page of whose history, and how it is shown.
+type pastKey struct {
+	store.App
+	before int
+	lang   lang
+}
+
+// pasts keeps pages of histories for as long as a matrix: nothing in them depends on who looks.
+type pasts struct {
+	mu    sync.Mutex
+	at    time.Time // by the wall clock: when the oldest was made
+	pages map[pastKey]past
+}
+
+// get is a page that was made within ttl.
+func (p *pasts) get(key pastKey, ttl time.Duration) (past, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.at) >= ttl {
+		p.pages = nil
+	}
+	page, ok := p.pages[key]
+	return page, ok
+}
+
+func (p *pasts) put(key pastKey, page past) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pages == nil {
+		p.pages, p.at = map[pastKey]past{}, time.Now()
+	}
+	p.pages[key] = page
+}
+
+func (s *server) readHistory(tx *store.Tx, r *http.Request, v *appView) error {
 	before := math.MaxInt32
 	if n, err := strconv.Atoi(r.URL.Query().Get("before")); err == nil && n > 0 {
 		before, v.First = n, false
+	}
+	key := pastKey{store.App{Repo: v.App.Repo, Name: v.App.App}, before, langOf(r)}
+	if known, ok := s.pasts.get(key, s.seen.ttl); ok && !r.URL.Query().Has("said") {
+		v.past = known
+		return nil
 	}
 	runs, err := tx.History(v.App.Repo, v.App.App, before, historyShown+1)
 	if err != nil {
@@ -177,10 +223,20 @@ func (v *appView) readHistory(tx *store.Tx, r *http.Request) error {
 	for _, d := range deployments {
 		of[d.Run] = append(of[d.Run], d)
 	}
+	var all []pastRun
 	for _, run := range runs {
-		v.History = append(v.History, pastRun{run, below(v.Home, "commit", run.SHA), of[run.ID]})
+		all = append(all, pastRun{run, below(v.Home, "commit", run.SHA), of[run.ID]})
 	}
-	return nil
+	var b strings.Builder
+	err = s.pages[key.lang]["app"].ExecuteTemplate(&b, "past", struct {
+		Runs []pastRun
+		Now  time.Time
+	}{all, v.Now})
+	v.History = template.HTML(b.String()) // made by the template
+	if err == nil {
+		s.pasts.put(key, v.past)
+	}
+	return err
 }
 
 func (v *appView) refresh() int {

@@ -120,7 +120,9 @@ func TestWaitsForMe(t *testing.T) {
 	}
 	page := s.see("erin", "/")
 	wants(t, page, "Waits for you", `href="/deployments/`+d.ID+`#changes"`, `<input type="hidden" name="csrf" value="csrf of erin">`, `name="repository" value="acme/shop"`, `value="/reject `+itoa(d.Number)+`"`, `name="reason"`)
-	s.update(func(tx *store.Tx) error { return tx.Vote(store.Approval{Deployment: d.ID, Login: "Erin", Vote: "approve", Via: "page"}) })
+	s.update(func(tx *store.Tx) error {
+		return tx.Vote(store.Approval{Deployment: d.ID, Login: "Erin", Vote: "approve", Via: "page"})
+	})
 	lacks(t, s.see("erin", "/"), "Waits for you")
 	// An order is one decision.
 	o := store.Order{Repo: "acme/shop", Environment: "production", Requester: "bob", Note: "the spring <b>release</b>"}
@@ -158,7 +160,9 @@ func TestButtons(t *testing.T) {
 	})
 	going := broken
 	s.update(func(tx *store.Tx) error { return tx.NewRun(&going, "fetch") })
-	s.update(func(tx *store.Tx) error { return tx.PutHold(store.Hold{Repo: "acme/shop", App: "web", Environment: "staging", By: "bob"}) })
+	s.update(func(tx *store.Tx) error {
+		return tx.PutHold(store.Hold{Repo: "acme/shop", App: "web", Environment: "staging", By: "bob"})
+	})
 	for login, p := range map[string]int{"alice": Admin, "bob": Read, "carol": Read, "dora": Read, "erin": Read, "frank": Write} {
 		s.person(login, map[string]int{"acme/shop": p})
 	}

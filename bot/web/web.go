@@ -80,6 +80,7 @@ type server struct {
 	followers chan struct{} // one for each that follows a log
 	pages     map[lang]map[string]*template.Template
 	seen      matrices
+	pasts     pasts
 	assets    map[string]asset // by the name that is in the address
 }
 
