@@ -27,6 +27,7 @@ type commandOrder struct {
 	Login string `json:"login"`           // as whom it acts
 	Text  string `json:"text"`
 	Via   string `json:"via,omitempty"` // viaPage; default viaAPI
+	SHA   string `json:"sha,omitempty"` // the commit that the page was about
 }
 
 // A commandCall is the body of a call that says a command.
@@ -230,7 +231,7 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 		return nil
 	}
 	return b.asNow(ctx, e, d, func(client *github.Client, repo store.Repo) error {
-		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: via, event: e.ID, language: b.lang, said: e.ReceivedAt.Time, d: d}
+		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: via, event: e.ID, language: b.lang, sha: o.SHA, said: e.ReceivedAt.Time, d: d}
 		all, err := c.inTime(ctx, e, []line{l})
 		if err != nil {
 			return err

@@ -44,6 +44,7 @@ type Bot struct {
 	signIn   *signIn // nil: nobody can
 	live     liveness
 	statuses statuses
+	looks    *looks
 	merging  merging
 	name     func() string // the App's slug
 	unread   atomic.Value  // a string: why the delivery log could not be read the last time
@@ -111,7 +112,7 @@ func (c *ClusterConfig) config() kube.Config {
 
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {
 	b := &Bot{cfg: cfg, log: log, lang: text.Lang(cfg.Language), chats: map[string]chat.Service{},
-		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}},
+		access: &access{now: w.now, known: map[string]known{}}, statuses: statuses{said: map[string]clusterSaid{}}, looks: newLooks(),
 		merging:       merging{now: w.now, known: map[string]mergeChecks{}},
 		acceptTimeout: acceptTimeout, large: make(chan struct{}, maxLarge), stopping: make(chan struct{})}
 	defer func() {
@@ -142,7 +143,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	if b.db, err = store.Open(ctx, cfg.database(), key); err != nil {
 		return nil, err
 	}
-	b.close = append(b.close, b.db.Close)
+	b.close = append(b.close, b.db.Close, b.looks.close)
 	b.db.Now = w.now
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
@@ -169,15 +170,8 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
 		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
-	pages := web.Config{DB: b.db, Version: version, Stop: b.stopping, Typed: b.typed,
-		LogFile: func(run string) string { return pipeline.LogFile(cfg.DataDir, run) },
-		Artifact: func(run, check, path string) (io.ReadSeekCloser, error) {
-			return pipeline.OpenArtifact(cfg.DataDir, run, check, path)
-		}}
-	if b.signIn = newSignIn(b); b.signIn != nil {
-		pages.Viewer = b.signIn.viewer
-	}
-	b.web = web.New(pages)
+	b.signIn = newSignIn(b)
+	b.web = web.New(b.pages(version))
 	b.name = sync.OnceValue(b.askName)
 	b.builders = w.builders
 	b.builders.log = log

@@ -17,7 +17,7 @@ import (
 const viaPage = "page"
 
 // command says a command for a person who is signed in: POST /command with csrf, text, repository (owner/name) and back (a
-// path). It goes back to that page, which shows the answer (?said=); to whoever accepts JSON it answers as the API does.
+// path). Several texts are its parts, in their order; a reason goes behind them as one word; sha is the commit that it is about. It goes back to that page, which shows the answer (?said=); to whoever accepts JSON it answers as the API does.
 func (s *signIn) command(w http.ResponseWriter, r *http.Request) {
 	b := s.bot
 	r.Body = http.MaxBytesReader(w, r.Body, maxCall)
@@ -68,7 +68,15 @@ func (s *signIn) say(r *http.Request) (*commanded, error) {
 	if wait := b.calls.take("page "+strings.ToLower(who.Login), b.db.Now()); wait > 0 {
 		return nil, &problem{Title: http.StatusText(http.StatusTooManyRequests), Status: http.StatusTooManyRequests, wait: wait, Detail: "too many commands within a minute; wait a little"}
 	}
-	l, err := b.oneCommand(r.PostFormValue("text"))
+	said := strings.TrimSpace(strings.Join(r.PostForm["text"], " "))
+	if reason := strings.Join(strings.Fields(r.PostFormValue("reason")), " "); reason != "" {
+		said += ` "` + escape.Replace(reason) + `"`
+	}
+	sha := r.PostFormValue("sha")
+	if sha != "" && (len(sha) < 40 || !commitID.MatchString(sha)) {
+		return nil, refusal(http.StatusBadRequest, "sha is no whole commit id")
+	}
+	l, err := b.oneCommand(said)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +89,7 @@ func (s *signIn) say(r *http.Request) (*commanded, error) {
 	if who.Permission(&repo, repo.Name) < int(read) { // what there is, is not for everybody
 		return nil, noRepo()
 	}
-	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: r.PostFormValue("text"), Via: viaPage}})
+	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha}})
 	if err != nil {
 		return nil, err
 	}

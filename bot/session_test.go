@@ -300,7 +300,7 @@ func TestPageCommand(t *testing.T) {
 	if _, _, body := alice.get(t, strings.TrimSuffix(to, "#said"), ""); !strings.Contains(body, "staging is locked by you") {
 		t.Errorf("the answer is not shown: %s", body)
 	}
-	if _, _, body := carol.get(t, strings.TrimSuffix(to, "#said"), ""); strings.Contains(body, "locked by") {
+	if _, _, body := carol.get(t, strings.TrimSuffix(to, "#said"), ""); strings.Contains(body, "locked by you") {
 		t.Errorf("somebody else's answer is shown: %s", body)
 	}
 	status, to, _ = say(carol, carol.csrf(t), "/unlock staging", "https://evil.example/")
@@ -312,6 +312,19 @@ func TestPageCommand(t *testing.T) {
 	}
 	if who := got(l.lookup("SELECT by FROM locks"))(t); who != "alice" {
 		t.Errorf("locked by %s", who)
+	}
+	// A form's texts are the parts of one command, and its reason is one word whatever is in it.
+	form := url.Values{"csrf": {alice.csrf(t)}, "text": {"/lock staging for", "3h"}, "reason": {"for 9d \"\\ /unlock staging\n<b>”"}, "repository": {"acme/web"}, "back": {"/"}}
+	if status, _, body, err := alice.send("/command", form); err != nil || status != http.StatusSeeOther {
+		t.Errorf("a form of parts: %d %s %v", status, body, err)
+	}
+	if got := got(l.lookup("SELECT reason || (unixepoch(until) - unixepoch(since)) FROM locks"))(t); got != "for 9d \"\\ /unlock staging <b>”10800" {
+		t.Errorf("locked: %s", got)
+	}
+	for sha, want := range map[string]int{"abc1234": http.StatusBadRequest, "'" + strings.Repeat("a", 40): http.StatusBadRequest, strings.Repeat("a", 40): http.StatusSeeOther} {
+		if status, _, body, err := alice.send("/command", url.Values{"csrf": {alice.csrf(t)}, "text": {"/rebuild"}, "sha": {sha}, "repository": {"acme/web"}}); err != nil || status != want {
+			t.Errorf("sha %s: %d %s %v", sha, status, body, err)
+		}
 	}
 	// A person votes on a page; a token cannot.
 	if status, _, body, err := alice.send("/command", url.Values{"csrf": {alice.csrf(t)}, "text": {"/approve"}, "repository": {"acme/web"}}, "Accept", "application/json"); err != nil || status != http.StatusOK || strings.Contains(body, "token") {

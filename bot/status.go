@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ import (
 // statusTTL is how long what a cluster said is repeated: it is asked at most once a minute for each environment.
 const statusTTL = time.Minute
 
+// statusKept is how long a page shows what a cluster said, while it is asked again.
+const statusKept = 10 * time.Minute
+
 // statuses remembers what clusters said.
 type statuses struct {
 	mu   sync.Mutex
@@ -28,6 +32,7 @@ type clusterSaid struct {
 	workloads []kube.WorkloadStatus
 	err       error
 	at        time.Time
+	release   string // that should be there
 }
 
 // workloads reads from its cluster what runs of a deployment.
@@ -38,7 +43,7 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 	if ok && time.Since(known.at) < statusTTL {
 		return known.workloads, known.err
 	}
-	now := clusterSaid{at: time.Now()}
+	now := clusterSaid{at: time.Now(), release: strconv.Itoa(d.Release)}
 	if k, ok := b.engine.Clusters[cluster]; !ok {
 		now.err = fmt.Errorf("the server knows no cluster %q", cluster)
 	} else if objs, err := b.engine.Objects(d); err != nil {
@@ -51,7 +56,7 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 	b.statuses.mu.Lock()
 	defer b.statuses.mu.Unlock()
 	for id, s := range b.statuses.said {
-		if time.Since(s.at) >= statusTTL {
+		if time.Since(s.at) >= statusKept {
 			delete(b.statuses.said, id)
 		}
 	}

@@ -29,17 +29,17 @@ type artifactView struct {
 }
 
 // Count is what became of the check's tests; empty where nothing is known of them.
-func (c checkView) Count() string {
+func (c checkView) Count(l lang) string {
 	t := c.Result.Tests
 	if t == nil {
 		return ""
 	}
-	said := fmt.Sprintf("%d tests passed", t.Total-t.Skipped)
+	said := l.say("%d tests passed", t.Total-t.Skipped)
 	if t.Failed > 0 {
-		said = fmt.Sprintf("%d of %d tests failed", t.Failed, t.Total)
+		said = l.say("%d of %d tests failed", t.Failed, t.Total)
 	}
 	if t.Skipped > 0 {
-		said += fmt.Sprintf(", %d skipped", t.Skipped)
+		said += l.say(", %d skipped", t.Skipped)
 	}
 	return said
 }

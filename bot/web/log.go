@@ -28,8 +28,11 @@ const (
 type logTail struct {
 	Started store.Time // of the run: lines tell their time since
 	Lines   []logLine
-	Last    int  // number of the newest line
-	Cut     bool // there are more than a page shows at first
+	Last    int    // number of the newest line
+	Cut     bool   // there are more than a page shows at first
+	Query   string // what was searched for
+	Found   int    // lines that have it
+	At      int    // the line that was asked for, 0 for none
 }
 
 // A logLine is one line of a log.
@@ -81,6 +84,73 @@ func (s *server) tail(run store.Run, lines int) (*logTail, error) {
 		}
 	}
 	return t, nil
+}
+
+// maxFound is how many lines that fit a search a page shows.
+const maxFound = 500
+
+// logOf is what a page shows of a run's log: its end, or the lines that have ?q= in them, or those around ?line=.
+func (s *server) logOf(r *http.Request, run store.Run) (*logTail, error) {
+	q := r.URL.Query()
+	query := strings.TrimSpace(q.Get("q"))
+	at, _ := strconv.Atoi(q.Get("line")) // 0 is none
+	switch {
+	case query != "" && len(query) <= maxQuery:
+		wanted := strings.ToLower(query)
+		return s.part(run, 0, func(l runlog.Line) bool { return strings.Contains(strings.ToLower(plain(l.Text)), wanted) }, &logTail{Query: query})
+	case at > 0:
+		return s.part(run, max(0, at-1-maxLines/10), func(runlog.Line) bool { return true }, &logTail{At: at})
+	case q.Has("following"):
+		return s.tail(run, 0) // they are there already
+	}
+	return s.tail(run, maxLines)
+}
+
+// maxQuery is how long what is searched for may be, in bytes.
+const maxQuery = 200
+
+// part reads those lines after a number that fit into t; nil where there is no log.
+func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *logTail) (*logTail, error) {
+	r, err := runlog.Open(s.LogFile(run.ID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log of run %s: %w", run.ID, err)
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	t.Started = run.StartedAt
+	if t.Last, err = r.Last(); err != nil {
+		return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
+	}
+	most := maxLines
+	if t.Query != "" {
+		most = maxFound
+	}
+	step := ""
+	for l, err := range r.Lines(after) {
+		if err != nil {
+			return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
+		}
+		if !fits(l) {
+			continue
+		}
+		if t.Found++; t.Found <= most {
+			step = t.add(l, step)
+		} else if t.Query == "" {
+			break
+		}
+	}
+	return t, nil
+}
+
+// plain is the text of a line without its style.
+func plain(line string) string {
+	var b strings.Builder
+	for _, s := range styled(line) {
+		b.WriteString(s.Text)
+	}
+	return b.String()
 }
 
 // runLog answers with a log as text. With ?follow it goes on with what is written until the run has ended, and whoever
@@ -225,7 +295,7 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 			}
 		}
 		if events {
-			if err := s.event(&b, t); err != nil {
+			if err := s.event(&b, langOf(r), t); err != nil {
 				s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
 				return nil
 			}
@@ -241,13 +311,13 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 }
 
 // event writes lines as one event (HTML Standard, 9.2 Server-sent events), or, without any, what keeps the connection.
-func (s *server) event(b *bytes.Buffer, t logTail) error {
+func (s *server) event(b *bytes.Buffer, l lang, t logTail) error {
 	if len(t.Lines) == 0 {
 		b.WriteString(":\n\n")
 		return nil
 	}
 	var html bytes.Buffer
-	if err := s.pages["run"].ExecuteTemplate(&html, "lines", t); err != nil {
+	if err := s.pages[l]["run"].ExecuteTemplate(&html, "lines", t); err != nil {
 		return err
 	}
 	fmt.Fprintf(b, "id: %d\n", t.Lines[len(t.Lines)-1].Number)

@@ -2,7 +2,6 @@ package web
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -21,6 +20,7 @@ type orderView struct {
 	Trouble   []store.QueuedTask
 	Hidden    bool // what comes from the cluster is withheld
 	StillLive bool // something of it is live, or on its way there
+	Actions   []action
 }
 
 // An orderPart is one deployment of an order.
@@ -33,12 +33,21 @@ type orderPart struct {
 
 func (s *server) order(w http.ResponseWriter, r *http.Request, who seer) {
 	var v *orderView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readOrder(tx, who, r.PathValue("id")); return err })
+	var repo *store.Repo
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if v, err = readOrder(tx, who, r.PathValue("id")); err == nil {
+			repo, err = store.Optional(tx.Repo(v.Order.Repo))
+		}
+		return err
+	})
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, who, http.StatusOK, "order", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+	if repo != nil {
+		v.Actions = newAsker(r, who, *repo).orderActions(v.Order, v.Asks, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+	}
+	s.render(w, r, who, http.StatusOK, "order", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
 }
 
 func readOrder(tx *store.Tx, who seer, id string) (*orderView, error) {
@@ -109,8 +118,8 @@ func (v *orderView) HalfWay() bool {
 	return v.StillLive && v.UndoneBy == nil && v.RollsBack == nil && (v.Order.State == store.Failed || v.Order.State == store.Cancelled)
 }
 
-func (v *orderView) title() string {
-	return fmt.Sprintf("Release order %d to %s %s", v.Order.Number, v.Order.Environment, v.Order.State)
+func (v *orderView) title(l lang) string {
+	return l.say("Release order %d to %s %s", v.Order.Number, v.Order.Environment, l.state(v.Order.State))
 }
 
 func (v *orderView) refresh() int {

@@ -2,7 +2,6 @@ package web
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"strconv"
 	"time"
@@ -36,6 +35,7 @@ type runView struct {
 	Unlisted    int                // annotations that were left out
 	Trouble     []store.QueuedTask // work about it that failed and is tried again, or was given up
 	Hidden      bool               // the log is withheld
+	Actions     []action
 }
 
 func readRun(tx *store.Tx, who seer, id string) (*runView, error) {
@@ -113,8 +113,8 @@ func withhold(f *store.Failure) {
 // Logged tells whether there was a log, even if it is gone by now: one is begun with the first step.
 func (v *runView) Logged() bool { return len(v.Steps) > 0 && !v.Steps[0].StartedAt.IsZero() }
 
-func (v *runView) title() string {
-	return fmt.Sprintf("%s run %d %s", v.Run.App, v.Run.Number, v.Run.State)
+func (v *runView) title(l lang) string {
+	return l.say("%s run %d %s", v.Run.App, v.Run.Number, l.state(v.Run.State))
 }
 
 func (v *runView) refresh() int {
@@ -145,6 +145,10 @@ type deploymentView struct {
 	Order      *store.Order      // the release order that it is a part of
 	Trouble    []store.QueuedTask
 	Hidden     bool // what comes from the cluster is withheld
+	Live       bool // it is what is live
+	Current    bool // it is the newest that began to change its environment
+	Health     *Health
+	Actions    []action
 }
 
 // A place is where a deployment goes.
@@ -197,6 +201,12 @@ func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) 
 	if v.Trouble, err = tx.Troubled(store.TaskPrepare, id); err != nil {
 		return nil, err
 	}
+	current, err := tx.CurrentIn([]store.Spot{{Repo: d.Repo, App: d.App, Environment: d.Environment}})
+	if err != nil {
+		return nil, err
+	}
+	v.Current = len(current) > 0 && current[0].ID == id
+	v.Live = v.Current && d.State == store.Succeeded
 	var spec struct { // of pipeline.Spec
 		Environment struct {
 			place
@@ -215,9 +225,9 @@ func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) 
 // CommitURL is GitHub's page of a commit that it brings.
 func (v *deploymentView) CommitURL(sha string) string { return below(v.Home, "commit", sha) }
 
-func (v *deploymentView) title() string {
+func (v *deploymentView) title(l lang) string {
 	d := v.Deployment
-	return fmt.Sprintf("%s release %d to %s %s", d.App, d.Release, d.Environment, d.State)
+	return l.say("%s release %d to %s %s", d.App, d.Release, d.Environment, l.state(d.State))
 }
 
 func (v *deploymentView) refresh() int {

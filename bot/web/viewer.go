@@ -35,6 +35,22 @@ func (v *Viewer) Permission(repo *store.Repo, name string) int {
 	return p
 }
 
+// anywhere tells whether the viewer may do so much in any repository.
+func (v *Viewer) anywhere(need int) bool {
+	for _, p := range v.Repos {
+		if p >= need {
+			return true
+		}
+	}
+	return false
+}
+
+// Writes tells whether there is a repository that the viewer may write to.
+func (v *Viewer) Writes() bool { return v.anywhere(Write) }
+
+// Administers tells whether there is a repository that the viewer administers.
+func (v *Viewer) Administers() bool { return v.anywhere(Admin) }
+
 // A seer is what a handler knows of who looks: either somebody who is signed in, or whoever has the address, where this server
 // has no sign-in.
 type seer struct{ *Viewer }

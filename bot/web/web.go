@@ -8,6 +8,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -38,7 +39,19 @@ type Config struct {
 	// Stop is closed when the server stops: then whoever follows a log is let go. Nil: never.
 	Stop <-chan struct{}
 	// Viewer tells who looks, nil for somebody who is not signed in. Viewer itself is nil where nobody can sign in.
-	Viewer  func(*http.Request) (*Viewer, error)
+	Viewer func(*http.Request) (*Viewer, error)
+	// Member tells whether somebody is in a list of logins and @org/team. Nil: teams have no members.
+	Member func(ctx context.Context, repo store.Repo, list []string, login string) (bool, error)
+	// Frozen tells which of an environment's windows are open now, and until when. Nil: none is.
+	Frozen func(windows []string, now time.Time) (window string, until time.Time)
+	// Health is what clusters last said of deployments, by their ids. It answers at once. Nil: nothing is known.
+	Health func(deployments []string) map[string]Health
+	// System lists what the server works with, and how that is. It answers at once.
+	System func() []Part
+	// About says in a line what an event is about. Nil: its kind.
+	About func(store.Event) string
+	// Mask takes the server's secrets out of a text. Nil: there are none.
+	Mask    func(string) string
 	Version string
 	Logger  *slog.Logger // told of pages that could not be made; nil: nobody is
 }
@@ -49,8 +62,8 @@ var pageFiles embed.FS
 //go:embed assets
 var assetFiles embed.FS
 
-// Pages serves GET and HEAD of /, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
-// /orders/{id} and /assets/{name}.
+// Pages serves GET and HEAD of /, /apps/{app}, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
+// /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
 type Pages struct {
 	s       *server
 	handler http.Handler
@@ -68,7 +81,9 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title,
 type server struct {
 	Config
 	followers chan struct{} // one for each that follows a log
-	pages     map[string]*template.Template
+	pages     map[lang]map[string]*template.Template
+	seen      matrices
+	pasts     pasts
 	assets    map[string]asset // by the name that is in the address
 }
 
@@ -82,7 +97,7 @@ func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[string]*template.Template{}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
@@ -96,25 +111,29 @@ func newServer(cfg Config, pages ...string) *server {
 		s.assets[file] = asset{contentType, body}
 		hashed[name] = "/assets/" + file
 	}
-	layout := template.Must(template.New("").Funcs(funcs).Funcs(template.FuncMap{
-		"asset": func(name string) string { return hashed[name] },
-		"typed": func(format string, args ...any) string {
-			form := fmt.Sprintf(format, args...)
-			if s.Typed == nil {
-				return form
-			}
-			return s.Typed(form)
-		},
-	}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
-	for _, name := range append(pages, "error") {
-		s.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
+	for _, l := range []lang{en, zh} {
+		layout := template.Must(template.New("").Funcs(funcs).Funcs(l.funcs()).Funcs(template.FuncMap{
+			"asset":  func(name string) string { return hashed[name] },
+			"signed": func() bool { return cfg.Viewer != nil },
+			"typed": func(format string, args ...any) string {
+				form := fmt.Sprintf(format, args...)
+				if s.Typed == nil {
+					return form
+				}
+				return s.Typed(form)
+			},
+		}).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html"))
+		s.pages[l] = map[string]*template.Template{}
+		for _, name := range append(pages, "error") {
+			s.pages[l][name] = template.Must(template.Must(layout.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
+		}
 	}
 	return s
 }
 
 // New makes the pages.
 func New(cfg Config) *Pages {
-	s := newServer(cfg, "home", "run", "deployment", "order", "sign-in")
+	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.guarded(s.home))
 	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))
@@ -122,6 +141,13 @@ func New(cfg Config) *Pages {
 	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.guarded(s.artifact))
 	mux.HandleFunc("GET /deployments/{id}", s.guarded(s.deployment))
 	mux.HandleFunc("GET /orders/{id}", s.guarded(s.order))
+	mux.HandleFunc("GET /apps/{app}", s.guarded(s.app))
+	mux.HandleFunc("GET /audit", s.guarded(s.audit))
+	mux.HandleFunc("GET /deliveries", s.guarded(s.deliveries))
+	mux.HandleFunc("GET /deliveries/{id...}", s.guarded(s.oneDelivery))
+	mux.HandleFunc("GET /queue", s.guarded(s.queue))
+	mux.HandleFunc("POST /queue", s.guarded(s.retry))
+	mux.HandleFunc("GET /system", s.guarded(s.system))
 	mux.HandleFunc("GET /assets/{name}", s.asset)
 	mux.HandleFunc("GET /", s.notFound)
 	return &Pages{s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,12 +180,10 @@ type page struct {
 	Refresh int // seconds until the page is out of date; 0: it never will be
 	Version string
 	Who     *Viewer      // nil: nobody is signed in
+	Other   string       // the address of the page in the other language
+	Path    string       // its own
 	Said    *store.Reply // what the command was answered that was just said
 	Body    any
-}
-
-func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
-	s.render(w, r, who, http.StatusOK, "home", page{Body: who.Viewer})
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
@@ -168,29 +192,48 @@ func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 	var v *runView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readRun(tx, who, r.PathValue("id")); return err })
-	if err == nil && !v.Hidden {
-		lines := maxLines
-		if r.URL.Query().Has("following") {
-			lines = 0 // they are there already
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if v, err = readRun(tx, who, r.PathValue("id")); err != nil {
+			return err
 		}
-		v.Log, err = s.tail(v.Run, lines)
+		repo, err := store.Optional(tx.Repo(v.Run.Repo))
+		if repo != nil {
+			v.Actions = newAsker(r, who, *repo).runActions(v.Run)
+		}
+		return err
+	})
+	if err == nil && !v.Hidden {
+		v.Log, err = s.logOf(r, v.Run)
 	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
 }
 
 func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 	var v *deploymentView
-	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) { v, err = readDeployment(tx, who, r.PathValue("id")); return err })
+	var repo *store.Repo
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if v, err = readDeployment(tx, who, r.PathValue("id")); err == nil {
+			repo, err = store.Optional(tx.Repo(v.Deployment.Repo))
+		}
+		return err
+	})
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(), Refresh: v.refresh(), Body: v})
+	if repo != nil {
+		v.Actions = newAsker(r, who, *repo).deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+	}
+	if s.Health != nil && v.Live && !v.Hidden {
+		if h, ok := s.Health([]string{v.Deployment.ID})[v.Deployment.ID]; ok {
+			v.Health = &h
+		}
+	}
+	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {
@@ -218,13 +261,18 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+	l := langOf(r)
+	title, text = l.say(title), l.say(text)
 	s.render(w, r, seer{}, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
 }
 
 func (s *server) render(w http.ResponseWriter, r *http.Request, who seer, status int, name string, p page) {
-	p.Version, p.Who, p.Said = s.Version, who.Viewer, s.said(r, who)
+	l := langOf(r)
+	keepLang(w, r)
+	p.Title = printable(p.Title)
+	p.Version, p.Who, p.Said, p.Other, p.Path = s.Version, who.Viewer, s.said(r, who), otherLang(r, l), r.URL.Path
 	var b bytes.Buffer // whole or not at all
-	if err := s.pages[name].ExecuteTemplate(&b, "layout", p); err != nil {
+	if err := s.pages[l][name].ExecuteTemplate(&b, "layout", p); err != nil {
 		s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)
 		http.Error(w, "this page could not be made", http.StatusInternalServerError)
 		return

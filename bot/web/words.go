@@ -9,24 +9,64 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// funcs are what the templates call.
+// funcs are what the templates call, besides what depends on the language (lang.funcs).
 var funcs = template.FuncMap{
 	"look":      look,
-	"stepName":  stepName,
-	"runCause":  runCause,
-	"taskName":  taskName,
 	"elapsed":   elapsed,
 	"offset":    offset,
-	"utc":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"rfc3339":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"short":     func(sha string) string { return fmt.Sprintf("%.7s", sha) },
+	"utc":       utc,
+	"rfc3339":   rfc3339,
+	"short":     short,
 	"refName":   refName,
 	"join":      strings.Join,
 	"lines":     func(s string) []string { return strings.Split(s, "\n") },
 	"printable": printable,
 	"styled":    styled,
 	"diffLines": diffLines,
+	"bdi":       bdi,
+	"code":      code,
+	"link":      link,
+	"when":      when,
+	"appPath":   appPath,
+	"icon":      icon,
+	"glyph":     glyph,
+	"cellOf":    func(c cell, now time.Time) cellView { return cellView{c, now} },
+	"placeOf":   func(e envView, now time.Time, hidden bool) placeView { return placeView{e, now, hidden} },
+	"lookOf":    func(look string) string { return shapes[look] },
 }
+
+// icons are the pictures of looks, which always have their word beside them.
+var icons = map[string]template.HTML{
+	"good": `<circle cx="8" cy="8" r="8" class="fill"/><path d="m4.5 8.3 2.4 2.4 4.6-5" class="mark"/>`,
+	"bad":  `<circle cx="8" cy="8" r="8" class="fill"/><path d="m5.2 5.2 5.6 5.6m0-5.6-5.6 5.6" class="mark"/>`,
+	"busy": `<circle cx="8" cy="8" r="6.5" class="track"/><path d="M8 1.5a6.5 6.5 0 0 1 6.5 6.5" class="arc"/>`,
+	"held": `<circle cx="8" cy="8" r="8" class="fill"/><path d="M6.1 5v6m3.8-6v6" class="mark"/>`,
+	"idle": `<circle cx="8" cy="8" r="6.5" class="track"/><path d="M5 8h6" class="arc"/>`,
+}
+
+// icon is the picture of a state.
+func icon(state string) template.HTML {
+	l := look(state)
+	return `<svg class="icon ` + template.HTML(l) + `" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">` + icons[l] + "</svg>"
+}
+
+// glyphs are the pictures of what stands in the way.
+var glyphs = map[string]template.HTML{
+	"lock":   `<path d="M4 7.5h8v6H4zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5"/>`,
+	"hold":   `<path d="M5.5 3v10m5-10v10"/>`,
+	"freeze": `<path d="M8 1.5v13M2.4 4.8l11.2 6.4M2.4 11.2l11.2-6.4"/>`,
+	"alert":  `<path d="M8 2 1.5 13.5h13zM8 6.5v3.2m0 2v.1"/>`,
+	"wait":   `<circle cx="8" cy="8" r="6.2"/><path d="M8 4.5V8l2.5 1.5"/>`,
+}
+
+func glyph(name string) template.HTML {
+	return `<svg class="glyph" viewBox="0 0 16 16" width="13" height="13" aria-hidden="true">` + glyphs[name] + "</svg>"
+}
+
+// shapes are states that have each look.
+var shapes = map[string]string{"good": store.Succeeded, "bad": store.Failed, "held": store.Blocked, "idle": store.StepPending}
+
+func short(sha string) string { return fmt.Sprintf("%.7s", sha) }
 
 // look is how a state is shown, besides its word: one of five colours, each with a shape of its own.
 func look(state string) string {
@@ -43,45 +83,48 @@ func look(state string) string {
 	return "idle" // not begun, or ended without a result
 }
 
-func stepName(kind string) string {
+// step is what a kind of step does.
+func (l lang) step(kind string) string {
 	switch kind {
 	case "fetch":
-		return "Fetch the source"
+		return l.say("Fetch the source")
 	case "build":
-		return "Build the image"
+		return l.say("Build the image")
 	case "resolve":
-		return "Read the digest back, and tag it"
+		return l.say("Read the digest back, and tag it")
 	case "render":
-		return "Render the manifests"
+		return l.say("Render the manifests")
 	case "apply":
-		return "Apply to the cluster"
+		return l.say("Apply to the cluster")
 	case "observe":
-		return "Watch the rollout"
+		return l.say("Watch the rollout")
 	case "verify":
-		return "Verify what runs"
+		return l.say("Verify what runs")
 	}
 	if check, ok := strings.CutPrefix(kind, stepCheck); ok {
-		return "Check " + check
+		return l.say("Check %s", check)
 	}
 	return kind
 }
 
-// taskName says what a task was to do.
-func taskName(t store.QueuedTask) string {
+// task says what a task was to do.
+func (l lang) task(t store.QueuedTask) string {
 	switch t.Kind {
 	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
-		return "The run"
+		return l.say("The run")
 	case store.TaskPrepare:
-		return "Rendering the manifests"
+		return l.say("Rendering the manifests")
 	case store.TaskEnv:
-		return "The deployment"
+		return l.say("The deployment")
 	case store.TaskOrder:
-		return "The release order"
+		return l.say("The release order")
+	case store.TaskEvent:
+		return l.say("Deciding a delivery")
 	case store.TaskSay:
 		_, surface, _ := strings.Cut(t.Key, "\n")
-		return "Telling " + surface
+		return l.say("Telling %s", surface)
 	}
-	return "Telling people"
+	return l.say("Telling people")
 }
 
 // elapsed is how long something took, or has taken until now; empty where it has not begun.
@@ -143,14 +186,14 @@ func diffLines(diff string) []span {
 }
 
 // runCause is what started a run.
-func runCause(cause string) string {
+func (l lang) runCause(cause string) string {
 	switch cause {
 	case store.CausePull:
-		return "pull request"
+		return l.say("pull request")
 	case store.CauseAPI:
-		return "the API, called"
+		return l.say("the API, called")
 	case store.CauseRegistry:
-		return "an image pushed"
+		return l.say("an image pushed")
 	}
-	return cause
+	return l.say(cause)
 }

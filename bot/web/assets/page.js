@@ -2,12 +2,17 @@
 // itself and shows UTC.
 'use strict';
 
-const zoned = new Intl.DateTimeFormat('en-GB', {dateStyle: 'medium', timeStyle: 'medium'});
+const zoned = new Intl.DateTimeFormat(document.documentElement.lang === 'zh' ? 'zh-CN' : 'en-GB', {dateStyle: 'medium', timeStyle: 'medium'});
 
 function localise(doc) {
   for (const t of doc.querySelectorAll('time')) {
+    const words = zoned.format(new Date(t.dateTime));
+    if (t.className === 'ago') {
+      t.title = words;
+      continue;
+    }
     t.title = t.textContent;
-    t.textContent = zoned.format(new Date(t.dateTime));
+    t.textContent = words;
   }
 }
 
@@ -18,7 +23,7 @@ function become(a, b) {
     a.replaceWith(b);
     return;
   }
-  for (const {name} of [...a.attributes]) if (!b.hasAttribute(name)) a.removeAttribute(name);
+  for (const {name} of [...a.attributes]) if (!b.hasAttribute(name) && !(name === 'open' && a.nodeName === 'DETAILS')) a.removeAttribute(name); // what was opened stays so
   for (const {name, value} of b.attributes) if (a.getAttribute(name) !== value) a.setAttribute(name, value);
   const old = [...a.childNodes];
   const now = [...b.childNodes];
@@ -55,14 +60,26 @@ function keepEnd(change) {
   if (atEnd) scrollTo(scrollX, document.documentElement.scrollHeight);
 }
 
+// Somebody fills a form in: nothing may move under their hands.
+function busy() {
+  return document.querySelector('main .ask[open]') || document.activeElement?.matches('main input, main select');
+}
+
+// The address of the page as it is now.
+function current() {
+  const q = new URLSearchParams(location.search);
+  if (source) q.set('following', '');
+  return location.pathname + (q.size ? '?' + q : '');
+}
+
 async function refresh() {
   const stale = document.querySelector('.stale');
   try {
-    const answer = await fetch(location.pathname + (source ? '?following' : ''), {cache: 'no-store'});
+    const answer = await fetch(current(), {cache: 'no-store'});
     if (!answer.ok) throw new Error(answer.statusText);
     const doc = new DOMParser().parseFromString(await answer.text(), 'text/html');
     localise(doc);
-    keepEnd(() => become(document.querySelector('main'), doc.querySelector('main')));
+    if (!busy()) keepEnd(() => become(document.querySelector('main'), doc.querySelector('main')));
     document.title = doc.title;
     stale.hidden = true;
   } catch {

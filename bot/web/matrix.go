@@ -1,0 +1,482 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+const (
+	// matrixTTL is how old what the overview shows may be. All viewers share it: who may see what is sorted out for each.
+	matrixTTL = time.Second
+	// appsShown is how many apps a page of the overview has.
+	appsShown = 50
+	// waitsShown is how much that waits for somebody is listed.
+	waitsShown = 30
+)
+
+// A Health is what a cluster last said of a deployment.
+type Health struct {
+	At        time.Time
+	Ready     int // pods
+	Desired   int
+	Drift     string // what is in the cluster is not what was deployed: in which way; empty: it is
+	Unread    string // why the cluster could not be asked
+	Workloads []Workload
+}
+
+// A Workload is what a cluster said of one object that runs pods.
+type Workload struct {
+	Object         string // as in Deployment/web
+	Ready, Desired int
+	Text, Problem  string
+}
+
+// Look is how a health is shown, see look.
+func (h Health) Look() string {
+	switch {
+	case h.Unread != "":
+		return "idle"
+	case h.Drift != "":
+		return "held"
+	case h.Ready < h.Desired:
+		return "bad"
+	}
+	return "good"
+}
+
+// An environment is what pages need of a pipeline.Environment.
+type environment struct {
+	Name, After, Cluster, Namespace string
+	Deployers, Freeze               []string
+	Approvals                       struct{ Self bool }
+}
+
+// A row is one app.
+type row struct {
+	store.Glance
+	Cells []cell
+}
+
+// Path is the page of the app.
+func (r row) Path() string { return appPath(r.Repo, r.App) }
+
+func appPath(repo, app string) string {
+	return "/apps/" + url.PathEscape(app) + "?repository=" + url.QueryEscape(repo)
+}
+
+// A cell is one environment of an app.
+type cell struct {
+	environment
+	Live     *store.Sight  // what is live
+	Now      *store.Sight  // the newest that began to change it, where that is another one: it is under way, or it ended badly
+	Open     []store.Sight // what waits
+	Locks    []store.Lock
+	Hold     *store.Hold
+	Frozen   string // the window that is open
+	Until    time.Time
+	Unagreed *store.Sight // what went without approval, and nobody agreed to yet
+	Health   *Health
+}
+
+// State is that of the environment as a whole.
+func (c cell) State() string {
+	switch {
+	case c.Now != nil:
+		return c.Now.State
+	case c.Live != nil:
+		return c.Live.State
+	}
+	return "pending"
+}
+
+// A matrix is every app, and what holds in its environments. What is in these, and how that looks, is read when somebody sees it.
+type matrix struct {
+	at     time.Time // by the wall clock
+	now    time.Time
+	apps   []listed
+	facts  facts
+	orders []store.Order
+	repos  map[string]store.Repo // by lower-case name
+
+	mu   sync.Mutex
+	rows map[store.App]*row
+	html map[lang]map[store.App]template.HTML
+}
+
+// A listed is an app as it is found.
+type listed struct {
+	store.App
+	lower string // as it is searched for
+}
+
+// cursor is where a list goes on after the app.
+func (a listed) cursor() string { return a.Repo + ":" + a.Name }
+
+// matrices keeps the newest one.
+type matrices struct {
+	mu  sync.Mutex
+	ttl time.Duration
+	m   *matrix
+}
+
+// matrix reads the matrix, or takes the one that was just read; fresh does not.
+func (s *server) matrix(ctx context.Context, fresh bool) (*matrix, error) {
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	if m := s.seen.m; m != nil && !fresh && time.Since(m.at) < s.seen.ttl {
+		return m, nil
+	}
+	m := &matrix{repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]template.HTML{en: {}, zh: {}}}
+	err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) })
+	if err != nil {
+		return nil, err
+	}
+	m.at = time.Now()
+	s.seen.m = m
+	return m, nil
+}
+
+func (m *matrix) read(tx *store.Tx) error {
+	m.now = tx.Now()
+	repos, err := tx.Repos()
+	if err != nil {
+		return err
+	}
+	for _, r := range repos {
+		m.repos[strings.ToLower(r.Name)] = r
+	}
+	apps, err := tx.AllApps()
+	if err != nil {
+		return err
+	}
+	for _, a := range apps {
+		m.apps = append(m.apps, listed{a, strings.ToLower(a.Repo + " " + a.Name)})
+	}
+	if m.facts.locks, err = tx.AllLocks(); err != nil {
+		return err
+	}
+	if m.facts.holds, err = tx.Holds(); err != nil {
+		return err
+	}
+	if m.facts.open, err = tx.Open(); err != nil {
+		return err
+	}
+	if m.facts.agree, err = tx.UnratifiedSights(); err != nil {
+		return err
+	}
+	m.orders, err = tx.WaitingOrders()
+	return err
+}
+
+// show makes the rows of some apps in a language, where that was not done yet.
+func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) ([]template.HTML, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var missing []store.App
+	for _, a := range apps {
+		if m.rows[a] == nil {
+			missing = append(missing, a)
+		}
+	}
+	if len(missing) > 0 {
+		err := s.DB.View(ctx, func(tx *store.Tx) error {
+			glances, err := tx.Glances(missing)
+			if err != nil {
+				return err
+			}
+			rows, err := s.readRows(tx, glances, m.facts)
+			for _, r := range s.ask(rows) {
+				m.rows[store.App{Repo: r.Repo, Name: r.App}] = &r
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	var all []template.HTML
+	for _, a := range apps {
+		html, ok := m.html[l][a]
+		if r := m.rows[a]; !ok && r != nil {
+			var b strings.Builder
+			if err := s.pages[l]["home"].ExecuteTemplate(&b, "row", rowView{r, m.now}); err != nil {
+				return nil, err
+			}
+			html = template.HTML(b.String()) // made by the template
+			m.html[l][a] = html
+		}
+		all = append(all, html)
+	}
+	return all, nil
+}
+
+// A rowView is a row as a template shows it.
+type rowView struct {
+	*row
+	Now time.Time
+}
+
+// facts are what holds in environments; more than those that are asked for may be among them.
+type facts struct {
+	open, agree []store.Sight
+	locks       []store.Lock
+	holds       []store.Hold
+}
+
+// readRows reads what is in the environments of some apps, with a fixed number of queries.
+func (s *server) readRows(tx *store.Tx, glances []store.Glance, f facts) ([]row, error) {
+	var spots []store.Spot
+	rows := make([]row, 0, len(glances))
+	for _, g := range glances {
+		r := row{Glance: g}
+		var envs []environment
+		_ = json.Unmarshal(g.Environments.V, &envs) // the page goes without what it cannot read
+		r.Environments.V = nil
+		for _, e := range envs {
+			r.Cells = append(r.Cells, cell{environment: e})
+			spots = append(spots, store.Spot{Repo: g.Repo, App: g.App, Environment: e.Name})
+		}
+		rows = append(rows, r)
+	}
+	current, err := tx.CurrentIn(spots)
+	if err != nil {
+		return nil, err
+	}
+	now := map[store.Spot]*store.Sight{}
+	for i, d := range current {
+		now[spotOf(d)] = &current[i]
+	}
+	var behind []store.Spot // where the newest is not what is live
+	for _, at := range spots {
+		if d := now[at]; d != nil && d.State != store.Succeeded {
+			behind = append(behind, at)
+		}
+	}
+	before, err := tx.LiveIn(behind)
+	if err != nil {
+		return nil, err
+	}
+	live := map[store.Spot]*store.Sight{}
+	for i, d := range before {
+		live[spotOf(d)] = &before[i]
+	}
+	open, agree, locks := map[store.Spot][]store.Sight{}, map[store.Spot]*store.Sight{}, map[string][]store.Lock{}
+	for _, d := range f.open {
+		if !store.Active(d.State) {
+			open[spotOf(d)] = append(open[spotOf(d)], d)
+		}
+	}
+	for i, d := range f.agree {
+		agree[spotOf(d)] = &f.agree[i]
+	}
+	for _, l := range f.locks {
+		locks[strings.ToLower(l.Repo)] = append(locks[strings.ToLower(l.Repo)], l)
+	}
+	holds := map[store.Spot]*store.Hold{}
+	for i, h := range f.holds {
+		holds[store.Spot{Repo: h.Repo, App: h.App, Environment: h.Environment}] = &f.holds[i]
+	}
+	for _, r := range rows {
+		for i := range r.Cells {
+			c := &r.Cells[i]
+			at := store.Spot{Repo: r.Repo, App: r.App, Environment: c.Name}
+			c.Open, c.Hold, c.Unagreed = open[at], holds[at], agree[at]
+			if c.Now = now[at]; c.Now != nil && c.Now.State == store.Succeeded {
+				c.Live, c.Now = c.Now, nil
+			} else {
+				c.Live = live[at]
+			}
+			for _, l := range locks[strings.ToLower(r.Repo)] {
+				if store.Overlaps(l.App, l.Environment, r.App, c.Name) {
+					c.Locks = append(c.Locks, l)
+				}
+			}
+			if len(c.Freeze) > 0 && s.Frozen != nil {
+				c.Frozen, c.Until = s.Frozen(c.Freeze, tx.Now())
+			}
+		}
+	}
+	return rows, nil
+}
+
+func spotOf(d store.Sight) store.Spot {
+	return store.Spot{Repo: d.Repo, App: d.App, Environment: d.Environment}
+}
+
+// ask adds what clusters said of what is live. It is not waited for.
+func (s *server) ask(rows []row) []row {
+	if s.Health == nil {
+		return rows
+	}
+	var live []string
+	for _, r := range rows {
+		for _, c := range r.Cells {
+			if c.Live != nil {
+				live = append(live, c.Live.ID)
+			}
+		}
+	}
+	said := s.Health(live)
+	for i := range rows {
+		for j := range rows[i].Cells {
+			if c := &rows[i].Cells[j]; c.Live != nil {
+				if h, ok := said[c.Live.ID]; ok {
+					c.Health = &h
+				}
+			}
+		}
+	}
+	return rows
+}
+
+// A wait is a deployment or an order that waits for the viewer.
+type wait struct {
+	Path, Repo, App, Environment string
+	Name                         string // as the command names it
+	Deployment, Order            int    // its number; one of them is 0
+	Sight                        *store.Sight
+	Requester, Note              string
+	Have, Need                   int
+	After                        bool // it is there already
+	Since                        store.Time
+	Actions                      []action
+}
+
+// waits lists what the viewer may approve, and did not yet.
+func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err error) {
+	is := func(logins ...string) bool { return named(logins, who.Login) }
+	asks := map[string]store.Block{} // of orders
+	var ids []string
+	add := func(w wait, id string, by []string) {
+		repo, ok := m.repos[strings.ToLower(w.Repo)]
+		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(r.Context(), who, repo, by) {
+			return
+		}
+		w.Actions = newAsker(r, who, repo).votes(w.Name)
+		mine, ids = append(mine, w), append(ids, id)
+	}
+	for _, d := range m.facts.open {
+		for _, b := range d.Blocks.V {
+			switch {
+			case b.Kind == store.BlockPart && b.Need > 0:
+				asks[d.OrderID] = b
+			case b.Kind == store.BlockApproval && (d.Self || !is(d.Requester, d.Author, d.Sender)):
+				add(waitOf(d, b.Have, b.Need), d.ID, b.By)
+			}
+		}
+	}
+	for _, o := range m.orders {
+		if b, ok := asks[o.ID]; ok && !is(o.Requester) {
+			add(wait{Path: "/orders/" + o.ID, Repo: o.Repo, Environment: o.Environment, Name: "order " + itoa(o.Number), Order: o.Number,
+				Requester: o.Requester, Note: o.Note, Have: b.Have, Need: b.Need, Since: o.CreatedAt}, o.ID, b.By)
+		}
+	}
+	for _, d := range m.facts.agree {
+		if !is(d.Requester) {
+			w := waitOf(d, 0, 1)
+			w.After = true
+			add(w, d.ID, s.ratifiers(m, d))
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var voted map[string]bool
+	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { voted, err = tx.VotedOn(ids, who.Login); return err })
+	var left []wait
+	for i, w := range mine {
+		if !voted[ids[i]] && len(left) < waitsShown {
+			left = append(left, w)
+		}
+	}
+	return left, err
+}
+
+// ratifiers are those who may agree to what went without approval, as what waits behind it says.
+func (s *server) ratifiers(m *matrix, d store.Sight) []string {
+	for _, o := range m.facts.open {
+		for _, b := range o.Blocks.V {
+			if b.Kind == store.BlockRatify && spotOf(o) == spotOf(d) {
+				return b.By
+			}
+		}
+	}
+	return nil
+}
+
+func waitOf(d store.Sight, have, need int) wait {
+	return wait{Path: "/deployments/" + d.ID, Repo: d.Repo, App: d.App, Environment: d.Environment, Name: itoa(d.Number), Deployment: d.Number, Sight: &d,
+		Requester: d.Requester, Have: have, Need: need, Since: d.CreatedAt}
+}
+
+// A homeView is what the overview shows.
+type homeView struct {
+	Now    time.Time
+	Signed bool
+	Waits  []wait
+	Rows   []template.HTML
+	Total  int // of the apps that fit
+	Query  string
+	Next   string // the address of the next page
+	First  bool
+}
+
+func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
+	v := homeView{Now: s.DB.Now(), Signed: who.Viewer != nil, First: true}
+	if who.Viewer == nil {
+		s.render(w, r, who, http.StatusOK, "home", page{Body: v})
+		return
+	}
+	m, err := s.matrix(r.Context(), r.URL.Query().Has("said"))
+	if err == nil {
+		v.Waits, err = s.waits(r, who, m)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	v.Query = strings.TrimSpace(r.URL.Query().Get("q"))
+	after := r.URL.Query().Get("after")
+	start := 1 + slices.IndexFunc(m.apps, func(a listed) bool { return a.cursor() == after })
+	v.First = start == 0
+	words := strings.Fields(strings.ToLower(v.Query))
+	visible := map[string]bool{} // by repository
+	var shown []store.App
+	for i, a := range m.apps {
+		can, known := visible[a.Repo]
+		if !known {
+			repo, ok := m.repos[strings.ToLower(a.Repo)]
+			can = ok && who.Permission(&repo, repo.Name) >= Read
+			visible[a.Repo] = can
+		}
+		if !can || slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(a.lower, w) }) {
+			continue
+		}
+		v.Total++
+		switch {
+		case i < start:
+		case len(shown) < appsShown:
+			shown = append(shown, a.App)
+		case v.Next == "":
+			q := url.Values{"after": {listed{App: shown[len(shown)-1]}.cursor()}}
+			if v.Query != "" {
+				q.Set("q", v.Query)
+			}
+			v.Next = "/?" + q.Encode()
+		}
+	}
+	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.render(w, r, who, http.StatusOK, "home", page{Refresh: refreshWaiting, Body: v})
+}

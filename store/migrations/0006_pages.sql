@@ -1,0 +1,2 @@
+-- The page of a repository's audit.
+CREATE INDEX audit_repo ON audit (repo, seq);
