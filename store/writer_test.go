@@ -404,7 +404,7 @@ func TestLogIsBounded(t *testing.T) {
 		}
 		most = max(most, size())
 	}
-	if most > rounds*maxLog*page/3 { // a fast writer writes a lot between two looks
+	if most > rounds*maxLog*page/2 { // a fast writer writes a lot between two looks
 		t.Errorf("%d MiB were written, and the log had %d", rounds*maxLog*page>>20, most>>20)
 	}
 	until(t, "the log is emptied", func() bool { return size() <= keepLog })
