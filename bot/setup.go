@@ -185,8 +185,8 @@ func (s *setUp) serve(ctx context.Context, l net.Listener) error {
 	}
 	s.log.Warn("no GitHub App is configured: open this address to register one, also by another name of this machine; it is good until that is done, or this process ends",
 		"address", address+"/setup?code="+s.code, "config", s.file)
-	if problem := s.inTheWay(); problem != "" {
-		s.log.Error("the set-up cannot write what it has to", "err", problem)
+	if problem := s.inTheWay(); problem != nil {
+		s.log.Error("the set-up cannot write what it has to", "err", problem.String())
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }() // until Shutdown or Close
@@ -219,20 +219,20 @@ func (s *setUp) handler() http.Handler {
 }
 
 // inTheWay says what keeps the set-up from writing its files, and what to do; it is asked before GitHub is.
-func (s *setUp) inTheWay() string {
+func (s *setUp) inTheWay() *web.Saying {
 	for _, name := range []string{keyFile, hookSecretFile, clientSecretFile} {
 		if _, err := os.Lstat(s.beside(name)); err == nil {
-			return s.beside(name) + " is there already, and is not overwritten: move it away."
+			return web.Say("%s is there already, and is not overwritten: move it away.", s.beside(name))
 		}
 	}
 	f, err := os.CreateTemp(filepath.Dir(s.file), halfWritten)
 	if err != nil {
-		return fmt.Sprintf("%s: let the bot's user write to this folder.", err)
+		return web.Say("%s: let the bot's user write to this folder.", err)
 	}
 	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
-		return err.Error()
+		return web.Say("The folder of the server's file cannot be written to: %s", err)
 	}
-	return ""
+	return nil
 }
 
 // ask is GET /setup: it asks for whom the App is, and then has the browser take the manifest to GitHub. It changes nothing.
@@ -248,8 +248,8 @@ func (s *setUp) ask(w http.ResponseWriter, r *http.Request) {
 		s.finish(w, r)
 		return
 	}
-	if problem := s.inTheWay(); problem != "" {
-		s.pages.Show(w, r, http.StatusConflict, web.SetupPage{Problem: problem, Remedy: "Then load this page again."})
+	if problem := s.inTheWay(); problem != nil {
+		s.pages.Show(w, r, http.StatusConflict, web.SetupPage{Problem: problem, Remedy: web.Say("Then load this page again.")})
 		return
 	}
 	form := &web.SetupForm{Code: s.code, Name: "Shipmate", GitHub: webOf(s.cfg.GitHub.APIURL), PublicURL: s.cfg.PublicURL,
@@ -272,7 +272,7 @@ func (s *setUp) ask(w http.ResponseWriter, r *http.Request) {
 	if form.FixedGitHub {
 		c.api = s.cfg.GitHub.APIURL
 	}
-	if form.Wrong = c.wrong(); form.Wrong != "" {
+	if form.Wrong = c.wrong(); form.Wrong != nil {
 		s.pages.Show(w, r, http.StatusBadRequest, web.SetupPage{Form: form})
 		return
 	}
@@ -280,7 +280,7 @@ func (s *setUp) ask(w http.ResponseWriter, r *http.Request) {
 	manifest, err := c.manifest(r.Host)
 	if err != nil {
 		s.log.Error("the manifest could not be made", "err", err)
-		s.pages.Show(w, r, http.StatusInternalServerError, web.SetupPage{Problem: "The manifest of the App could not be made: " + err.Error()})
+		s.pages.Show(w, r, http.StatusInternalServerError, web.SetupPage{Problem: web.Say("The manifest of the App could not be made: %s", err)})
 		return
 	}
 	s.choices = append(s.choices, c)
@@ -313,21 +313,21 @@ var (
 	webAddress  = regexp.MustCompile(strings.TrimSuffix(webOrigin.String(), "$") + `(/[A-Za-z0-9._~-]+)*$`)
 )
 
-// wrong says what of a choice cannot be; empty: nothing.
-func (c choice) wrong() string {
+// wrong says what of a choice cannot be; nil: nothing.
+func (c choice) wrong() *web.Saying {
 	switch {
 	case c.Name == "" || len([]rune(c.Name)) > 34: // GitHub's limit
-		return "The App needs a name of at most 34 characters."
+		return web.Say("The App needs a name of at most 34 characters.")
 	case c.Organization != "" && !accountName.MatchString(c.Organization):
-		return "That is no organization's name: write it as it stands in its address on GitHub, or nothing."
+		return web.Say("That is no organization's name: write it as it stands in its address on GitHub, or nothing.")
 	case !webOrigin.MatchString(c.GitHub):
-		return "GitHub's address is no web address: write https:// and its host alone, such as https://github.com."
+		return web.Say("GitHub's address is no web address: write https:// and its host alone, such as https://github.com.")
 	case strings.HasPrefix(c.GitHub, "http:") && !loopback(c.GitHub) && c.api == apiOf(c.GitHub):
-		return "GitHub's address begins with http://, by which others could read the App's key: write https://."
+		return web.Say("GitHub's address begins with http://, by which others could read the App's key: write https://.")
 	case !webAddress.MatchString(c.PublicURL):
-		return "The public address is no web address: write https:// and a host, such as https://ship.example.com."
+		return web.Say("The public address is no web address: write https:// and a host, such as https://ship.example.com.")
 	}
-	return ""
+	return nil
 }
 
 // loopback tells whether an address leads to this machine.
@@ -385,16 +385,16 @@ func (s *setUp) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.app == nil {
-		if problem := s.inTheWay(); problem != "" {
-			s.pages.Show(w, r, http.StatusConflict, web.SetupPage{Problem: problem, Remedy: "Then load this page again, within an hour: so long GitHub keeps the new App's secrets for us."})
+		if problem := s.inTheWay(); problem != nil {
+			s.pages.Show(w, r, http.StatusConflict, web.SetupPage{Problem: problem, Remedy: web.Say("Then load this page again, within an hour: so long GitHub keeps the new App's secrets for us.")})
 			return
 		}
 		app, err := of.complete(r.Context(), q.Get("code"))
 		if err != nil {
 			why := strings.ReplaceAll(err.Error(), q.Get("code"), masked)
 			s.log.Error("GitHub did not tell of the new App", "err", why)
-			s.pages.Show(w, r, http.StatusBadGateway, web.SetupPage{Problem: "GitHub did not tell the new App's id and secrets: " + why, Remedy: "Load this page again in a moment. " +
-				"If that does not help, the code was used or is older than an hour: delete the App in its settings on GitHub, and begin again with the address that the log names."})
+			s.pages.Show(w, r, http.StatusBadGateway, web.SetupPage{Problem: web.Say("GitHub did not tell the new App's id and secrets: %s", why),
+				Remedy: web.Say("Load this page again in a moment. If that does not help, the code was used or is older than an hour: delete the App in its settings on GitHub, and begin again with the address that the log names.")})
 			return
 		}
 		s.app = app
@@ -429,10 +429,9 @@ func (s *setUp) finish(w http.ResponseWriter, r *http.Request) {
 	if err := s.save(s.app); err != nil {
 		s.log.Error("the App is registered, but its secrets could not be written; they are in this process alone", "err", err, "config", s.file)
 		s.pages.Show(w, r, http.StatusInternalServerError, web.SetupPage{
-			Problem: "The App is registered at GitHub, but what belongs to it could not be written: " + err.Error(),
-			Remedy: "Mend that, and load this page again; do not stop the bot, which alone has the App's secrets now. If it was stopped: make a new private key and a new client secret " +
-				"and set a new webhook secret on the App's page, put each into its file, and write these lines into " + s.file + ":",
-			Lines: "public_url: " + inYAML(s.app.PublicURL) + "\ngithub:\n" + block("  ", s.app.entries()), Link: s.app.Page})
+			Problem: web.Say("The App is registered at GitHub, but what belongs to it could not be written: %s", err),
+			Remedy:  web.Say("Mend that, and load this page again; do not stop the bot, which alone has the App's secrets now. If it was stopped: make a new private key and a new client secret and set a new webhook secret on the App's page, put each into its file, and write these lines into %s:", s.file),
+			Lines:   "public_url: " + inYAML(s.app.PublicURL) + "\ngithub:\n" + block("  ", s.app.entries()), Link: s.app.Page})
 		return
 	}
 	s.tell(s.app)

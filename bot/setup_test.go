@@ -459,7 +459,7 @@ func TestSetUpKilled(t *testing.T) {
 				second, err := newSetUp(file, "test", slog.New(slog.DiscardHandler))
 				must(t, err)
 				if done == 0 {
-					if second == nil || second.inTheWay() != "" {
+					if second == nil || second.inTheWay() != nil {
 						t.Errorf("it does not begin again: %v", second)
 					}
 					return

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,6 +105,9 @@ func (l lang) html(sentence string, args ...any) template.HTML {
 	}
 	return template.HTML(l.say(sentence, args...)) // the sentence is ours, and the arguments are escaped
 }
+
+// saying is what another package says.
+func (l lang) saying(s *Saying) template.HTML { return l.html(s.sentence, slices.Clone(s.args)...) }
 
 // escaped is what somebody wrote, as text of a page.
 func escaped(s string) template.HTML { return template.HTML(template.HTMLEscapeString(printable(s))) }
@@ -234,7 +238,7 @@ func (l lang) cause(cause, requester string) template.HTML {
 // funcs are what the templates call.
 func (l lang) funcs() template.FuncMap {
 	return template.FuncMap{
-		"t": l.html, "state": l.state, "whyWaits": l.block, "cause": l.cause, "ago": l.ago, "stepName": l.step, "runCause": l.runCause, "taskName": l.task,
+		"t": l.html, "saying": l.saying, "state": l.state, "whyWaits": l.block, "cause": l.cause, "ago": l.ago, "stepName": l.step, "runCause": l.runCause, "taskName": l.task,
 		"lang": func() lang { return l },
 	}
 }

@@ -42,7 +42,7 @@ func sentences(t *testing.T) map[string]string {
 					text := regexp.MustCompile(`(?s)<[^<>]*>|<[^<>]*$|^[^<>]*>|&\w+;`).ReplaceAllString(string(n.Text), " ")
 					if strings.Contains(string(n.Text), "<") || !strings.ContainsAny(string(n.Text), `="`) {
 						for _, word := range regexp.MustCompile(`\p{L}{2,}`).FindAllString(text, -1) {
-							if !slices.Contains([]string{"Shipmate", "selected", "required", "parts", "changes"}, word) { // the others are marks of elements
+							if !slices.Contains([]string{"Shipmate", "selected", "required", "readonly", "parts", "changes"}, word) { // the others are marks of elements
 								t.Errorf("%s: %q is said in English alone (%q)", file, word, n.Text)
 							}
 						}
@@ -53,7 +53,7 @@ func sentences(t *testing.T) map[string]string {
 	}
 	set := token.NewFileSet()
 	sources, _ := filepath.Glob("*.go")
-	for _, file := range append(sources, "../session.go", "../page_command.go") {
+	for _, file := range append(sources, "../session.go", "../page_command.go", "../setup.go") {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
@@ -77,7 +77,7 @@ func sentences(t *testing.T) map[string]string {
 				return true
 			}
 			switch fn.Sel.Name {
-			case "say", "html", "action":
+			case "say", "html", "action", "Say":
 				literal(c.Args[0])
 			case "renderError", "Error":
 				if x, ok := fn.X.(*ast.SelectorExpr); len(c.Args) == 5 && (fn.Sel.Name == "renderError" || ok && x.Sel.Name == "web") {

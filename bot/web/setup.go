@@ -17,19 +17,31 @@ type SetupPage struct {
 	Register *SetupRegister
 	Done     *SetupDone
 
-	Problem string // what keeps it from going on
-	Remedy  string
-	Lines   string // what to write, of Remedy
-	Link    string // a page at GitHub, of Remedy
+	Problem *Saying // what keeps it from going on
+	Remedy  *Saying // nil: there is none
+	Lines   string  // what to write, of Remedy
+	Link    string  // a page at GitHub, of Remedy
 }
+
+// A Saying is a sentence that a page says in the language of who reads it.
+type Saying struct {
+	sentence string
+	args     []any
+}
+
+// Say makes one: a constant, of which every %s stands for an argument. The arguments are escaped, the sentence is not.
+func Say(sentence string, args ...any) *Saying { return &Saying{sentence, args} }
+
+// String is the sentence in English.
+func (s *Saying) String() string { return en.say(s.sentence, s.args...) }
 
 // SetupForm asks what the App is to be.
 type SetupForm struct {
 	Code                        string // goes with every request
 	Name, Organization          string
 	GitHub, PublicURL           string
-	FixedGitHub, FixedPublicURL bool   // they stand in the server's file
-	Wrong                       string // what is wrong with what was said; empty: nothing
+	FixedGitHub, FixedPublicURL bool    // they stand in the server's file
+	Wrong                       *Saying // what is wrong with what was said; nil: nothing
 }
 
 // SetupRegister takes the manifest to GitHub.
@@ -54,16 +66,22 @@ func (p *Setup) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	guard(w.Header())
 	name, ok := strings.CutPrefix(r.URL.Path, "/assets/")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || !ok {
-		p.s.notFound(w, r)
+		p.NotFound(w, r)
 		return
 	}
 	r.SetPathValue("name", name)
 	p.s.asset(w, r)
 }
 
-// NotFound answers that there is nothing.
+// NotFound answers that there is nothing. Its page repeats none of what it was asked with, which may have been a code.
 func (p *Setup) NotFound(w http.ResponseWriter, r *http.Request) {
 	guard(w.Header())
+	l, ok := chosen(r)
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = ""
+	if ok {
+		r.URL.RawQuery = "lang=" + string(l)
+	}
 	p.s.notFound(w, r)
 }
 
@@ -74,7 +92,7 @@ func (p *Setup) Show(w http.ResponseWriter, r *http.Request, status int, body Se
 		policy := w.Header().Get("Content-Security-Policy")
 		w.Header().Set("Content-Security-Policy", strings.Replace(policy, "form-action 'self'", "form-action 'self' "+origin(to.Target)+" "+origin(to.Form.PublicURL), 1))
 	}
-	p.s.render(w, r, seer{}, status, "setup", page{Title: "Set-up", Body: body})
+	p.s.render(w, r, seer{}, status, "setup", page{Title: langOf(r).say("Set-up"), Body: body})
 }
 
 // origin is the scheme, host and port of an address, as a Content-Security-Policy names them.
