@@ -22,7 +22,7 @@ RUN set -eu; mkdir -p /out/etc /out/tmp /out/data /out/usr/bin /out/usr/lib/git-
     cp -L /usr/lib/git-core/git-remote-https /out/usr/lib/git-core/git-remote-https; \
     ln -s git-remote-https /out/usr/lib/git-core/git-remote-http; \
     ln -s ../../bin/git /out/usr/lib/git-core/git; \
-    for lib in $(ldd /usr/bin/git /usr/lib/git-core/git-remote-https | grep -o '/lib[^ ]*' | sort -u); do cp -L --parents "$lib" /out; done; \
+    for lib in $(ldd /usr/bin/git /usr/lib/git-core/git-remote-https | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p' | sort -u); do cp -L --parents "$lib" /out; done; \
     cp -L --parents /etc/ssl/certs/ca-certificates.crt /out; \
     echo 'hosts: files dns' >/out/etc/nsswitch.conf; \
     echo 'shipmate:x:65532:65532::/var/lib/shipmate:/nowhere' >/out/etc/passwd; \

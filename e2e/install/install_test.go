@@ -214,8 +214,13 @@ func build(t *testing.T, own *e2e.Example, message string, files map[string]stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := own.Status(t.Context(), sha, "shipmate/build", "success"); err != nil {
-		t.Fatalf("%v\n%s", err, own.BotLog())
+	if status, err := own.Status(t.Context(), sha, "shipmate/build", "success"); err != nil {
+		var log []byte
+		if resp, e := http.Get(status.TargetURL + "/log"); e == nil {
+			log, _ = io.ReadAll(resp.Body)
+			_ = resp.Body.Close() // it was read
+		}
+		t.Fatalf("%v\n%s", err, log)
 	}
 	ref, err := ggcr.ParseReference(own.Registry+"/team/shipmate:master-"+short(sha), ggcr.Insecure)
 	if err != nil {
