@@ -132,7 +132,7 @@ func TestInstall(t *testing.T) {
 	}
 	say("it built its own next version, %s", second)
 	say("a backup: %s", strings.TrimSpace(in.run(t, ctx, "backup", "--config", "/etc/shipmate/shipmate.yaml", "/var/lib/shipmate/before.db")))
-	slow := strings.Replace(example["deploy/deployment.yaml"], "spec:\n", "spec:\n  minReadySeconds: 20\n", 1)
+	slow := strings.Replace(example["deploy/deployment.yaml"], "spec:\n", "spec:\n  minReadySeconds: 30\n", 1)
 	sha, err = x.Repo.Commit("master", "alice", "devops-app, slowly", map[string]string{"deploy/deployment.yaml": slow})
 	must(err)
 	must(in.rolling(ctx))
@@ -463,7 +463,7 @@ func (in *installed) run(t *testing.T, ctx context.Context, args ...string) stri
 	return string(text)
 }
 
-// rolling waits until the cluster is at the rollout of the example that never ends before 20 s are over.
+// rolling waits until the cluster is at the rollout of the example that takes two times 30 s.
 func (in *installed) rolling(ctx context.Context) error {
 	return until(ctx, "the slow rollout begins", func() (bool, error) {
 		d, err := in.Kube.AppsV1().Deployments("staging").Get(ctx, "devops-app", metav1.GetOptions{})
