@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"archive/tar"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // pushBase puts library/golang:1.26 into the registry, made of this machine's Go and a static busybox: what the example's
@@ -42,33 +36,9 @@ func PushBase(ctx context.Context, registry string) (reused bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("base image: %w", err)
 	}
-	l, err := tarball.LayerFromFile(layer)
-	if err != nil {
-		return false, fmt.Errorf("base image: %w", err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, l)
-	if err != nil {
+	env := []string{"PATH=/usr/local/go/bin:/bin", "HOME=/root", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOPROXY=off"}
+	if err := PushImage(ctx, registry+"/library/golang:1.26", v1.Config{Env: env}, layer); err != nil {
 		return false, err
-	}
-	img, err = mutate.Config(img, v1.Config{Env: []string{"PATH=/usr/local/go/bin:/bin", "HOME=/root", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOPROXY=off"}})
-	if err != nil {
-		return false, err
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		return false, err
-	}
-	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
-	if img, err = mutate.ConfigFile(img, cfg); err != nil {
-		return false, err
-	}
-	ref, err := name.ParseReference(registry+"/library/golang:1.26", name.Insecure)
-	if err != nil {
-		return false, err
-	}
-	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
-		return false, fmt.Errorf("push the base image: %w", err)
 	}
 	return reused, nil
 }
@@ -85,24 +55,10 @@ func baseLayer() (file string, reused bool, err error) {
 		return "", false, err
 	}
 	file = filepath.Join(dir, "base-"+runtime.Version()+".tar.gz")
-	if _, err := os.Stat(file); err == nil {
-		return file, true, nil
-	}
-	f, err := os.CreateTemp(dir, "base-*")
-	if err != nil {
-		return "", false, err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // renamed by then, unless something went wrong
-	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
-	if err != nil {
-		return "", false, err
-	}
-	t := tar.NewWriter(z)
-	err = errors.Join(addGo(t, root), addShell(t), t.Close(), z.Close(), f.Close())
-	if err != nil {
-		return "", false, err
-	}
-	return file, false, os.Rename(f.Name(), file)
+	_, err = os.Stat(file)
+	reused = err == nil
+	file, err = kept(file, func(t *tar.Writer) error { return errors.Join(addGo(t, root), addShell(t)) })
+	return file, reused, err
 }
 
 // addGo adds the toolchain and the standard library without tests.

@@ -42,7 +42,8 @@ type Options struct {
 	App string // the App's manifest, app.yaml: the simulated GitHub grants these permissions and sends these events
 	Say func(format string, args ...any)
 
-	ForkBuilder bool // a second builder, for builds of forks
+	ForkBuilder bool     // a second builder, for builds of forks
+	Reach       []string // more addresses on this machine's loopback that the cluster's node reaches, besides the registry and GitHub
 
 	// What is there already and is used instead of one of our own; empty for our own.
 	Kubeconfig, BuildkitHost, Registry string
@@ -115,7 +116,11 @@ func Start(ctx context.Context, opt Options) (s *Stack, err error) {
 			opt.Say("uses the cluster of %s (KUBECONFIG)", s.Kubeconfig)
 			return nil
 		}
-		cluster, s.Kubeconfig, err = s.startTool(ctx, "cluster", "c", "KUBECONFIG=", "--reach", s.Registry)
+		args := []string{"--reach", s.Registry, "--reach", strings.TrimPrefix(s.GitHub.URL(), "http://")}
+		for _, address := range opt.Reach {
+			args = append(args, "--reach", address)
+		}
+		cluster, s.Kubeconfig, err = s.startTool(ctx, "cluster", "c", "KUBECONFIG=", args...)
 		return err
 	})
 	err = g.Wait()
