@@ -200,7 +200,7 @@ func TestRights(t *testing.T) {
 			}
 		}
 	}
-	for _, right := range kube.Verbs() {
+	for _, right := range kube.Needs() {
 		for _, verb := range right.Verbs {
 			does = append(does, strings.Join([]string{verb, right.Resource, right.Group}, " "))
 		}

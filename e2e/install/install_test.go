@@ -501,7 +501,7 @@ func (in *installed) checkRights(t *testing.T, ctx context.Context) {
 		}
 		return r.Status.Allowed
 	}
-	for _, right := range kube.Verbs() {
+	for _, right := range kube.Needs() {
 		for _, verb := range right.Verbs {
 			if !may("staging", verb, right.Group, right.Resource) {
 				t.Errorf("the bot may not %s %s", verb, right.Resource)
