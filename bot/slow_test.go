@@ -30,7 +30,9 @@ func TestSlowAndLarge(t *testing.T) {
 		slow = append(slow, c)
 	}
 	large := dial()
-	go func() { _, _ = io.WriteString(large, "GET / HTTP/1.1\r\nHost: ship.example.com\r\nX-Large: "+strings.Repeat("a", 1<<20)+"\r\n\r\n") }() // it is cut off
+	go func() {
+		_, _ = io.WriteString(large, "GET / HTTP/1.1\r\nHost: ship.example.com\r\nX-Large: "+strings.Repeat("a", 1<<20)+"\r\n\r\n")
+	}() // it is cut off
 	answer := got(http.ReadResponse(bufio.NewReader(large), nil))(t)
 	_ = answer.Body.Close()
 	if answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
