@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,40 +70,55 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func pushImage(t *testing.T, repository string) Image {
-	binary := filepath.Join(t.TempDir(), "app")
+// appImage is made once: where two images differ in their compression alone, containerd tells one by the other's digest.
+var appImage = sync.OnceValues(func() (v1.Image, error) {
+	dir, err := os.MkdirTemp("", "shipmate-app-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a file of the tests
+	binary := filepath.Join(dir, "app")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./testdata/app")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	data, err := os.ReadFile(binary)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
-	tw.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(data))})
-	tw.Write(data)
-	if err := tw.Close(); err != nil {
-		t.Fatal(err)
+	if err := tw.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(data))}); err != nil {
+		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if _, err := tw.Write(data); err != nil {
+		return nil, err
+	}
+	if err := tw.Close(); err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }, tarball.WithCompressedCaching)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	img, err := mutate.AppendLayers(empty.Image, layer)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	config, err := img.ConfigFile()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", "amd64"
 	config.Config.Entrypoint = []string{"/app"}
-	if img, err = mutate.ConfigFile(img, config); err != nil {
+	return mutate.ConfigFile(img, config)
+})
+
+func pushImage(t *testing.T, repository string) Image {
+	img, err := appImage()
+	if err != nil {
 		t.Fatal(err)
 	}
 	ref, err := name.ParseReference(repository, name.Insecure)
