@@ -26,8 +26,13 @@ type commandOrder struct {
 	Token string `json:"token,omitempty"` // the name of the token, where it was the API
 	Login string `json:"login"`           // as whom it acts
 	Text  string `json:"text"`
-	Via   string `json:"via,omitempty"` // viaPage; default viaAPI
+	Via   string `json:"via,omitempty"` // viaPage, or a chat: its kind and name; default viaAPI
 	SHA   string `json:"sha,omitempty"` // the commit that the page was about
+
+	// Of a chat:
+	App   string `json:"app,omitempty"`   // the one that it is about
+	Bound string `json:"bound,omitempty"` // what a button showed that was approved
+	Back  []byte `json:"back,omitempty"`  // where the person is answered, sealed
 }
 
 // A commandCall is the body of a call that says a command.
@@ -125,14 +130,20 @@ func (b *Bot) oneCommand(said string) (line, error) {
 	case strings.ContainsAny(said, "\n\r"):
 		return line{}, refusal(http.StatusBadRequest, "text has several lines; send one command in a call")
 	}
-	l, ok := command1(said, "", false, b.lang)
-	if !ok {
-		l, _ = command1("/shipmate "+said, "", false, b.lang)
-	}
+	l := lineOf(said, b.lang)
 	if l.Err != nil {
 		return l, refusal(http.StatusBadRequest, "text: %v", l.Err)
 	}
 	return l, nil
+}
+
+// lineOf reads a command with or without the slash or the name that it would need in a comment.
+func lineOf(said string, lang text.Lang) line {
+	l, ok := command1(said, "", false, lang)
+	if !ok {
+		l, _ = command1("/shipmate "+said, "", false, lang)
+	}
+	return l
 }
 
 // repoFor finds the repository that a command is about.
@@ -211,28 +222,32 @@ func (b *Bot) commanded(ctx context.Context, event string) (*commanded, error) {
 	}
 }
 
-// command decides a command that a program said, or a person on a page. Its answer is stored for the caller, who may ask for it again.
+// command decides a command that a program said, or a person on a page or in a chat. Its answer is stored for a caller, who may ask
+// for it again, and sent to who said it in a chat.
 func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 	var o commandOrder
 	if err := readOwn(e.Body, kindCommand, &o); err != nil || e.Repo == nil {
-		d.note("this is no order of the API or of a page, so nothing is done: %v", err)
+		d.note("this is no order of the API, a page or a chat, so nothing is done: %v", err)
 		return nil
 	}
-	via := viaAPI
-	if o.Via == viaPage {
-		via = viaPage
+	call := &call{bot: b, login: o.Login, via: viaAPI, event: e.ID, language: b.lang, sha: o.SHA, said: e.ReceivedAt.Time, d: d}
+	switch {
+	case o.Via == viaPage:
+		call.via = viaPage
 		d.note("%s says a command on a page", o.Login)
-	} else {
+	case o.Via != "":
+		call.via, call.named, call.bound, call.language = o.Via, o.App, o.Bound, b.cfg.chatLanguage(o.Via)
+		d.note("%s says a command in the chat %s", o.Login, o.Via)
+	default:
 		d.note("the token %s says a command, as %s", o.Token, o.Login)
 	}
-	l, err := b.oneCommand(o.Text)
-	if err != nil {
-		d.note("refused: %v", err)
-		return nil
-	}
+	l := lineOf(o.Text, call.language)
 	return b.asNow(ctx, e, d, func(client *github.Client, repo store.Repo) error {
-		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: via, event: e.ID, language: b.lang, sha: o.SHA, said: e.ReceivedAt.Time, d: d}
-		all, err := c.inTime(ctx, e, []line{l})
+		call.client, call.repo = client, repo
+		all, err := b.hidden(ctx, call)
+		if all == nil && err == nil {
+			all, err = call.inTime(ctx, e, []line{l})
+		}
 		if err != nil {
 			return err
 		}
@@ -246,8 +261,12 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 				reply.Reaction = "confused"
 			}
 			for _, a := range said {
-				reply.Body += text.Plain(a.text)
+				reply.Body += a.text
 			}
+			if call.inChat() {
+				return errors.Join(tx.PutReply(reply), tx.Wake(store.TaskReply, e.ID))
+			}
+			reply.Body = text.Plain(reply.Body)
 			return tx.PutReply(reply)
 		})
 		return nil

@@ -171,7 +171,7 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
 		}
 		// What is asked is shown once the rules of now are those that it was asked under.
-		if vote == "approve" && (d.Rules.V == nil || d.Rules.V.Bound != now || c.unseen(d.ExpiresAt.Add(-rules.Expire))) {
+		if vote == "approve" && (d.Rules.V == nil || d.Rules.V.Bound != now || c.unseen(d.ExpiresAt.Add(-rules.Expire)) || c.bound != "" && c.bound != now) {
 			return answer{}, c.refuse(text.AskedSince, code(c.typed(fmt.Sprintf("/approve %d", d.Number))))
 		}
 		votes, err := tx.Approvals(d.ID)

@@ -164,7 +164,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 		}
 	}
 	for name, c := range cfg.Chat.Slack {
-		if b.chats["slack/"+name], err = chat.NewSlack(c.Workspace(), client); err != nil {
+		if b.chats["slack/"+name], err = chat.NewSlack(c.Workspace(), client, w.now); err != nil {
 			return nil, fmt.Errorf("chat.slack.%s: %w", name, err)
 		}
 	}
@@ -302,6 +302,7 @@ func (b *Bot) handler() http.Handler {
 	mux.Handle("/api/", b.api(b.apiRoutes()))
 	mux.HandleFunc("POST /webhooks/registry/{host}", b.figures.delivered("registry", b.registryEvent))
 	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.figures.delivered("registry", b.registryEvent))
+	mux.HandleFunc("POST /chat/{kind}/{name}/{what}", b.figures.delivered("chat", b.hear))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)
 	if s := b.signIn; s != nil {

@@ -36,16 +36,18 @@ import (
 
 // Secrets of the test's server file. None of them may ever be seen.
 const (
-	hookSecret  = "hook-secret-1"
-	oldSecret   = "hook-secret-0"
-	robotKey    = "robot-key-693a91f6"
-	slackToken  = "xoxb-slack-token"
-	npmToken    = "npm-token-d41d8cd9"
-	pullSecret  = "pull-password-77"
-	dockerToken = "push-password-42"
-	apiToken    = "api-token-0123456789abcdef-0123456789"
-	readToken   = "api-reader-0123456789abcdef-0123456789"
-	carolToken  = "api-carol-0123456789abcdef-0123456789"
+	hookSecret = "hook-secret-1"
+	oldSecret  = "hook-secret-0"
+	robotKey   = "robot-key-693a91f6"
+	slackToken = "xoxb-slack-token"
+
+	signingSecret = "slack-signing-secret-0123456789"
+	npmToken      = "npm-token-d41d8cd9"
+	pullSecret    = "pull-password-77"
+	dockerToken   = "push-password-42"
+	apiToken      = "api-token-0123456789abcdef-0123456789"
+	readToken     = "api-reader-0123456789abcdef-0123456789"
+	carolToken    = "api-carol-0123456789abcdef-0123456789"
 )
 
 // promptly is how long what happens at once may take: two seconds on a quiet machine, and some more on one that is busy, or with
@@ -63,6 +65,8 @@ type lab struct {
 	repo   *sim.Repo // acme/web
 	wecom  *sim.WeCom
 	slack  *sim.Slack
+
+	slackURL string
 
 	builder  *fakeBuilder
 	registry *fakeRegistry
@@ -121,6 +125,10 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
+	l.slackURL = slack.URL
+	for id, login := range map[string]string{"U01": "alice", "U02": "bob", "U03": "carol", "U04": "mallory", "U05": "dave", "U06": "erin"} {
+		l.slack.AddUser(id, login)
+	}
 
 	if l.repo, err = gh.CreateRepo("acme/web", sim.RepoOptions{}); err != nil {
 		return nil, err
@@ -141,7 +149,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.clock.Advance(2 * time.Second)
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
-		"robot": robotKey, "slack": slackToken, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
+		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
 		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
@@ -177,7 +185,13 @@ chat:
     ops: {robot_keys: [file:robot], base_url: %s/, language: en, allow: ["acme/web"]}
     board: {robot_keys: [file:robot], base_url: %s/, language: en, allow: ["acme/other"]}
   slack:
-    team: {bot_token: file:slack, base_url: %s/api/, language: en, allow: ["acme/web"]}
+    team: {bot_token: file:slack, signing_secret: file:signing, base_url: %s/api/, language: en, allow: ["acme/web"]}
+people:
+  - {github: alice, slack: {team: U01}}
+  - {github: bob, slack: {team: U02}}
+  - {github: carol, slack: {team: U03}}
+  - {github: dave, slack: {team: U05}}
+  - {github: erin, slack: {team: U06}}
 secrets:
   npm_token: {value: file:npm, repositories: ["acme/web"], refs: ["/.*/"]}
   signing_key: {value: file:npm, repositories: ["acme/web"], refs: [default]}
@@ -248,6 +262,7 @@ func (l *lab) Start() error {
 	l.kill, l.stopped, l.url = kill, make(chan error, 1), "http://"+listener.Addr().String()
 	go func() { l.stopped <- l.bot.serve(ctx, listener) }()
 	l.gh.SetHook(l.url+"/webhooks/github", hookSecret)
+	l.slack.SetApp(l.slackURL, l.url+"/chat/slack/team", signingSecret)
 	return nil
 }
 

@@ -123,7 +123,7 @@ type call struct {
 	client   *github.Client
 	repo     store.Repo
 	login    string
-	via      string // github, api, …
+	via      string // github, api, page, or a chat: its kind and name
 	event    string
 	language text.Lang // of the surface
 	pull     int       // the pull request that it was said on, 0 for none
@@ -133,6 +133,8 @@ type call struct {
 	heard    time.Time // when it came to us, by our clock
 	about    string    // the app that it is about, empty: the arguments name one of several
 	several  bool      // the repository has several apps, so that commands have to name one; app finds it out
+	named    string    // the app that was named in a chat, where the forms of commands name it too
+	bound    string    // what a button in a chat showed that is approved by it; empty: it is not known
 	d        *decision
 
 	cmd *command
@@ -188,8 +190,13 @@ func (c *call) refuse(key text.Key, args ...any) error {
 // form is how the command is written.
 func (c *call) form() string { return code(c.typed(c.cmd.usage)) }
 
-// typed is how a command has to be written here.
-func (c *call) typed(form string) string { return c.bot.typed(form) }
+// typed is how a command has to be written here: in a chat with the app as the first argument.
+func (c *call) typed(form string) string {
+	if !c.inChat() {
+		return c.bot.typed(form)
+	}
+	return typedInChat(form, c.named)
+}
 
 // typed is how a command has to be written in a comment: /name alone means us only where the server lets it.
 func (b *Bot) typed(form string) string {

@@ -145,15 +145,16 @@ func (w *WeComConfig) Robot() chat.WeComConfig {
 
 // SlackConfig is one Slack workspace.
 type SlackConfig struct {
-	BotToken Secret   `yaml:"bot_token"`
-	BaseURL  string   `yaml:"base_url"`
-	Language string   `yaml:"language"` // default: the server's
-	Allow    []string `yaml:"allow"`
+	BotToken      Secret   `yaml:"bot_token"`
+	SigningSecret Secret   `yaml:"signing_secret"` // by which what people say there is told to be Slack's; unset: nothing is heard
+	BaseURL       string   `yaml:"base_url"`
+	Language      string   `yaml:"language"` // default: the server's
+	Allow         []string `yaml:"allow"`
 }
 
 // Workspace is what chat.NewSlack wants.
 func (s *SlackConfig) Workspace() chat.SlackConfig {
-	return chat.SlackConfig{BotToken: chat.NewSecret(s.BotToken.Value()), BaseURL: s.BaseURL, Language: s.Language, Allow: s.Allow}
+	return chat.SlackConfig{BotToken: chat.NewSecret(s.BotToken.Value()), SigningSecret: chat.NewSecret(s.SigningSecret.Value()), BaseURL: s.BaseURL, Language: s.Language, Allow: s.Allow}
 }
 
 // Person says who a GitHub login is in the chats, by the chat's name in ChatConfig.
@@ -178,7 +179,6 @@ var serverNotYet = []string{
 	"chat.wecom.*.secret",
 	"chat.wecom.*.token",
 	"chat.wecom.*.aes_key",
-	"chat.slack.*.signing_secret",
 	"chat.slack.*.app_token",
 	"chat.webhook",
 }
@@ -310,6 +310,7 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {
 		f("chat.slack."+name+".bot_token", &c.Chat.Slack[name].BotToken)
+		f("chat.slack."+name+".signing_secret", &c.Chat.Slack[name].SigningSecret)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.BuildSecrets)) {
 		f("secrets."+name+".value", &c.BuildSecrets[name].Value)
@@ -567,6 +568,16 @@ func (c *Config) checkPerson(i int) {
 	p, at := c.People[i], fmt.Sprintf("people[%d]", i)
 	if p.GitHub == "" {
 		c.doc.Errorf(at+".github", "is missing; write the person's GitHub login")
+	}
+	// Who is two people in a chat would act as either.
+	for _, other := range c.People[:i] {
+		for kind, both := range map[string][2]map[string]string{"slack": {p.Slack, other.Slack}, "wecom": {p.WeCom, other.WeCom}} {
+			for _, name := range slices.Sorted(maps.Keys(both[0])) {
+				if id := both[0][name]; id != "" && id == both[1][name] {
+					c.doc.Errorf(fmt.Sprintf("%s.%s.%s", at, kind, name), "%s is %s already; a person in a chat is one on GitHub", id, other.GitHub)
+				}
+			}
+		}
 	}
 	if j := slices.IndexFunc(c.People[:i], func(other Person) bool { return strings.EqualFold(other.GitHub, p.GitHub) }); j >= 0 && p.GitHub != "" {
 		c.doc.Errorf(at+".github", "%s is people[%d] already; write one entry a person", p.GitHub, j)

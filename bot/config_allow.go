@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/internal/strictyaml"
 	"github.com/shipmate-dev/shipmate/pipeline"
 )
@@ -194,6 +195,38 @@ func (c *Config) ChatUser(kind, name, login string) string {
 		return p.WeCom[name]
 	}
 	return ""
+}
+
+// hears tells whether people can speak to us in that chat.
+func (c *Config) hears(kind, name string) bool {
+	s := c.Chat.Slack[name]
+	return kind == "slack" && s != nil && s.SigningSecret.IsSet()
+}
+
+// personIn is the GitHub login of somebody in that chat, or "".
+func (c *Config) personIn(kind, name, id string) string {
+	for _, p := range c.People {
+		ids := p.WeCom
+		if kind == "slack" {
+			ids = p.Slack
+		}
+		if id != "" && ids[name] == id {
+			return p.GitHub
+		}
+	}
+	return ""
+}
+
+// chatLanguage is the language of a chat, given by its kind and name with a slash between.
+func (c *Config) chatLanguage(chat string) text.Lang {
+	kind, name, _ := strings.Cut(chat, "/")
+	if w := c.Chat.WeCom[name]; kind == "wecom" && w != nil {
+		return text.Lang(w.Language)
+	}
+	if s := c.Chat.Slack[name]; kind == "slack" && s != nil {
+		return text.Lang(s.Language)
+	}
+	return text.Lang(c.Language)
 }
 
 // matchesAny says whether repo, owner/name, is one of patterns: the same, or owner/*. Case does not count, as on GitHub.

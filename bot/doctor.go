@@ -697,7 +697,7 @@ func (d *doctor) wecom(ctx context.Context, f *findings, w *WeComConfig) {
 }
 
 func (d *doctor) slack(ctx context.Context, f *findings, s *SlackConfig) {
-	workspace, err := chat.NewSlack(s.Workspace(), d.http)
+	workspace, err := chat.NewSlack(s.Workspace(), d.http, time.Now)
 	who := ""
 	if err == nil {
 		who, err = workspace.Check(ctx)

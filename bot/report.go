@@ -521,6 +521,9 @@ func (b *Bot) reply(ctx context.Context, event string, attempts int) (time.Time,
 		return time.Time{}, err
 	}
 	s := subject{key: "command/" + event, repo: repo}
+	if r.Issue == 0 {
+		return time.Time{}, b.answerInChat(ctx, s, event, r)
+	}
 	if r.Comment != 0 { // 0: a button was pressed
 		err = b.react(ctx, s, r)
 	}

@@ -46,6 +46,9 @@ import (
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
+//	chat LOGIN TEXT                    types "/shipmate TEXT" in Slack, waits and prints what LOGIN alone sees ("!": is refused)
+//	mention LOGIN TEXT                 the same by a mention of the bot
+//	chat-press LOGIN LABEL [REASON]    presses a button there, and gives the reason where it is asked for
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
@@ -442,6 +445,21 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
+			"chat": script(2, 2, func(s *scene) error {
+				return s.inChat(func(user string) error { _, err := s.lab.slack.Command(user, "C1", s.args[1]); return err })
+			}),
+			"mention": script(2, 2, func(s *scene) error {
+				return s.inChat(func(user string) error { return s.lab.slack.Mention(user, "C1", s.args[1]) })
+			}),
+			"chat-press": script(2, 3, func(s *scene) error {
+				return s.inChat(func(user string) error {
+					err := s.lab.slack.Press(user, "C1", s.args[1])
+					if err == nil && len(s.args) == 3 {
+						err = s.lab.slack.Submit(user, s.args[2])
+					}
+					return err
+				})
+			}),
 			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.wecom.Messages(robotKey) {
@@ -744,6 +762,36 @@ func (s *scene) told(messages func() []string) error {
 	}
 	if n == 0 && len(s.args) == 1 || len(s.args) == 2 && strconv.Itoa(n) != s.args[1] {
 		return fmt.Errorf("%d of %d messages match:\n%s", n, len(all), strings.Join(all, "\n\n"))
+	}
+	return nil
+}
+
+// slackUsers are who people are in Slack; mallory is in no server's file.
+var slackUsers = map[string]string{"alice": "U01", "bob": "U02", "carol": "U03", "mallory": "U04", "dave": "U05", "erin": "U06"}
+
+// inChat has somebody do something in Slack, and prints what they alone see of it once the bot has come to rest.
+func (s *scene) inChat(do func(user string) error) error {
+	user := slackUsers[s.args[0]]
+	private := func() (all []string) {
+		for _, m := range s.lab.slack.Messages("C1") {
+			if m.EphemeralFor == user {
+				all = append(all, m.Text)
+			}
+		}
+		return all
+	}
+	if err := s.Settle(); err != nil { // a button is what the newest message shows
+		return err
+	}
+	s.clock.Advance(2 * time.Second)
+	before := len(private())
+	if err := errors.Join(do(user), s.Settle()); err != nil {
+		return err
+	}
+	said := strings.Join(private()[before:], "\n")
+	_, _ = fmt.Fprintln(s.Stdout(), said)
+	if strings.Contains(said, "🔴") {
+		return errors.New("it was refused")
 	}
 	return nil
 }

@@ -442,7 +442,7 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, name, channel string) er
 		}
 	}
 	m := b.message(s, l, true, b.mentions(s, n, what, "slack", name))
-	m.Key = s.key
+	m.Key, m.Buttons = s.key, b.chatButtons(s, l)
 	return b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			err := service.Edit(ctx, chat.Ref(last.Ref), m)

@@ -40,6 +40,7 @@ type Message struct {
 	Detail   string   // preformatted, such as a log; the end of it is what is kept
 	Link     Link     // the page that knows more; never left out
 	Mentions []Person // who must look now
+	Buttons  []Button // what can be said about it by a press, where the chat can hear
 }
 
 // State is how the thing a message tells of stands.

@@ -89,7 +89,7 @@ func providers() []provider {
 	}, {
 		name: "slack",
 		open: func(base string, client *http.Client) (Service, error) {
-			return NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: base}, client)
+			return NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: base}, client, time.Now)
 		},
 		ok:      `{"ok":true,"channel":"C012","ts":"1700000000.000100"}`,
 		payload: slackTexts,

@@ -15,10 +15,11 @@ import (
 
 // SlackConfig is one entry of chat.slack in the server's file.
 type SlackConfig struct {
-	BotToken Secret   `yaml:"bot_token"` // xoxb-…, with the scope chat:write; with channels:history (groups:history) too, Find works
-	BaseURL  string   `yaml:"base_url"`  // default https://slack.com/api/
-	Language string   `yaml:"language"`  // en or zh; default: the server's
-	Allow    []string `yaml:"allow"`     // repositories that may name this chat
+	BotToken      Secret   `yaml:"bot_token"`      // xoxb-…, with the scope chat:write; with channels:history (groups:history) too, Find works
+	SigningSecret Secret   `yaml:"signing_secret"` // by which Slack's requests are told; empty: nothing is heard, and no button is shown
+	BaseURL       string   `yaml:"base_url"`       // default https://slack.com/api/
+	Language      string   `yaml:"language"`       // en or zh; default: the server's
+	Allow         []string `yaml:"allow"`          // repositories that may name this chat
 }
 
 // The limits of a message in blocks, by docs.slack.dev/reference/block-kit. Characters are counted strictly, as UTF-16
@@ -34,12 +35,14 @@ const (
 // Slack is a [Service] for one workspace, by chat.postMessage and chat.update (docs.slack.dev/reference/methods).
 type Slack struct {
 	token  Secret
+	sign   Secret
 	base   string
 	client *http.Client
+	now    func() time.Time
 }
 
-// NewSlack returns the workspace of cfg. Requests go through client.
-func NewSlack(cfg SlackConfig, client *http.Client) (*Slack, error) {
+// NewSlack returns the workspace of cfg. Requests go through client; now says how old a request of Slack's is.
+func NewSlack(cfg SlackConfig, client *http.Client, now func() time.Time) (*Slack, error) {
 	base, err := baseURL(cfg.BaseURL, slack.APIURL)
 	if err != nil {
 		return nil, fmt.Errorf("slack: %w", err)
@@ -47,7 +50,7 @@ func NewSlack(cfg SlackConfig, client *http.Client) (*Slack, error) {
 	if cfg.BotToken.Reveal() == "" {
 		return nil, errors.New("slack: bot_token is empty; copy the bot user's OAuth token (xoxb-…) from the app's page")
 	}
-	return &Slack{cfg.BotToken, base, guarded(client)}, nil
+	return &Slack{cfg.BotToken, cfg.SigningSecret, base, guarded(client), now}, nil
 }
 
 // api is made for each call: a slack.Client that is kept would show the token to whoever prints what holds it.
@@ -74,7 +77,7 @@ func (s *Slack) Send(ctx context.Context, to string, m Message) (Ref, error) {
 	if to == "" {
 		return "", Permanent(errors.New("slack: no channel given; set channel to the channel's id, such as C012AB3CD"))
 	}
-	content, err := slackContent(m)
+	content, err := s.content(m)
 	if err != nil {
 		return "", fmt.Errorf("slack: %w", err)
 	}
@@ -94,7 +97,7 @@ func (s *Slack) Edit(ctx context.Context, ref Ref, m Message) error {
 	if !ok || channel == "" || ts == "" {
 		return fmt.Errorf("slack: %q refers to no message: %w", ref, Permanent(ErrCannotEdit))
 	}
-	content, err := slackContent(m)
+	content, err := s.content(m)
 	if err != nil {
 		return fmt.Errorf("slack: %w", err)
 	}
@@ -212,6 +215,14 @@ var slackSymbol = map[State]string{Running: "🔵", Waiting: "🟡", Succeeded: 
 
 var slackID = regexp.MustCompile(`^[UW][0-9A-Z]{2,20}$`)
 
+// content is slackContent, without buttons where nobody would hear them.
+func (s *Slack) content(m Message) (slack.MsgOption, error) {
+	if s.sign.Reveal() == "" {
+		m.Buttons = nil
+	}
+	return slackContent(m)
+}
+
 // slackContent renders m as blocks, and as the line of text that a notification shows in their place. Slack itself is told
 // to find no links, names or channels in either.
 func slackContent(m Message) (slack.MsgOption, error) {
@@ -239,6 +250,9 @@ func slackContent(m Message) (slack.MsgOption, error) {
 	const fence = "```"
 	if detail := clipTail(m.Detail, slackSection-len(fence+"\n\n"+fence), units, slackVerbatim); detail != "" {
 		blocks = append(blocks, section(fence+"\n"+detail+"\n"+fence))
+	}
+	if buttons := slackButtons(m.Buttons); len(buttons) > 0 {
+		blocks = append(blocks, slack.NewActionBlock("", buttons...))
 	}
 	if link := slackLink(m.Link.Text, m.Link.URL); link != "" {
 		blocks = append(blocks, slack.NewContextBlock("", markdown(link)))

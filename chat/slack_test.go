@@ -83,14 +83,14 @@ func slackLimits(t *testing.T, r request) {
 }
 
 func TestSlackConfig(t *testing.T) {
-	if _, err := NewSlack(SlackConfig{}, http.DefaultClient); err == nil || !strings.Contains(err.Error(), "bot_token") {
+	if _, err := NewSlack(SlackConfig{}, http.DefaultClient, time.Now); err == nil || !strings.Contains(err.Error(), "bot_token") {
 		t.Errorf("no token: %v", err)
 	}
 }
 
 func TestSlackNeedsAChannel(t *testing.T) {
 	far := newFarEnd(t, says(`{"ok":true}`))
-	s, err := NewSlack(SlackConfig{BotToken: NewSecret("x"), BaseURL: far.URL}, http.DefaultClient)
+	s, err := NewSlack(SlackConfig{BotToken: NewSecret("x"), BaseURL: far.URL}, http.DefaultClient, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestSlackFind(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(answer))
 	})
-	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient)
+	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestSlackFind(t *testing.T) {
 		`{"ok":false,"error":"internal_error"}`:                                                                                  {fail: true},
 	} {
 		far := newFarEnd(t, says(body))
-		s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient)
+		s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestSlackFind(t *testing.T) {
 // TestSlackNamesItsMessages in a way that only Find sees.
 func TestSlackNamesItsMessages(t *testing.T) {
 	far := newFarEnd(t, says(`{"ok":true,"channel":"C012","ts":"1.0"}`))
-	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient)
+	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

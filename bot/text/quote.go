@@ -29,24 +29,44 @@ func Block(lines []string) string {
 	return blockBegin + strings.Join(all, "\n") + blockEnd
 }
 
-// Render shows what was marked by Quote as quote does it, and what was marked by Block as block does it.
-func Render(s string, quote, block func(string) string) string {
-	var b strings.Builder
+// A Part is a piece of a text: words of ours, or what was marked by Quote or Block.
+type Part struct {
+	Text          string
+	Quoted, Block bool
+}
+
+// Parts takes a text apart at its marks.
+func Parts(s string) (parts []Part) {
 	for {
 		i := strings.IndexAny(s, quoteBegin+blockBegin)
 		if i < 0 {
-			b.WriteString(s)
-			return b.String()
+			return append(parts, Part{Text: s})
 		}
-		show, end := quote, quoteEnd
-		if s[i:i+1] == blockBegin {
-			show, end = block, blockEnd
+		block := s[i:i+1] == blockBegin
+		end := quoteEnd
+		if block {
+			end = blockEnd
 		}
-		b.WriteString(s[:i])
 		marked, after, _ := strings.Cut(s[i+1:], end)
-		b.WriteString(show(marked))
+		parts = append(parts, Part{Text: s[:i]}, Part{marked, !block, block})
 		s = after
 	}
+}
+
+// Render shows what was marked by Quote as quote does it, and what was marked by Block as block does it.
+func Render(s string, quote, block func(string) string) string {
+	var b strings.Builder
+	for _, p := range Parts(s) {
+		switch {
+		case p.Quoted:
+			b.WriteString(quote(p.Text))
+		case p.Block:
+			b.WriteString(block(p.Text))
+		default:
+			b.WriteString(p.Text)
+		}
+	}
+	return b.String()
 }
 
 // Plain takes the marks of Quote and Block away.

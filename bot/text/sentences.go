@@ -76,6 +76,14 @@ const (
 	NotTheHead           // what was given, head, command
 	TestAllowed          // number, commit
 	NoSuchCommand        // command that lists them
+	Stranger             // what to add to the server's file
+	TooMuchSaid          // duration
+	OldButton            //
+	SayWhich             // usage
+	NoAppHere            // app
+	Heard                // command
+	ConfirmApproval      // app, release, environment
+	Back                 // the button out of a question
 	Usage                // usage
 	OpenQuote            // usage
 	NotYet               // what, usage
@@ -440,6 +448,14 @@ var sentences = [keyCount]words{
 	HelpOrder:       {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
 	HelpSubscribe:   {"in a chat: what is told there", "在群聊中：设置在那里接收的通知"},
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
+	Stranger:        {"Who you are on GitHub is not known here. Ask whoever runs Shipmate to add you to people in its file: %v", "尚不知道你在 GitHub 上是谁。请 Shipmate 的管理员在其配置文件的 people 中加上：%v"},
+	TooMuchSaid:     {"That was very much within a minute. Please wait %v.", "一分钟内命令过多，请等待 %v。"},
+	OldButton:       {"This button leads nowhere any more. Please type the command.", "此按钮已失效，请输入命令。"},
+	SayWhich:        {"Say which app it is about, and where several repositories have one of that name, owner/name before it. Usage: %v", "请指明应用；若多个仓库有同名应用，请在其前写 owner/name。用法：%v"},
+	NoAppHere:       {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
+	Heard:           {"%v: one moment…", "%v：正在处理…"},
+	ConfirmApproval: {"Release %[2]v of %[1]v goes to %[3]v with your approval.", "批准后，%[1]v 版本 %[2]v 将可部署到 %[3]v。"},
+	Back:            {"Back", "返回"},
 	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:           {"Usage: %v", "用法：%v"},
 	OpenQuote:       {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},

@@ -25,8 +25,8 @@ const (
 
 // Slack is a simulated Slack workspace with one app: an [http.Handler] for the
 // Web API's chat.postMessage, chat.update, chat.postEphemeral, auth.test,
-// users.info, conversations.info and conversations.history, below / and /api/, in form and JSON
-// encoding. Its methods may be called at any time.
+// users.info, conversations.info, conversations.history and views.open, below / and /api/, in form and JSON
+// encoding. With [Slack.SetApp] people can speak to the app. Its methods may be called at any time.
 type Slack struct {
 	// Now is the clock for timestamps and the rate limit.
 	Now func() time.Time
@@ -34,6 +34,7 @@ type Slack struct {
 	OnMessage func(SlackMessage)
 
 	token string
+	app   *slackApp // nil: no app hears
 
 	mu       sync.Mutex
 	channels map[string]*slackChannel
@@ -131,6 +132,10 @@ func (s *Slack) Messages(channel string) []SlackMessage {
 // ServeHTTP serves the Web API.
 func (s *Slack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api"), "/")
+	if id, ok := strings.CutPrefix(method, "respond/"); ok {
+		s.respond(w, r, id)
+		return
+	}
 	arguments, err := slackArguments(r)
 	s.mu.Lock()
 	status, answer, shown := http.StatusOK, slackError("invalid_json"), (*SlackMessage)(nil)
@@ -210,6 +215,11 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 		return refuse("channel_not_found")
 	}
 	switch method {
+	case "views.open":
+		if s.app == nil {
+			return refuse("invalid_trigger_id")
+		}
+		return http.StatusOK, s.openView(arguments), nil
 	case "auth.test":
 		return http.StatusOK, object{
 			"ok": true, "url": "https://acme.slack.com/", "team": "acme", "team_id": "T0TEAM", "user": "shipmate", "user_id": "U0BOT", "bot_id": "B0BOT",

@@ -1,0 +1,77 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// A Hearer is a [Service] that people can speak to. Its methods may be called concurrently.
+type Hearer interface {
+	Service
+	// Hear reads one request of the provider. what is the last part of its address. [ErrNotGenuine] means that the provider did not
+	// send it, any other error that it can't be read. It does nothing but to ask a person for the reason of a button, for which the
+	// provider leaves no time later.
+	Hear(ctx context.Context, r *http.Request, what string, body []byte) (Hearing, error)
+	// Answer tells the person who was heard, and nobody else. Its errors are those of Send.
+	Answer(ctx context.Context, to Back, a Answer) error
+}
+
+// A Hearing is what a request came to.
+type Hearing struct {
+	Heard *Heard                     // nil: nobody said anything
+	Body  string                     // what the provider is answered, where it wants something; else nothing
+	Type  string                     // the media type of Body, and of what At makes
+	At    func(Answer) (body string) // makes an answer to the person that is sent in the response itself; nil: only Answer can tell them
+}
+
+// A Heard is what a person typed or pressed.
+type Heard struct {
+	ID     string    // tells it from all others of the chat: a provider sends again what was not answered in time
+	User   string    // the person's id in the chat
+	Text   string    // what was typed, without our name in front; empty for a button
+	Value  string    // that of the [Button]
+	Reason string    // what the person gave as the reason, where the button asks for one
+	Back   Back      // where the person is answered
+	Said   time.Time // when, by our clock
+}
+
+// Back is where a person is answered. It is the provider's own and lets whoever has it speak there: seal it before it is stored.
+type Back string
+
+// An Answer is what a person is told about what they said.
+type Answer struct {
+	Refused bool
+	Text    []Span
+}
+
+// A Span is a part of an answer: words of ours, or what is shown as it is.
+type Span struct {
+	Text string
+	Kind SpanKind
+}
+
+// SpanKind says how a span is shown.
+type SpanKind int
+
+// The kinds of a span.
+const (
+	Words SpanKind = iota
+	Code           // a name, or what somebody typed: within the line
+	Block          // lines of a log or a diff
+)
+
+// A Button lets a person say something by a press. A provider that has none leaves it out.
+type Button struct {
+	Label   string // at most 24 characters, or it is cut
+	Value   string // comes back with the press, at most 1,000 bytes; people don't see it
+	Primary bool   // what is meant to be done
+	Danger  bool
+	Confirm string // what a person is asked before it counts; empty: nothing
+	Reason  string // what the field for a reason is called, which the person is asked for; empty: none
+	Cancel  string // how people get out of either question
+}
+
+// ErrNotGenuine says that a request does not come from the provider.
+var ErrNotGenuine = errors.New("the signature is not that of the chat")

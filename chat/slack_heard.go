@@ -1,0 +1,311 @@
+package chat
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slack-go/slack"
+)
+
+// slackAge is how old a request may be (docs.slack.dev/authentication/verifying-requests-from-slack).
+const slackAge = 5 * time.Minute
+
+// genuine checks the signature of a request: v0= and the HMAC-SHA256 of "v0:timestamp:body" in hexadecimal.
+func (s *Slack) genuine(h http.Header, body []byte) error {
+	stamp, err := strconv.ParseInt(h.Get("X-Slack-Request-Timestamp"), 10, 64)
+	if err != nil || s.sign.Reveal() == "" {
+		return ErrNotGenuine
+	}
+	if age := s.now().Sub(time.Unix(stamp, 0)); age > slackAge || age < -slackAge {
+		return ErrNotGenuine
+	}
+	if !hmac.Equal([]byte(h.Get("X-Slack-Signature")), []byte(SlackSignature(s.sign.Reveal(), strconv.FormatInt(stamp, 10), body))) {
+		return ErrNotGenuine
+	}
+	return nil
+}
+
+// SlackSignature is what Slack signs a request with, of the time given in seconds since 1970.
+func SlackSignature(secret, stamp string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	_, _ = fmt.Fprintf(mac, "v0:%s:%s", stamp, body) // a hash takes everything
+	return "v0=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// Hear reads a slash command (what is "commands"), a press or a reason (actions), or a mention (events). See
+// docs.slack.dev/interactivity/implementing-slash-commands, /handling-user-interaction and docs.slack.dev/apis/events-api.
+func (s *Slack) Hear(ctx context.Context, r *http.Request, what string, body []byte) (Hearing, error) {
+	if err := s.genuine(r.Header, body); err != nil {
+		return Hearing{}, err
+	}
+	var h Hearing
+	var err error
+	switch what {
+	case "commands":
+		h, err = s.hearCommand(body)
+	case "actions":
+		h, err = s.hearAction(ctx, body)
+	case "events":
+		h, err = s.hearEvent(body)
+	default:
+		return h, fmt.Errorf("slack: %q is none of commands, actions and events", what)
+	}
+	if h.Heard != nil {
+		h.Heard.Said = s.now()
+		if h.Heard.ID == "" { // what is sent again is signed again: this keeps a copy of the same request from counting
+			sum := sha256.Sum256([]byte(r.Header.Get("X-Slack-Signature")))
+			h.Heard.ID = hex.EncodeToString(sum[:16])
+		}
+		if !slackID.MatchString(h.Heard.User) {
+			return Hearing{}, errors.New("slack: the request names no user")
+		}
+	}
+	return h, err
+}
+
+func (s *Slack) hearCommand(body []byte) (Hearing, error) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return Hearing{}, errors.New("slack: a command is a form, and this is none")
+	}
+	back, err := s.back(form.Get("response_url"))
+	if err != nil {
+		return Hearing{}, err
+	}
+	return Hearing{
+		Heard: &Heard{User: form.Get("user_id"), Text: slackUnescape.Replace(form.Get("text")), Back: back},
+		Type:  "application/json",
+		At: func(a Answer) string {
+			text, _ := json.Marshal(slackAnswer(a)) // strings and flags alone
+			return string(text)
+		},
+	}, nil
+}
+
+// slackAction marks our buttons; one that asks for a reason has another name, so that this is known before its value is read.
+const (
+	slackAction = "shipmate"
+	slackAsks   = "shipmate-reason"
+)
+
+// slackAsked is the value of a button that asks for a reason, and with Back what the question keeps meanwhile.
+type slackAsked struct {
+	Value  string `json:"v"`
+	Title  string `json:"t,omitempty"`
+	Field  string `json:"f,omitempty"`
+	Cancel string `json:"c,omitempty"`
+	Back   string `json:"b,omitempty"`
+}
+
+// hearAction reads a press, or the reason that was asked for by one.
+func (s *Slack) hearAction(ctx context.Context, body []byte) (Hearing, error) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return Hearing{}, errors.New("slack: an action is a form, and this is none")
+	}
+	var p slack.InteractionCallback
+	if err := json.Unmarshal([]byte(form.Get("payload")), &p); err != nil {
+		return Hearing{}, errors.New("slack: the payload is no JSON that we know")
+	}
+	if p.Type == slack.InteractionTypeViewSubmission {
+		var asked slackAsked
+		if err := json.Unmarshal([]byte(p.View.PrivateMetadata), &asked); err != nil || p.View.State == nil {
+			return Hearing{}, errors.New("slack: the question is none of ours")
+		}
+		back, err := s.back(asked.Back)
+		return Hearing{Heard: &Heard{User: p.User.ID, Value: asked.Value, Reason: p.View.State.Values[slackAsks][slackAsks].Value, Back: back}}, err
+	}
+	if p.Type != slack.InteractionTypeBlockActions || len(p.ActionCallback.BlockActions) != 1 {
+		return Hearing{}, nil // such as a question that was closed
+	}
+	action := p.ActionCallback.BlockActions[0]
+	back, err := s.back(p.ResponseURL)
+	if err != nil {
+		return Hearing{}, err
+	}
+	name, _, _ := strings.Cut(action.ActionID, "/")
+	switch name {
+	case slackAction:
+		return Hearing{Heard: &Heard{User: p.User.ID, Value: action.Value, Back: back}}, nil
+	case slackAsks:
+		return Hearing{}, s.ask(ctx, p.TriggerID, action.Value, back)
+	}
+	return Hearing{}, nil
+}
+
+// ask opens the question for a reason. Slack takes it within 3 s of the press alone.
+func (s *Slack) ask(ctx context.Context, trigger, value string, back Back) error {
+	var asked slackAsked
+	if err := json.Unmarshal([]byte(value), &asked); err != nil {
+		return errors.New("slack: the button is none of ours")
+	}
+	kept, err := json.Marshal(slackAsked{Value: asked.Value, Back: string(back)})
+	if err != nil {
+		return err
+	}
+	plain := func(s string, most int) *slack.TextBlockObject {
+		return slack.NewTextBlockObject(slack.PlainTextType, clip(s, most, units, inert), false, false)
+	}
+	field := slack.NewPlainTextInputBlockElement(nil, slackAsks)
+	field.Multiline, field.MaxLength = true, 500
+	_, err = s.api().OpenViewContext(ctx, trigger, slack.ModalViewRequest{
+		Type: slack.VTModal, Title: plain(asked.Title, 24), Submit: plain(asked.Title, 24), Close: plain(asked.Cancel, 24), PrivateMetadata: string(kept),
+		Blocks: slack.Blocks{BlockSet: []slack.Block{slack.NewInputBlock(slackAsks, plain(asked.Field, 100), nil, field)}},
+	})
+	if err != nil {
+		return fmt.Errorf("slack: ask for a reason: %w", slackError(err))
+	}
+	return nil
+}
+
+// hearEvent reads a mention, or Slack's question whether this is the address.
+func (s *Slack) hearEvent(body []byte) (Hearing, error) {
+	var e struct {
+		Type      string `json:"type"`
+		Challenge string `json:"challenge"`
+		ID        string `json:"event_id"`
+		Event     struct {
+			Type, User, Text, Channel string
+			Bot                       string `json:"bot_id"`
+			Thread                    string `json:"thread_ts"`
+		} `json:"event"`
+	}
+	if err := json.Unmarshal(body, &e); err != nil {
+		return Hearing{}, errors.New("slack: the event is no JSON that we know")
+	}
+	switch {
+	case e.Type == "url_verification":
+		return Hearing{Body: e.Challenge, Type: "text/plain"}, nil
+	case e.Type != "event_callback" || e.Event.Type != "app_mention" || e.Event.Bot != "" || e.Event.User == "":
+		return Hearing{}, nil
+	}
+	text := slackUnescape.Replace(slackOurs.ReplaceAllString(e.Event.Text, ""))
+	return Hearing{Heard: &Heard{ID: e.ID, User: e.Event.User, Text: text, Back: Back(strings.Join([]string{e.Event.Channel, e.Event.User, e.Event.Thread}, " "))}}, nil
+}
+
+// slackOurs is our name at the front of a mention.
+var slackOurs = regexp.MustCompile(`^\s*<@[UW][0-9A-Z]+(?:\|[^>]*)?>\s*`)
+
+// slackUnescape turns what people typed back: Slack reserves three characters.
+var slackUnescape = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&")
+
+// back checks the address where a person is answered: it is Slack's, whatever a request says.
+func (s *Slack) back(address string) (Back, error) {
+	u, err := url.Parse(address)
+	base, _ := url.Parse(s.base) // NewSlack has checked it
+	if err != nil || !(u.Scheme == "https" && u.Host == "hooks.slack.com" || u.Scheme == base.Scheme && u.Host == base.Host) {
+		return "", errors.New("slack: the request has no response_url of Slack's")
+	}
+	return Back(address), nil
+}
+
+// Answer tells the person alone: by the address that came with what they said, which is good for half an hour and five answers
+// (docs.slack.dev/interactivity/handling-user-interaction), or where they mentioned us.
+func (s *Slack) Answer(ctx context.Context, to Back, a Answer) error {
+	m := slackAnswer(a)
+	if channel, rest, mentioned := strings.Cut(string(to), " "); mentioned {
+		user, thread, _ := strings.Cut(rest, " ")
+		options := []slack.MsgOption{slack.MsgOptionText(m.Text, false), slack.MsgOptionParse(false), slack.MsgOptionLinkNames(false)}
+		if thread != "" {
+			options = append(options, slack.MsgOptionTS(thread))
+		}
+		if _, err := s.api().PostEphemeralContext(ctx, channel, user, options...); err != nil {
+			return fmt.Errorf("slack: answer in %s: %w", channel, slackError(err))
+		}
+		return nil
+	}
+	if _, err := s.back(string(to)); err != nil {
+		return Permanent(err)
+	}
+	err := slack.PostWebhookCustomHTTPContext(ctx, string(to), s.client, m)
+	var status slack.StatusCodeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &status) && status.Code/100 == 4 && status.Code != http.StatusTooManyRequests:
+		return Permanent(fmt.Errorf("slack: answer: %w; it is too late for that", statusError(status.Code)))
+	}
+	return fmt.Errorf("slack: answer: %w", slackError(err))
+}
+
+// slackAnswer renders an answer for the person alone.
+func slackAnswer(a Answer) *slack.WebhookMessage {
+	no := false
+	m := &slack.WebhookMessage{ResponseType: slack.ResponseTypeEphemeral, UnfurlLinks: &no, UnfurlMedia: &no}
+	var b strings.Builder
+	if a.Refused {
+		b.WriteString(slackSymbol[Failed] + " ")
+	}
+	const fence = "```"
+	for _, span := range a.Text {
+		left := slackSection - units(b.String())
+		if left < 2*len(fence)+10 { // there is a page
+			b.WriteString("…")
+			break
+		}
+		switch span.Kind {
+		case Code:
+			if text := clip(span.Text, left-len("``"), units, slackVerbatim); text != "" {
+				b.WriteString("`" + text + "`")
+			}
+		case Block:
+			if text := clipTail(span.Text, left-len(fence+"\n\n"+fence), units, slackVerbatim); text != "" {
+				b.WriteString(fence + "\n" + text + "\n" + fence)
+			}
+		default:
+			b.WriteString(clip(span.Text, left, units, slackWords))
+		}
+	}
+	m.Text = b.String()
+	return m
+}
+
+// slackWords is slackText of each line, with the white space around it, which parts words from what stands beside them.
+func slackWords(s string) string {
+	all := strings.Split(s, "\n")
+	for i, line := range all {
+		inner := strings.TrimSpace(line)
+		before, behind, _ := strings.Cut(line, inner)
+		all[i] = before + slackText(inner) + behind
+	}
+	return strings.Join(all, "\n")
+}
+
+func slackButtons(buttons []Button) (all []slack.BlockElement) {
+	plain := func(s string, most int) *slack.TextBlockObject {
+		return slack.NewTextBlockObject(slack.PlainTextType, clip(s, most, units, inert), false, false)
+	}
+	for i, b := range buttons {
+		name, value := slackAction, b.Value
+		if b.Reason != "" {
+			asked, err := json.Marshal(slackAsked{Value: b.Value, Title: b.Label, Field: b.Reason, Cancel: b.Cancel})
+			if err != nil {
+				continue // of strings alone it never happens
+			}
+			name, value = slackAsks, string(asked)
+		}
+		element := slack.NewButtonBlockElement(fmt.Sprintf("%s/%d", name, i), value, plain(b.Label, 24))
+		switch {
+		case b.Danger:
+			element.WithStyle(slack.StyleDanger)
+		case b.Primary:
+			element.WithStyle(slack.StylePrimary)
+		}
+		if b.Confirm != "" {
+			element.WithConfirm(slack.NewConfirmationBlockObject(plain(b.Label, 100), plain(b.Confirm, 300), plain(b.Label, 30), plain(b.Cancel, 30)))
+		}
+		all = append(all, element)
+	}
+	return all
+}
