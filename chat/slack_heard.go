@@ -61,6 +61,9 @@ func (s *Slack) Hear(ctx context.Context, r *http.Request, what string, body []b
 	default:
 		return h, fmt.Errorf("slack: %q is none of commands, actions and events", what)
 	}
+	if err != nil {
+		return Hearing{}, err
+	}
 	if h.Heard != nil {
 		h.Heard.Said = s.now()
 		if h.Heard.ID == "" { // what is sent again is signed again: this keeps a copy of the same request from counting
@@ -71,7 +74,7 @@ func (s *Slack) Hear(ctx context.Context, r *http.Request, what string, body []b
 			return Hearing{}, errors.New("slack: the request names no user")
 		}
 	}
-	return h, err
+	return h, nil
 }
 
 func (s *Slack) hearCommand(body []byte) (Hearing, error) {
@@ -249,7 +252,7 @@ func slackAnswer(a Answer) *slack.WebhookMessage {
 	}
 	const fence = "```"
 	for _, span := range a.Text {
-		left := slackSection - units(b.String())
+		left := slackSection - len("…") - units(b.String())
 		if left < 2*len(fence)+10 { // there is a page
 			b.WriteString("…")
 			break

@@ -121,7 +121,7 @@ func (s *Slack) Press(user, channel, label string) error {
 				var text slackText
 				_ = json.Unmarshal(e.Text, &text) // that of a context is a string
 				if e.Type == "button" && text.Text == label {
-					action, ts = object{"type": "button", "action_id": e.ActionID, "value": e.Value, "action_ts": fmt.Sprint(s.Now().Unix())}, m.TS
+					action, ts = object{"type": "button", "block_id": "b" + fmt.Sprint(len(blocks)), "action_id": e.ActionID, "value": e.Value, "action_ts": fmt.Sprint(s.Now().Unix())}, m.TS
 				}
 			}
 		}

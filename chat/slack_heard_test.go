@@ -1,0 +1,257 @@
+package chat
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf16"
+)
+
+const signing = "signing-5ecret"
+
+func slackEar(t testing.TB, base string) *Slack {
+	t.Helper()
+	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), SigningSecret: NewSecret(signing), BaseURL: base}, http.DefaultClient, func() time.Time { return time.Unix(1_700_000_000, 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// from is a request of Slack's, signed age before it arrives.
+func from(body string, age time.Duration) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	stamp := strconv.FormatInt(1_700_000_000-int64(age/time.Second), 10)
+	r.Header.Set("X-Slack-Request-Timestamp", stamp)
+	r.Header.Set("X-Slack-Signature", SlackSignature(signing, stamp, []byte(body)))
+	return r
+}
+
+// TestSlackSignature is the example of docs.slack.dev/authentication/verifying-requests-from-slack.
+func TestSlackSignature(t *testing.T) {
+	const body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
+	const want = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
+	if got := SlackSignature("8f742231b10e8888abcd99yyyzzz85a5", "1531420618", []byte(body)); got != want {
+		t.Errorf("the signature is %s, want %s", got, want)
+	}
+}
+
+func TestSlackHearsOnlySlack(t *testing.T) {
+	s := slackEar(t, "")
+	body := url.Values{"user_id": {"U012"}, "text": {"status web"}, "response_url": {"https://hooks.slack.com/commands/1"}}.Encode()
+	if h, err := s.Hear(t.Context(), from(body, 0), "commands", []byte(body)); err != nil || h.Heard == nil || h.Heard.User != "U012" || h.Heard.Text != "status web" || h.Heard.ID == "" {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	unsigned := from(body, 0)
+	unsigned.Header.Del("X-Slack-Signature")
+	deaf, err := NewSlack(SlackConfig{BotToken: NewSecret(secret)}, http.DefaultClient, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, hear := range map[string]func() (Hearing, error){
+		"old": func() (Hearing, error) {
+			return s.Hear(t.Context(), from(body, 6*time.Minute), "commands", []byte(body))
+		},
+		"of the future": func() (Hearing, error) {
+			return s.Hear(t.Context(), from(body, -6*time.Minute), "commands", []byte(body))
+		},
+		"changed":   func() (Hearing, error) { return s.Hear(t.Context(), from(body, 0), "commands", []byte(body+"&x=1")) },
+		"unsigned":  func() (Hearing, error) { return s.Hear(t.Context(), unsigned, "commands", []byte(body)) },
+		"no secret": func() (Hearing, error) { return deaf.Hear(t.Context(), from(body, 0), "commands", []byte(body)) },
+	} {
+		if h, err := hear(); !errors.Is(err, ErrNotGenuine) || h.Heard != nil {
+			t.Errorf("%s: %+v, %v", name, h, err)
+		}
+	}
+}
+
+// TestSlackAnswersSlackAlone: whatever a request says, an answer goes nowhere but to Slack.
+func TestSlackAnswersSlackAlone(t *testing.T) {
+	s := slackEar(t, "")
+	for _, address := range []string{"", "https://evil.example/", "http://hooks.slack.com/commands/1", "https://hooks.slack.com.evil.example/", "https://hooks.slack.com@evil.example/", "//hooks.slack.com/", "file:///etc/passwd", "https://hooks.slack.com:8443/"} {
+		body := url.Values{"user_id": {"U012"}, "text": {"status web"}, "response_url": {address}}.Encode()
+		if h, err := s.Hear(t.Context(), from(body, 0), "commands", []byte(body)); err == nil || h.Heard != nil {
+			t.Errorf("%q: %+v", address, h)
+		}
+		if err := s.Answer(t.Context(), Back(address), Answer{Text: []Span{{Text: "x"}}}); !IsPermanent(err) {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+func TestSlackButtons(t *testing.T) {
+	far := newFarEnd(t, says(`{"ok":true,"channel":"C012","ts":"1700000000.000100","view":{"id":"V1"}}`))
+	s := slackEar(t, far.URL)
+	m := Message{Title: "T", Buttons: []Button{
+		{Label: "Approve", Value: "yes", Primary: true, Confirm: "Sure? <!channel>", Cancel: "Back"},
+		{Label: "驳回", Value: "no", Danger: true, Reason: "原因", Cancel: "返回"}}}
+	if _, err := s.Send(t.Context(), "C012", m); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/slack/buttons.json", pretty(t, far.last(t)))
+	// Where nobody would hear a press there is no button.
+	deaf, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: far.URL}, http.DefaultClient, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deaf.Send(t.Context(), "C012", m); err != nil {
+		t.Fatal(err)
+	}
+	if blocks := far.last(t).form.Get("blocks"); strings.Contains(blocks, "Approve") {
+		t.Error(blocks)
+	}
+
+	// A press of the first one says its value; one of the second opens the question, whose answer says its value and the reason.
+	back := far.URL + "/respond/1"
+	act := func(action map[string]any, more map[string]any) Hearing {
+		t.Helper()
+		payload := map[string]any{"type": "block_actions", "user": map[string]any{"id": "U012"}, "response_url": back, "trigger_id": "3.4", "actions": []any{action}}
+		for k, v := range more {
+			payload[k] = v
+		}
+		text, err := json.Marshal(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := url.Values{"payload": {string(text)}}.Encode()
+		h, err := s.Hear(t.Context(), from(body, 0), "actions", []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	elements := slackButtons(m.Buttons)
+	var buttons []map[string]any
+	raw, err := json.Marshal(elements)
+	if err == nil {
+		err = json.Unmarshal(raw, &buttons)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range buttons { // as Slack does
+		b["block_id"] = "b1"
+	}
+	h := act(buttons[0], nil)
+	if h.Heard == nil || h.Heard.Value != "yes" || h.Heard.User != "U012" || h.Heard.Back != Back(back) {
+		t.Errorf("%+v", h.Heard)
+	}
+	if h := act(buttons[1], nil); h.Heard != nil {
+		t.Errorf("%+v", h.Heard)
+	}
+	asked := far.last(t)
+	if asked.path != "/views.open" || asked.form.Get("trigger_id") != "3.4" {
+		t.Fatalf("%+v", asked)
+	}
+	var view map[string]any
+	if err := json.Unmarshal([]byte(asked.form.Get("view")), &view); err != nil {
+		t.Fatal(err)
+	}
+	view["state"] = map[string]any{"values": map[string]any{slackAsks: map[string]any{slackAsks: map[string]any{"type": "plain_text_input", "value": "too early"}}}}
+	h = act(nil, map[string]any{"type": "view_submission", "response_url": "", "view": view, "actions": nil})
+	if h.Heard == nil || h.Heard.Value != "no" || h.Heard.Reason != "too early" || h.Heard.Back != Back(back) {
+		t.Errorf("%+v", h.Heard)
+	}
+	if h := act(map[string]any{"type": "button", "block_id": "b1", "action_id": "another's", "value": "yes"}, nil); h.Heard != nil {
+		t.Errorf("a button of somebody else is heard: %+v", h.Heard)
+	}
+}
+
+func TestSlackMentions(t *testing.T) {
+	far := newFarEnd(t, says(`{"ok":true,"message_ts":"1700000000.000100"}`))
+	s := slackEar(t, far.URL)
+	hear := func(body string) Hearing {
+		t.Helper()
+		h, err := s.Hear(t.Context(), from(body, 0), "events", []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	if h := hear(`{"type":"url_verification","challenge":"abc"}`); h.Body != "abc" || h.Heard != nil {
+		t.Errorf("%+v", h)
+	}
+	h := hear(`{"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention","user":"U012","text":"<@U0BOT> lock web production &lt;b&gt; &amp;","channel":"C012","ts":"1.2","thread_ts":"1.1"}}`)
+	if h.Heard == nil || h.Heard.ID != "Ev1" || h.Heard.Text != "lock web production <b> &" {
+		t.Fatalf("%+v", h.Heard)
+	}
+	for _, body := range []string{`{"type":"event_callback","event_id":"Ev2","event":{"type":"app_mention","user":"U012","bot_id":"B1","text":"x","channel":"C012"}}`,
+		`{"type":"event_callback","event_id":"Ev2","event":{"type":"message","user":"U012","text":"x","channel":"C012"}}`} {
+		if h := hear(body); h.Heard != nil {
+			t.Errorf("%s is heard", body)
+		}
+	}
+	if err := s.Answer(t.Context(), h.Heard.Back, Answer{Text: []Span{{Text: "Yes."}}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := far.last(t); r.path != "/chat.postEphemeral" || r.form.Get("user") != "U012" || r.form.Get("channel") != "C012" || r.form.Get("thread_ts") != "1.1" || r.form.Get("text") != "Yes." {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestSlackAnswers: what is told a person is within the limits, and nothing in it is markup, whatever somebody typed.
+func TestSlackAnswers(t *testing.T) {
+	active := regexp.MustCompile(`<[^>]*>`)
+	for _, text := range append(nasty, strings.Repeat("修复 <!channel> `x` ", 2000), strings.Repeat("👩‍💻", 3000), strings.Repeat("a\n", 5000)) {
+		m := slackAnswer(Answer{Refused: true, Text: []Span{{Text: "Release "}, {text, Code}, {Text: " goes. " + text + "\n"}, {text, Block}}})
+		if n := len(utf16.Encode([]rune(m.Text))); n > slackSection {
+			t.Errorf("%d characters", n)
+		}
+		if found := active.FindAllString(m.Text, -1); found != nil {
+			t.Errorf("%q brought %q", text, found)
+		}
+		if strings.Count(m.Text, "`")%2 != 0 {
+			t.Errorf("%q leaves code open: %s", text, m.Text)
+		}
+		if m.ResponseType != "ephemeral" || m.ReplaceOriginal {
+			t.Errorf("others see it: %+v", m)
+		}
+	}
+	if m := slackAnswer(Answer{Text: []Span{{Text: "Use "}, {"/help", Code}, {Text: ", or\n- wait"}}}); m.Text != "Use `/help`, or\n- wait" {
+		t.Errorf("%q", m.Text)
+	}
+	for status, permanent := range map[int]bool{404: true, 410: true, 429: false, 500: false} {
+		far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
+		err := slackEar(t, far.URL).Answer(t.Context(), Back(far.URL+"/respond/"+secret), Answer{Text: []Span{{Text: "x"}}})
+		if err == nil || IsPermanent(err) != permanent {
+			t.Errorf("%d: %v", status, err)
+		}
+		hides(t, err)
+	}
+	far := newFarEnd(t, says("ok"))
+	far.Close()
+	err := slackEar(t, far.URL).Answer(t.Context(), Back(far.URL+"/respond/"+secret), Answer{Text: []Span{{Text: "x"}}})
+	if err == nil || IsPermanent(err) {
+		t.Error(err)
+	}
+	hides(t, err) // the address is a capability
+}
+
+func FuzzSlackHeard(f *testing.F) {
+	payload := `{"type":"block_actions","user":{"id":"U012"},"response_url":"https://hooks.slack.com/1","trigger_id":"1","actions":[{"type":"button","action_id":"shipmate/0","value":"x"}]}`
+	f.Add("commands", "user_id=U012&text=status+web&response_url=https%3A%2F%2Fhooks.slack.com%2F1")
+	f.Add("actions", url.Values{"payload": {payload}}.Encode())
+	f.Add("actions", url.Values{"payload": {`{"type":"view_submission","user":{"id":"U012"},"view":{"private_metadata":"{}","state":{"values":{}}}}`}}.Encode())
+	f.Add("events", `{"type":"event_callback","event":{"type":"app_mention","user":"U012","text":"<@U0> x"}}`)
+	f.Fuzz(func(t *testing.T, what, body string) {
+		s := slackEar(t, "https://127.0.0.1:1/")
+		h, err := s.Hear(t.Context(), from(body, 0), what, []byte(body))
+		if err != nil && h.Heard != nil {
+			t.Errorf("both heard and refused: %+v, %v", h.Heard, err)
+		}
+		if h.Heard != nil && (h.Heard.ID == "" || !slackID.MatchString(h.Heard.User)) {
+			t.Errorf("heard nobody: %+v", h.Heard)
+		}
+		if errors.Is(err, ErrNotGenuine) {
+			t.Error(fmt.Errorf("a signed request: %w", err))
+		}
+	})
+}
