@@ -148,13 +148,14 @@ func TestSlackButtons(t *testing.T) {
 		t.Errorf("%+v", h.Heard)
 	}
 	asked := far.last(t)
-	if asked.path != "/views.open" || asked.form.Get("trigger_id") != "3.4" {
-		t.Fatalf("%+v", asked)
+	var opened struct {
+		Trigger string         `json:"trigger_id"`
+		View    map[string]any `json:"view"`
 	}
-	var view map[string]any
-	if err := json.Unmarshal([]byte(asked.form.Get("view")), &view); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal([]byte(asked.body), &opened); err != nil || asked.path != "/views.open" || opened.Trigger != "3.4" {
+		t.Fatalf("%+v, %v", asked, err)
 	}
+	view := opened.View
 	view["state"] = map[string]any{"values": map[string]any{slackAsks: map[string]any{slackAsks: map[string]any{"type": "plain_text_input", "value": "too early"}}}}
 	h = act(nil, map[string]any{"type": "view_submission", "response_url": "", "view": view, "actions": nil})
 	if h.Heard == nil || h.Heard.Value != "no" || h.Heard.Reason != "too early" || h.Heard.Back != Back(back) {
