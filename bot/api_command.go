@@ -90,7 +90,7 @@ func (b *Bot) sayCommand(w http.ResponseWriter, r *http.Request) (*commanded, er
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), decideTimeout)
 	defer cancel()
-	repo, err := b.repoFor(ctx, l, call.Repository)
+	repo, err := b.repoFor(ctx, l, call.Repository, b.may(token.GitHub))
 	if err != nil {
 		return nil, err
 	}
@@ -99,15 +99,6 @@ func (b *Bot) sayCommand(w http.ResponseWriter, r *http.Request) (*commanded, er
 		return nil, err
 	}
 	e := store.Event{ID: "api/" + token.Name + "/" + key, Kind: kindCommand, Repo: &repo.Name, Body: body}
-	has, err := b.access.permission(ctx, b.hub.client(repo.Installation), repo.Name, token.GitHub)
-	switch {
-	case declined(err):
-		return nil, refusal(http.StatusForbidden, "what %s may do in this repository cannot be checked", token.GitHub)
-	case err != nil:
-		return nil, err
-	case has < read: // what there is, is not for everybody
-		return nil, noRepo()
-	}
 	if err := b.acceptOnce(ctx, e); err != nil {
 		return nil, err
 	}
@@ -135,13 +126,13 @@ func (b *Bot) oneCommand(said string) (line, error) {
 	return l, nil
 }
 
-// repoFor finds the repository that a command is about.
-func (b *Bot) repoFor(ctx context.Context, l line, in string) (repo store.Repo, err error) {
+// repoFor finds the repository that a command is about, which the caller may read.
+func (b *Bot) repoFor(ctx context.Context, l line, in string, may mayIn) (repo store.Repo, err error) {
 	if in == "" {
 		if len(l.Args) == 0 {
 			return repo, refusal(http.StatusBadRequest, `say what it is about: an app as the first argument, or "repository": "owner/name"`)
 		}
-		if repo, err = b.repoOf(ctx, l.Args[0], ""); err == nil {
+		if repo, err = b.repoOf(ctx, l.Args[0], "", may); err == nil {
 			return repo, nil
 		}
 		var p *problem
@@ -158,7 +149,11 @@ func (b *Bot) repoFor(ctx context.Context, l line, in string) (repo store.Repo, 
 	if known == nil || b.cfg.MayUseServer(known.Name) != nil {
 		return repo, noRepo()
 	}
-	return *known, nil
+	has, err := may(ctx, *known)
+	if err == nil && has < read { // what there is, is not for everybody
+		err = noRepo()
+	}
+	return *known, err
 }
 
 func noRepo() error {
