@@ -2,6 +2,7 @@ package bot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -77,7 +78,12 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 			methods = append(methods, route.method)
 		}
 		mux.HandleFunc(route.method+" "+route.path, func(w http.ResponseWriter, r *http.Request) {
-			for name := range r.URL.Query() {
+			query, err := url.ParseQuery(r.URL.RawQuery)
+			if err != nil { // what of it cannot be read would be no filter
+				b.answer(w, 0, nil, refusal(http.StatusBadRequest, "the parameters cannot be read: %v", err))
+				return
+			}
+			for name := range query {
 				if !slices.Contains(route.query, name) {
 					known := "none"
 					if len(route.query) > 0 {
@@ -96,6 +102,9 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 			probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 			if _, pattern := mux.Handler(probe); pattern != "/" {
 				allowed = append(allowed, method)
+				if method == http.MethodGet { // Go serves it along
+					allowed = append(allowed, http.MethodHead)
+				}
 			}
 		}
 		if len(allowed) > 0 {
@@ -105,7 +114,8 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 		}
 		b.answer(w, 0, nil, refusal(http.StatusNotFound, "there is nothing at this address; /api/v1/openapi.json tells what there is"))
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		w := &statusWriter{to, 0}
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -115,6 +125,9 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 				panic(p)
 			}
 			b.log.Error("panic", "route", r.Method+" "+r.URL.Path, "err", b.engine.Mask(fmt.Sprint(p)), "stack", string(debug.Stack()))
+			if w.status != 0 { // an answer has begun: it is cut off, so that nobody takes it for whole
+				panic(http.ErrAbortHandler)
+			}
 			b.answer(w, 0, nil, refusal(http.StatusInternalServerError, "this is a mistake of ours; the server's log tells more"))
 		}()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -265,6 +278,9 @@ func sendTagged(w http.ResponseWriter, r *http.Request, body []byte) {
 	w.Header().Set("Cache-Control", "private, no-cache")
 	w.Header().Set("Vary", "Authorization, Cookie")
 	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:12])+`"`)
+	// Neither a part of it nor a refusal without a body is described.
+	r.Header.Del("Range")
+	r.Header.Del("If-Match")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
@@ -382,8 +398,9 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 	if err != nil {
 		return nil, "", err
 	}
-	const size = 500
-	for scanned := 0; scanned < maxScan; scanned += size {
+	// Whoever sees all there is has a page at once, and GitHub is asked about the repositories on it alone.
+	size := limit + 1
+	for scanned := 0; scanned < maxScan; scanned, size = scanned+size, 500 {
 		var some []T
 		if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) { some, err = batch(tx, before, size); return err }); err != nil {
 			return nil, "", err
@@ -409,6 +426,9 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 		}
 		if len(some) < size {
 			return found, "", nil
+		}
+		if len(found) == limit { // whether there is one more that may be seen, the next page tells
+			break
 		}
 	}
 	return found, cursorAt(of, before), nil
@@ -518,28 +538,29 @@ func (q *reader) apps() (any, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	afterRepo, afterApp, _ := strings.Cut(at, " ")
+	in := q.param("repository")
+	afterRepo, afterApp, _ := strings.Cut(cmp.Or(at, in), " ") // those of a repository stand together
 	items := []apiApp{}
 	for {
 		var some []store.Declared
 		if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) {
-			some, err = tx.DeclaredAfter(afterRepo, afterApp, maxPageSize)
+			some, err = tx.DeclaredAfter(afterRepo, afterApp, limit+1)
 			return err
 		}); err != nil {
 			return nil, "", err
 		}
+		if i := slices.IndexFunc(some, func(a store.Declared) bool { return in != "" && !strings.EqualFold(a.Repo, in) }); i >= 0 {
+			some = some[:i]
+		}
 		var repos []string
-		in := q.param("repository")
 		for _, a := range some {
-			if in == "" || strings.EqualFold(a.Repo, in) {
-				repos = append(repos, a.Repo)
-			}
+			repos = append(repos, a.Repo)
 		}
 		if err := q.ask(repos...); err != nil {
 			return nil, "", err
 		}
 		for _, a := range some {
-			if q.sees(a.Repo).can >= read && (in == "" || strings.EqualFold(a.Repo, in)) {
+			if q.sees(a.Repo).can >= read {
 				if len(items) == limit {
 					last := items[limit-1]
 					return items, cursorAt("apps", last.Repository+" "+last.App), nil
@@ -548,8 +569,11 @@ func (q *reader) apps() (any, string, error) {
 			}
 			afterRepo, afterApp = a.Repo, a.App
 		}
-		if len(some) < maxPageSize {
+		if len(some) <= limit {
 			return items, "", nil
+		}
+		if len(items) == limit { // as in page
+			return items, cursorAt("apps", afterRepo+" "+afterApp), nil
 		}
 	}
 }

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -298,10 +299,18 @@ func TestAPIReads(t *testing.T) {
 			t.Errorf("%s: %d %s", target, a.status, a.body)
 		}
 	}
+	if a := d.get(t, "runs", "runs?state=%zz"); a.status != http.StatusBadRequest {
+		t.Errorf("half a filter: %d %s", a.status, a.body)
+	}
+	for _, header := range []string{"Range", "If-Match"} {
+		if a := d.get(t, "openapi.json", "openapi.json", header, map[string]string{"Range": "bytes=9999999-", "If-Match": `"x"`}[header]); a.status != http.StatusOK {
+			t.Errorf("%s: %d %s", header, a.status, a.body)
+		}
+	}
 	if a := d.get(t, "", "nowhere"); a.status != http.StatusNotFound {
 		t.Errorf("nowhere: %d %s", a.status, a.body)
 	}
-	for target, allow := range map[string]string{"DELETE /api/v1/runs": "GET", "GET /api/v1/command": "POST", "PUT /api/v1/apps/web/trigger": "POST"} {
+	for target, allow := range map[string]string{"DELETE /api/v1/runs": "GET, HEAD", "GET /api/v1/command": "POST", "PUT /api/v1/apps/web/trigger": "POST"} {
 		if a := d.call(t, "", target, ""); a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != allow {
 			t.Errorf("%s: %d %q %s", target, a.status, a.header.Get("Allow"), a.body)
 		}
@@ -393,5 +402,56 @@ func TestAPIPanics(t *testing.T) {
 	}
 	if !strings.Contains(l.log.String(), "panic") {
 		t.Error("the log says nothing")
+	}
+
+	// What has begun is cut off.
+	h = l.bot.api([]apiRoute{{"GET", "/api/v1/broken", nil, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "one\n")
+		_ = http.NewResponseController(w).Flush()
+		panic("two")
+	}}})
+	server := httptest.NewServer(h)
+	defer server.Close()
+	resp := got(http.Get(server.URL + "/api/v1/broken"))(t)
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	if body, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(body), "mistake") {
+		t.Errorf("%s %v", body, err)
+	}
+}
+
+// TestAPIAsksLittle: for a page GitHub is asked about the repositories on it alone, however many there are.
+func TestAPIAsksLittle(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(text string) string {
+		return strings.Replace(text, "{name: reader, github: alice,", "{name: reader, github: root,", 1)
+	})
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	must(t, l.Settle())
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		repo := got(tx.Repo("acme/web"))(t)
+		for i := range 40 {
+			repo.Name, repo.ID = fmt.Sprintf("acme/x%02d", i), int64(100+i)
+			if err := errors.Join(tx.PutRepo(repo), tx.Declare(repo.Name, []store.Declared{{App: "web", SHA: sha}}), tx.Audit(store.Entry{Actor: "alice", Via: "api", Action: "test", Repo: repo.Name})); err != nil {
+				return err
+			}
+		}
+		return tx.Audit(store.Entry{Actor: "alice", Via: "api", Action: "test", Repo: "acme/web"})
+	}))
+	d := &described{l: l, operations: operations(t), answered: map[string]any{}, token: readToken}
+	for _, target := range []string{"apps?limit=1", "audit?limit=1"} {
+		l.clock.Advance(2 * accessTTL)
+		must(t, l.Settle())
+		kind, _, _ := strings.Cut(target, "?")
+		before, asked := len(l.gh.Requests()), 0
+		a := d.get(t, kind, target)
+		for _, r := range l.gh.Requests()[before:] {
+			if strings.HasSuffix(r.Path, "/permission") {
+				asked++
+			}
+		}
+		if a.status != http.StatusOK || asked == 0 || asked > 2 || !strings.Contains(a.body, "acme/web") || a.header.Get("Link") == "" {
+			t.Errorf("%s: %d questions: %d %s", target, asked, a.status, a.body)
+		}
 	}
 }

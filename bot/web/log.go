@@ -274,13 +274,14 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 		})
 		return store.Final(run.State), err
 	}
-	step := ""
+	step, whole := "", true
 	for lines, err := range runlog.Follow(ctx, s.LogFile(run.ID), max(0, after-1), ended) { // the one before tells its step
 		if err != nil {
 			if ctx.Err() == nil {
 				s.Logger.Error("a log could not be followed", "run", run.ID, "err", err)
 			}
-			return nil
+			whole = false
+			break
 		}
 		var b bytes.Buffer
 		t := logTail{Started: run.StartedAt}
@@ -304,8 +305,11 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 			return nil // nobody reads any more
 		}
 	}
-	if events && ctx.Err() == nil {
+	switch whole = whole && store.Final(run.State); {
+	case events && whole:
 		_ = send([]byte("event: end\ndata:\n\n")) // else a browser would come again
+	case !events && !whole:
+		panic(http.ErrAbortHandler) // cut off, so that nobody takes it for the whole log
 	}
 	return nil
 }
