@@ -79,7 +79,9 @@ func (b *Bot) answer(w http.ResponseWriter, status int, result any, err error) {
 	if err != nil {
 		var p *problem
 		if !errors.As(err, &p) { // a far end or the disk: nothing that the caller could mend
-			b.log.Warn("a call of the API could not be answered", "err", b.engine.Mask(err.Error()))
+			if !errors.Is(err, context.Canceled) { // else the caller is gone
+				b.log.Warn("a call of the API could not be answered", "err", b.engine.Mask(err.Error()))
+			}
 			p = &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, Detail: "it cannot be decided now; try again", wait: 10 * time.Second}
 			var l *limited
 			if wait, ok := retryAfter(err); ok {

@@ -189,9 +189,10 @@ func (b *Bot) apiRun(r store.Run, hidden bool) apiRun {
 
 func (b *Bot) apiDeployment(tx *store.Tx, d store.Deployment, hidden bool) (apiDeployment, error) {
 	rel, err := tx.Release(d.Repo, d.App, d.Release)
-	blocks := d.Blocks.V
-	if blocks == nil {
-		blocks = []store.Block{}
+	blocks := []store.Block{}
+	for _, block := range d.Blocks.V { // a freeze has the zone of its window
+		block.Since, block.Until = block.Since.UTC(), block.Until.UTC()
+		blocks = append(blocks, block)
 	}
 	return apiDeployment{d.ID, d.Number, d.Repo, d.App, d.Environment, d.Release, rel.SHA, d.Cause, d.Requester, d.Note, d.Run, d.OrderID, d.RollbackOf, d.Restores,
 		d.State, blocks, d.Reason, withheld(d.Failure.V, hidden), d.Progress, d.CreatedAt.Time, d.BeganAt.Time, d.FinishedAt.Time, d.ExpiresAt.Time,

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -417,6 +418,20 @@ func TestAPIPanics(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(body), "mistake") {
 		t.Errorf("%s %v", body, err)
 	}
+}
+
+// TestAPITimes: times are UTC, also where they come from a window with a zone of its own.
+func TestAPITimes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	until := time.Date(2026, 11, 30, 8, 0, 0, 0, time.FixedZone("", 8*60*60))
+	must(t, l.bot.db.View(t.Context(), func(tx *store.Tx) error {
+		d, _ := l.bot.apiDeployment(tx, store.Deployment{Blocks: store.JSON[[]store.Block]{V: []store.Block{{Kind: store.BlockFreeze, Until: until}}}}, false)
+		if text := got(jsonText(d.Blocks))(t); text != `[{"kind":"freeze","until":"2026-11-30T00:00:00Z"}]` {
+			t.Error(text)
+		}
+		return nil
+	}))
 }
 
 // TestAPIAsksLittle: for a page GitHub is asked about the repositories on it alone, however many there are.

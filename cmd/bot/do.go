@@ -48,11 +48,16 @@ func (c *doCmd) Run() error {
 	r.Header.Set("Authorization", "Bearer "+c.Token)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Idempotency-Key", c.Key)
-	resp, err := http.DefaultClient.Do(r)
+	// A redirect would make another request of it: one without a body, perhaps to somebody else.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
 	if err != nil {
 		return fmt.Errorf("%w; what became of it is told by the same call with --key %s", err, c.Key)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
+	if to, err := resp.Location(); err == nil {
+		return fmt.Errorf("SHIPMATE_URL: it leads on to %s; write that one's beginning, as far as /api", to.Redacted())
+	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return err

@@ -42,6 +42,12 @@ func TestDo(t *testing.T) {
 	if err := do.Run(); err == nil || strings.Contains(err.Error(), "secret-1") || !strings.Contains(err.Error(), "no answer of a bot") {
 		t.Errorf("%v", err)
 	}
+	other := httptest.NewServer(http.RedirectHandler(server.URL+"/api/v1/command", http.StatusMovedPermanently))
+	defer other.Close()
+	do.URL, got = other.URL, nil
+	if err := do.Run(); err == nil || !strings.Contains(err.Error(), server.URL+"/api/v1/command") || got != nil {
+		t.Errorf("%v %v", err, got)
+	}
 	do.URL = "http://127.0.0.1:1"
 	if err := do.Run(); err == nil || !strings.Contains(err.Error(), "--key k") {
 		t.Errorf("%v", err)
