@@ -61,7 +61,7 @@ func newFigures(b *Bot, version string) *figures {
 		f.registry.MustRegister(v)
 		return v
 	}
-	minutes := []float64{5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600}
+	minutes := []float64{5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200}
 	f.deliveries = counter("shipmate_deliveries_total", "Deliveries received, by how they were answered.", "source", "result")
 	f.tasks = histogram("shipmate_task_duration_seconds", "What one attempt at a task took, by what came of it.", []float64{.005, .025, .1, .5, 1, 5, 15, 60, 300, 1800}, "kind", "outcome")
 	f.requests = counter("shipmate_github_requests_total", "Requests to GitHub as an installation, by what came of them.", "outcome")

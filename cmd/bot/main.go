@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,8 +18,8 @@ import (
 	"github.com/shipmate-dev/shipmate/bot"
 )
 
-// version is set by the linker for releases.
-var version = "dev"
+// version and commit are set by the linker for releases; an image is built without the folder in which git would tell.
+var version, commit = "dev", ""
 
 type cli struct {
 	LogFormat string `enum:"text,json" default:"text" help:"How the log is written: text or json."`
@@ -94,15 +95,14 @@ func exists(file string) bool {
 type versionCmd struct{}
 
 func (versionCmd) Run() error {
-	commit := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				commit = s.Value
 			}
 		}
 	}
-	fmt.Printf("shipmate %s, commit %s, %s\n", version, commit, runtime.Version())
+	fmt.Printf("shipmate %s, commit %s, %s\n", version, cmp.Or(commit, "unknown"), runtime.Version())
 	return nil
 }
 
