@@ -315,8 +315,12 @@ func (b *Bot) apiLog(w http.ResponseWriter, r *http.Request) {
 		if err := b.db.View(q.ctx, func(tx *store.Tx) (err error) { run, err = tx.Run(r.PathValue("id")); return err }); err != nil {
 			return err
 		}
-		if hidden, err := q.look(run.Repo); err != nil || hidden {
-			return errors.Join(err, store.ErrNotFound)
+		hidden, err := q.look(run.Repo)
+		if err == nil && hidden {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return err
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		r.Header.Set("Accept", "text/plain") // never the events of the page

@@ -389,6 +389,15 @@ func TestAPIPublic(t *testing.T) {
 			t.Errorf("the diff: %d %s", a.status, a.body)
 		}
 	}
+	// While nobody can say who may see it, it is not said to be gone.
+	l.clock.Advance(2 * accessTTL)
+	must(t, l.Settle())
+	for _, target := range []string{"runs/{id}/log", "runs/{id}"} {
+		l.gh.Fail("GET", "*permission", 500, 1, 0)
+		if a := d.get(t, target, strings.Replace(target, "{id}", run, 1)); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s while GitHub is down: %d %s", target, a.status, a.body)
+		}
+	}
 }
 
 // TestAPIPanics: a mistake of ours is told as such, and the server goes on.

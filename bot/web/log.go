@@ -162,10 +162,11 @@ func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 		if run, err = tx.Run(r.PathValue("id")); err != nil {
 			return err
 		}
-		if hidden, err := who.look(tx, run.Repo); err != nil || hidden {
-			return errors.Join(err, store.ErrNotFound)
+		hidden, err := who.look(tx, run.Repo)
+		if err == nil && hidden {
+			err = store.ErrNotFound
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		s.fail(w, r, err)
