@@ -289,6 +289,27 @@ func TestIngressLimits(t *testing.T) {
 	}
 }
 
+// TestSecretsStayOut: whatever secrets lie in an overlay, git takes none of them.
+func TestSecretsStayOut(t *testing.T) {
+	t.Parallel()
+	overlay := example(t)
+	for _, name := range []string{"client-secret", "client-key.pem", "prod.token"} {
+		if err := os.WriteFile(filepath.Join(overlay, name), []byte("not a secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out []byte
+	for _, args := range [][]string{{"init", "--quiet"}, {"add", "."}, {"ls-files"}} {
+		var err error
+		if out, err = exec.CommandContext(t.Context(), "git", append([]string{"-C", overlay}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	if got, want := strings.Fields(string(out)), []string{".gitignore", "ingress.yaml", "kubeconfig", "kustomization.yaml", "shipmate.yaml", "targets.yaml"}; !slices.Equal(got, want) {
+		t.Errorf("git takes %v", got)
+	}
+}
+
 // TestStamped: what the Dockerfile has the linker set is there to be set; the linker says nothing of what is not.
 func TestStamped(t *testing.T) {
 	t.Parallel()
