@@ -310,7 +310,6 @@ func apiOf(pages string) string {
 var (
 	accountName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
 	webOrigin   = regexp.MustCompile(`^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$`)
-	webAddress  = regexp.MustCompile(strings.TrimSuffix(webOrigin.String(), "$") + `(/[A-Za-z0-9._~-]+)*$`)
 )
 
 // wrong says what of a choice cannot be; nil: nothing.
@@ -324,7 +323,7 @@ func (c choice) wrong() *web.Saying {
 		return web.Say("GitHub's address is no web address: write https:// and its host alone, such as https://github.com.")
 	case strings.HasPrefix(c.GitHub, "http:") && !loopback(c.GitHub) && c.api == apiOf(c.GitHub):
 		return web.Say("GitHub's address begins with http://, by which others could read the App's key: write https://.")
-	case !webAddress.MatchString(c.PublicURL):
+	case !webOrigin.MatchString(c.PublicURL):
 		return web.Say("The public address is no web address: write https:// and a host, such as https://ship.example.com.")
 	}
 	return nil

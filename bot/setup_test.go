@@ -370,6 +370,7 @@ func TestSetUpWrong(t *testing.T) {
 		"a login":              {"github", "https://a:b@github.com", "no web address"},
 		"GitHub in the clear":  {"github", "http://git.example.com", "begins with http://"},
 		"no public address":    {"public_url", "ship", "no web address"},
+		"a path of it":         {"public_url", "https://www.example.com/ship", "no web address"},
 		"a query of it":        {"public_url", "https://ship.example.com/?x=y", "no web address"},
 		"a public address, js": {"public_url", "javascript:alert(1)//", "no web address"},
 	} {
@@ -490,7 +491,7 @@ func TestSetUpNotNeeded(t *testing.T) {
 	file := filepath.Join(dir, "shipmate.yaml")
 	for text, want := range map[string]string{
 		smallest: "", "github: {private_key: \"file:app.pem\"}\n": "", "github: {client_id: x}\n": "",
-		"nonsense: 1\n": "unknown key", "language: xx\n": "is not spoken here", "a: [\n": "is not YAML",
+		"nonsense: 1\n": "unknown key", "language: xx\n": "is not spoken here", "a: [\n": "is not YAML", "public_url: https://www.example.com/ship\n": "has a path",
 	} {
 		must(t, os.WriteFile(file, []byte(text), 0o600))
 		s, err := newSetUp(file, "test", slog.New(slog.DiscardHandler))
