@@ -25,6 +25,8 @@ var chinese = map[string]string{
 	"GitHub could not be asked who you are. Please sign in again in a moment. If it stays so, the server's log tells more, and so does bot doctor.":                "暂时无法向 GitHub 确认你的身份，请稍后重新登录。如果一直如此，请查看服务器日志，或运行 bot doctor。",
 	"This sign-in was not begun in this browser, or took longer than ten minutes. Please sign in again.":                                                           "这次登录不是在此浏览器中开始的，或者超过了十分钟。请重新登录。",
 	"GitHub did not let you in: %s Please sign in again if that was not what you wanted.":                                                                          "GitHub 未允许登录：%s 如果这不是你想要的，请重新登录。",
+	"%s names an App by now: start the bot again.":                                                                                                                 "%s 现在已经指定了 App：请重新启动 bot。",
+	"The App could not be put into the server's file: %s":                                                                                                          "无法把 App 写入服务器文件：%s",
 	"Sign-in needs https://, without which a browser keeps no session, and public_url in the server's file begins with http://. Please tell who runs this server.": "登录需要 https://，否则浏览器不会保存会话，而服务器文件中的 public_url 以 http:// 开头。请告知服务器的管理员。",
 	"you are not signed in; load the page again":                                                                                                                   "你尚未登录，请重新加载页面。",
 	"your session has ended; load the page again to sign in":                                                                                                       "会话已结束，请重新加载页面并登录。",
