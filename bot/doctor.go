@@ -36,6 +36,8 @@ import (
 const (
 	// examTime is how long one examination may take.
 	examTime = 10 * time.Second
+	// tidyTime is how long one may take after that to take away what it left somewhere.
+	tidyTime = 5 * time.Second
 	// maxSkew is how far this machine's clock may be from GitHub's: a token of the App is dated half a minute back, and one from
 	// the future is refused.
 	maxSkew = 30 * time.Second
@@ -85,10 +87,14 @@ type doctor struct {
 
 // Doctor examines everything that the server's file leads to, all at once, and writes one line for each in an order that is
 // always the same, with a remedy where one is needed. With send it also sends test messages where nothing else tells. It needs
-// no running bot, disturbs none, and leaves nothing behind. The error says how many examinations failed.
+// no running bot, disturbs none, and leaves nothing behind, also when ctx ends early. The error says how many examinations failed.
 func Doctor(ctx context.Context, cfg *Config, send bool, out io.Writer) error {
 	d := &doctor{cfg: cfg, send: send, http: &http.Client{Timeout: examTime}, now: time.Now}
-	exams := d.exams()
+	engine := &pipeline.Engine{Server: cfg}
+	return examine(ctx, d.exams(), engine.Mask, out)
+}
+
+func examine(ctx context.Context, exams []exam, mask func(string) string, out io.Writer) error {
 	results := make([]chan findings, len(exams))
 	for i, e := range exams {
 		results[i] = make(chan findings, 1)
@@ -100,21 +106,38 @@ func Doctor(ctx context.Context, cfg *Config, send bool, out io.Writer) error {
 			results[i] <- f
 		}()
 	}
-	engine := &pipeline.Engine{Server: cfg}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), examTime+tidyTime)
+	defer cancel()
 	bad, all := 0, 0
 	for i, e := range exams {
-		for _, f := range <-results[i] {
+		var found findings
+		select {
+		case found = <-results[i]:
+		case <-late.Done():
+			select {
+			case found = <-results[i]: // it waited for one before it
+			default: // what reads a disk does not end with a context
+				found.fail("look whether the disks and network file systems of this machine answer", "no end within %s", examTime+tidyTime)
+			}
+		}
+		if ctx.Err() != nil {
+			continue // nobody wants to read what it makes fail, but each tidies up
+		}
+		for _, f := range found {
 			says := e.name + ": " + f.says
 			if f.remedy != "" {
 				says += "; " + f.remedy
 			}
-			if _, err := fmt.Fprintf(out, "%-4s  %s\n", f.level, shown(engine.Mask(says))); err != nil {
+			if _, err := fmt.Fprintf(out, "%-4s  %s\n", f.level, shown(mask(says))); err != nil {
 				return err
 			}
 			if all++; f.level == failed {
 				bad++
 			}
 		}
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted before the end")
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d failed", bad, all)
