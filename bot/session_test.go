@@ -171,6 +171,31 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
+// TestMadePrivate: a repository that is made private is hidden at once, not when something is pushed to it the next time.
+func TestMadePrivate(t *testing.T) {
+	t.Parallel()
+	l := signInLab(t)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	must(t, l.Settle())
+	run := "/runs/" + got(l.lookup("SELECT id FROM runs WHERE sha = ?", sha))(t)
+	l.gh.AddUser("frank")
+	frank := l.browser()
+	frank.signIn(t, "frank")
+	installation, id := got(l.lookup("SELECT installation FROM repos"))(t), got(l.lookup("SELECT id FROM repos"))(t)
+	for _, to := range []struct {
+		action  string
+		private bool
+		status  int
+	}{{"publicized", false, http.StatusOK}, {"privatized", true, http.StatusNotFound}} {
+		l.gh.Deliver("repository", fmt.Appendf(nil, `{"action":%q,"installation":{"id":%s},"repository":{"id":%s,"full_name":"acme/web","default_branch":"master","private":%v}}`, to.action, installation, id, to.private))
+		must(t, l.gh.Flush(t.Context()))
+		must(t, l.Settle())
+		if status, _, _ := frank.get(t, run, ""); status != to.status {
+			t.Errorf("once it is %s frank, whom nobody let see it, gets %d", to.action, status)
+		}
+	}
+}
+
 func TestSignOut(t *testing.T) {
 	t.Parallel()
 	l := signInLab(t)
