@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/go-github/v60/github"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/shipmate-dev/shipmate"
@@ -441,6 +442,32 @@ func (d *doctor) installations(ctx context.Context, f *findings) {
 	for _, owner := range slices.Sorted(maps.Keys(allowed)) {
 		if !allowed[owner] && len(all) > 0 {
 			f.warn("install it there, or remove that line", "github.allow names %s, where the App is not installed", owner)
+		}
+	}
+	// An installation may be for some of its owner's repositories alone.
+	var named []string
+	for _, pattern := range d.cfg.GitHub.Allow {
+		if owner, name, _ := strings.Cut(strings.ToLower(pattern), "/"); name != "*" && allowed[owner] {
+			named = append(named, pattern)
+		}
+	}
+	errs := make([]error, len(named))
+	var g errgroup.Group
+	g.SetLimit(asksAtOnce)
+	for i, repo := range named {
+		g.Go(func() error {
+			owner, name, _ := strings.Cut(repo, "/")
+			_, _, errs[i] = d.hub.asApp().Apps.FindRepositoryInstallation(ctx, owner, name)
+			return nil
+		})
+	}
+	_ = g.Wait() // each error is told below
+	for i, repo := range named {
+		switch {
+		case isNotFound(errs[i]):
+			f.warn("add it to the installation's repositories at GitHub, or remove that line", "github.allow names %s, which is not among those that the App is installed on", repo)
+		case errs[i] != nil:
+			d.refusedByGitHub(f, errs[i])
 		}
 	}
 }

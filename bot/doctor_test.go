@@ -282,6 +282,9 @@ func TestDoctorFinds(t *testing.T) {
 		"allowed in vain": {func(t *testing.T, w *ward) {
 			w.change(t, "  allow: [\"acme/*\"]\n", "  allow: [\"acme/*\", \"other/x\"]\n")
 		}, []string{`^warn  github installations: github.allow names other, .*; install it there`}, 0},
+		"not among them": {func(t *testing.T, w *ward) {
+			w.change(t, "  allow: [\"acme/*\"]\n", "  allow: [\"acme/web\", \"Acme/none\"]\n")
+		}, []string{`^warn  github installations: github.allow names Acme/none, which is not among .*; add it`, `^ok    github installations: acme has accepted`}, 0},
 		"another hook":   {func(t *testing.T, w *ward) { w.gh.SetHook("https://old.example.com/webhooks/github", hookSecret) }, []string{`^FAIL  github webhook: GitHub sends to "https://old.example.com/webhooks/github", .*https://ship.example.com/webhooks/github; write the latter`}, 0},
 		"another secret": {func(t *testing.T, w *ward) { w.answer(t, http.StatusUnauthorized) }, []string{`^FAIL  github deliveries: the newest delivery \(push of .*\) did not arrive: 401 .*; write the App's webhook secret`}, 0},
 		"another path":   {func(t *testing.T, w *ward) { w.answer(t, http.StatusNotFound) }, []string{`^FAIL  github deliveries: .*: 404 .*; have the proxy hand`}, 0},

@@ -273,12 +273,9 @@ func (s *signIn) visible(ctx context.Context, c *github.Client) (map[string]int,
 			return nil, errors.Join(err, g.Wait())
 		}
 		for _, i := range found {
-			if i.SuspendedAt != nil {
-				continue // GitHub tells nothing of it, and the other installations are still to be seen
-			}
 			total, err := read(i.GetID(), 1)
-			if isNotFound(err) {
-				continue // it is gone meanwhile
+			if declined(err) {
+				continue // it is suspended, gone, or for other addresses than ours: its repositories are not seen, the others are
 			}
 			if err != nil {
 				return nil, errors.Join(err, g.Wait())

@@ -374,7 +374,7 @@ func TestSignInSees(t *testing.T) {
 		}
 		switch page := r.URL.Query().Get("page"); {
 		case r.URL.Path == "/user/installations":
-			_, _ = io.WriteString(w, `{"installations":[{"id":1},{"id":2,"suspended_at":"2026-01-01T00:00:00Z"},{"id":3},{"id":4}]}`)
+			_, _ = io.WriteString(w, `{"installations":[{"id":1},{"id":2},{"id":3},{"id":4}]}`)
 		case r.URL.Path == "/user/installations/2/repositories":
 			w.WriteHeader(http.StatusForbidden)
 		case r.URL.Path == "/user/installations/3/repositories":
