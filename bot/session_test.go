@@ -169,6 +169,10 @@ func TestSignIn(t *testing.T) {
 	if status, _, _ := b.get(t, run, ""); status != http.StatusUnauthorized {
 		t.Errorf("the session has not ended: %d", status)
 	}
+	must(t, l.Settle())
+	if n := got(l.lookup("SELECT count(*) FROM sessions"))(t); n != "0" {
+		t.Errorf("the tokens of %s sessions that have expired are kept", n)
+	}
 }
 
 // TestMadePrivate: a repository that is made private is hidden at once, not when something is pushed to it the next time.
