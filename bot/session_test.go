@@ -169,7 +169,7 @@ func TestSignIn(t *testing.T) {
 	if status, _, _ := b.get(t, run, ""); status != http.StatusUnauthorized {
 		t.Errorf("the session has not ended: %d", status)
 	}
-	must(t, l.Settle())
+	got(l.bot.keep(t.Context(), "", 0))(t)
 	if n := got(l.lookup("SELECT count(*) FROM sessions"))(t); n != "0" {
 		t.Errorf("the tokens of %s sessions that have expired are kept", n)
 	}
