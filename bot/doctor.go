@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/go-github/v60/github"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/shipmate-dev/shipmate"
@@ -36,6 +37,8 @@ import (
 const (
 	// examTime is how long one examination may take.
 	examTime = 10 * time.Second
+	// tidyTime is how long one may take after that to take away what it left somewhere.
+	tidyTime = 5 * time.Second
 	// maxSkew is how far this machine's clock may be from GitHub's: a token of the App is dated half a minute back, and one from
 	// the future is refused.
 	maxSkew = 30 * time.Second
@@ -85,10 +88,14 @@ type doctor struct {
 
 // Doctor examines everything that the server's file leads to, all at once, and writes one line for each in an order that is
 // always the same, with a remedy where one is needed. With send it also sends test messages where nothing else tells. It needs
-// no running bot, disturbs none, and leaves nothing behind. The error says how many examinations failed.
+// no running bot, disturbs none, and leaves nothing behind, also when ctx ends early. The error says how many examinations failed.
 func Doctor(ctx context.Context, cfg *Config, send bool, out io.Writer) error {
 	d := &doctor{cfg: cfg, send: send, http: &http.Client{Timeout: examTime}, now: time.Now}
-	exams := d.exams()
+	engine := &pipeline.Engine{Server: cfg}
+	return examine(ctx, d.exams(), engine.Mask, out)
+}
+
+func examine(ctx context.Context, exams []exam, mask func(string) string, out io.Writer) error {
 	results := make([]chan findings, len(exams))
 	for i, e := range exams {
 		results[i] = make(chan findings, 1)
@@ -100,21 +107,38 @@ func Doctor(ctx context.Context, cfg *Config, send bool, out io.Writer) error {
 			results[i] <- f
 		}()
 	}
-	engine := &pipeline.Engine{Server: cfg}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), examTime+tidyTime)
+	defer cancel()
 	bad, all := 0, 0
 	for i, e := range exams {
-		for _, f := range <-results[i] {
+		var found findings
+		select {
+		case found = <-results[i]:
+		case <-late.Done():
+			select {
+			case found = <-results[i]: // it waited for one before it
+			default: // what reads a disk does not end with a context
+				found.fail("look whether the disks and network file systems of this machine answer", "no end within %s", examTime+tidyTime)
+			}
+		}
+		if ctx.Err() != nil {
+			continue // nobody wants to read what it makes fail, but each tidies up
+		}
+		for _, f := range found {
 			says := e.name + ": " + f.says
 			if f.remedy != "" {
 				says += "; " + f.remedy
 			}
-			if _, err := fmt.Fprintf(out, "%-4s  %s\n", f.level, shown(engine.Mask(says))); err != nil {
+			if _, err := fmt.Fprintf(out, "%-4s  %s\n", f.level, shown(mask(says))); err != nil {
 				return err
 			}
 			if all++; f.level == failed {
 				bad++
 			}
 		}
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted before the end")
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d failed", bad, all)
@@ -418,6 +442,32 @@ func (d *doctor) installations(ctx context.Context, f *findings) {
 	for _, owner := range slices.Sorted(maps.Keys(allowed)) {
 		if !allowed[owner] && len(all) > 0 {
 			f.warn("install it there, or remove that line", "github.allow names %s, where the App is not installed", owner)
+		}
+	}
+	// An installation may be for some of its owner's repositories alone.
+	var named []string
+	for _, pattern := range d.cfg.GitHub.Allow {
+		if owner, name, _ := strings.Cut(strings.ToLower(pattern), "/"); name != "*" && allowed[owner] {
+			named = append(named, pattern)
+		}
+	}
+	errs := make([]error, len(named))
+	var g errgroup.Group
+	g.SetLimit(asksAtOnce)
+	for i, repo := range named {
+		g.Go(func() error {
+			owner, name, _ := strings.Cut(repo, "/")
+			_, _, errs[i] = d.hub.asApp().Apps.FindRepositoryInstallation(ctx, owner, name)
+			return nil
+		})
+	}
+	_ = g.Wait() // each error is told below
+	for i, repo := range named {
+		switch {
+		case isNotFound(errs[i]):
+			f.warn("add it to the installation's repositories at GitHub, or remove that line", "github.allow names %s, which is not among those that the App is installed on", repo)
+		case errs[i] != nil:
+			d.refusedByGitHub(f, errs[i])
 		}
 	}
 }

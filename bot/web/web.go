@@ -72,10 +72,10 @@ type Pages struct {
 // ServeHTTP implements http.Handler.
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
 
-// Error answers with a page that says what is wrong, and what to do.
-func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+// Error answers with a page that says what is wrong, and what to do. Of text every %s stands for one of args, where there are any.
+func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title, text string, args ...any) {
 	guard(w.Header())
-	p.s.renderError(w, r, status, title, text)
+	p.s.renderError(w, r, status, title, text, args...)
 }
 
 type server struct {
@@ -260,9 +260,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.renderError(w, r, http.StatusInternalServerError, "Page not available", "This page could not be made just now. Please try again in a moment.")
 }
 
-func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string, args ...any) {
 	l := langOf(r)
-	title, text = l.say(title), l.say(text)
+	title, text = l.say(title), l.say(text, args...)
 	s.render(w, r, seer{}, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
 }
 
