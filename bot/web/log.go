@@ -22,6 +22,7 @@ import (
 const (
 	maxLines  = 2000     // of a log that a page shows at first; the whole is a link away
 	maxColumn = 16 << 10 // bytes of one line that a page shows
+	maxText   = 2 << 20  // bytes of all lines that it shows at first, and of those that it is sent at once
 )
 
 // A logTail is the end of a log.
@@ -33,6 +34,7 @@ type logTail struct {
 	Query   string // what was searched for
 	Found   int    // lines that have it
 	At      int    // the line that was asked for, 0 for none
+	size    int    // of the text of Lines, in bytes
 }
 
 // A logLine is one line of a log.
@@ -56,6 +58,7 @@ func (t *logTail) add(l runlog.Line, step string) string {
 		line.Step = printable(l.Step)
 	}
 	t.Lines = append(t.Lines, line)
+	t.size += len(l.Text)
 	return l.Step
 }
 
@@ -74,17 +77,29 @@ func (s *server) tail(run store.Run, lines int) (*logTail, error) {
 		return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 	}
 	t.Cut = t.Last > maxLines
-	step := ""
+	var end []runlog.Line
+	size := 0
 	for l, err := range r.Lines(max(0, t.Last-lines)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 		}
-		if l.Number <= t.Last { // else it came since
-			step = t.add(l, step)
+		if l.Number > t.Last {
+			break // it came since
 		}
+		end = append(end, l)
+		for size += length(l); size > maxText; t.Cut, end = true, end[1:] {
+			size -= length(end[0])
+		}
+	}
+	step := ""
+	for _, l := range end {
+		step = t.add(l, step)
 	}
 	return t, nil
 }
+
+// length is how much of a line a page shows at most, in bytes.
+func length(l runlog.Line) int { return min(len(l.Text), maxColumn) }
 
 // maxFound is how many lines that fit a search a page shows.
 const maxFound = 500
@@ -97,9 +112,9 @@ func (s *server) logOf(r *http.Request, run store.Run) (*logTail, error) {
 	switch {
 	case query != "" && len(query) <= maxQuery:
 		wanted := strings.ToLower(query)
-		return s.part(run, 0, func(l runlog.Line) bool { return strings.Contains(strings.ToLower(plain(l.Text)), wanted) }, &logTail{Query: query})
+		return s.part(r.Context(), run, 0, func(l runlog.Line) bool { return strings.Contains(strings.ToLower(plain(l.Text)), wanted) }, &logTail{Query: query})
 	case at > 0:
-		return s.part(run, max(0, at-1-maxLines/10), func(runlog.Line) bool { return true }, &logTail{At: at})
+		return s.part(r.Context(), run, max(0, at-1-maxLines/10), func(runlog.Line) bool { return true }, &logTail{At: at})
 	case q.Has("following"):
 		return s.tail(run, 0) // they are there already
 	}
@@ -110,7 +125,7 @@ func (s *server) logOf(r *http.Request, run store.Run) (*logTail, error) {
 const maxQuery = 200
 
 // part reads those lines after a number that fit into t; nil where there is no log.
-func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *logTail) (*logTail, error) {
+func (s *server) part(ctx context.Context, run store.Run, after int, fits func(runlog.Line) bool, t *logTail) (*logTail, error) {
 	r, err := runlog.Open(s.LogFile(run.ID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -132,10 +147,13 @@ func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *
 		if err != nil {
 			return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // nobody waits for it
+		}
 		if !fits(l) {
 			continue
 		}
-		if t.Found++; t.Found <= most {
+		if t.Found++; t.Found <= most && t.size <= maxText {
 			step = t.add(l, step)
 		} else if t.Query == "" {
 			break
@@ -146,6 +164,9 @@ func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *
 
 // plain is the text of a line without its style.
 func plain(line string) string {
+	if !strings.Contains(line, "\x1b") {
+		return line
+	}
 	var b strings.Builder
 	for _, s := range styled(line) {
 		b.WriteString(s.Text)
@@ -282,26 +303,30 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 			}
 			return nil
 		}
-		var b bytes.Buffer
-		t := logTail{Started: run.StartedAt}
-		for _, l := range lines {
-			switch {
-			case !events:
-				b.WriteString(l.String() + "\n")
-			case l.Number <= after:
-				step = l.Step
-			default:
-				step = t.add(l, step)
+		for first := true; first || len(lines) > 0; first = false {
+			var b bytes.Buffer
+			t := logTail{Started: run.StartedAt}
+			for len(lines) > 0 && t.size+b.Len() < maxText {
+				l := lines[0]
+				lines = lines[1:]
+				switch {
+				case !events:
+					b.WriteString(l.String() + "\n")
+				case l.Number <= after:
+					step = l.Step
+				default:
+					step = t.add(l, step)
+				}
 			}
-		}
-		if events {
-			if err := s.event(&b, langOf(r), t); err != nil {
-				s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
-				return nil
+			if events {
+				if err := s.event(&b, langOf(r), t); err != nil {
+					s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
+					return nil
+				}
 			}
-		}
-		if send(b.Bytes()) != nil {
-			return nil // nobody reads any more
+			if send(b.Bytes()) != nil {
+				return nil // nobody reads any more
+			}
 		}
 	}
 	if events && ctx.Err() == nil {
@@ -328,8 +353,9 @@ func (s *server) event(b *bytes.Buffer, l lang, t logTail) error {
 	return nil
 }
 
-// escapes are the control sequences of ECMA-48: CSI, then the strings (OSC and the like), then all others.
-var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
+// escapes are the control sequences of ECMA-48: CSI, then the strings (OSC and the like), then all others. A string ends at the
+// next escape at the latest: what is looked for to the end of a line again and again takes a line of such beginnings seconds.
+var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
 
 // styled turns the colours of a terminal (SGR, ECMA-48 8.3.117) into classes and drops every other control sequence.
 func styled(s string) []span {
