@@ -178,21 +178,34 @@ func plain(line string) string {
 // accepts events gets the page's lines, from the one after ?after= or the last one that it had.
 func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 	var run store.Run
-	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
-		var err error
-		if run, err = tx.Run(r.PathValue("id")); err != nil {
-			return err
-		}
-		if hidden, err := who.look(tx, run.Repo); err != nil || hidden {
-			return errors.Join(err, store.ErrNotFound)
-		}
-		return nil
-	})
-	if err != nil {
+	may := func(who seer) error {
+		return s.DB.View(r.Context(), func(tx *store.Tx) error {
+			var err error
+			if run, err = tx.Run(r.PathValue("id")); err != nil {
+				return err
+			}
+			if hidden, err := who.look(tx, run.Repo); err != nil || hidden {
+				return errors.Join(err, store.ErrNotFound)
+			}
+			return nil
+		})
+	}
+	if err := may(who); err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	if err := s.sendLog(w, r, run); errors.Is(err, ErrBusy) {
+	still := func() bool {
+		var now seer
+		if s.Viewer != nil {
+			viewer, err := s.Viewer(r)
+			if err != nil || viewer == nil {
+				return false
+			}
+			now.Viewer = viewer
+		}
+		return may(now) == nil
+	}
+	if err := s.sendLog(w, r, run, still); errors.Is(err, ErrBusy) {
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, err.Error()+"; the run's page shows this one too", http.StatusServiceUnavailable)
 	} else if err != nil {
@@ -203,18 +216,19 @@ func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 // ErrBusy is returned where as many follow logs as may.
 var ErrBusy = errors.New("too many follow logs just now")
 
-// Log answers with the log of a run as text, as /runs/{id}/log does, for a caller that asked whether it may be seen. Where it
-// returns an error nothing was sent: ErrBusy, or fs.ErrNotExist where there is no log (any more).
-func (p *Pages) Log(w http.ResponseWriter, r *http.Request, run store.Run) error {
-	return p.s.sendLog(w, r, run)
+// Log answers with the log of a run as text, as /runs/{id}/log does, for a caller that asked whether it may be seen; while it is
+// followed still tells, once a minute, whether it still may. Where Log returns an error nothing was sent: ErrBusy, or
+// fs.ErrNotExist where there is no log (any more).
+func (p *Pages) Log(w http.ResponseWriter, r *http.Request, run store.Run, still func() bool) error {
+	return p.s.sendLog(w, r, run, still)
 }
 
 // Followers is how many follow logs.
 func (p *Pages) Followers() int { return len(p.s.followers) }
 
-func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) error {
+func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run, still func() bool) error {
 	if r.URL.Query().Has("follow") {
-		return s.follow(w, r, run)
+		return s.follow(w, r, run, still)
 	}
 	log, err := runlog.Open(s.LogFile(run.ID))
 	if err != nil {
@@ -228,7 +242,7 @@ func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) 
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	out := bufio.NewWriterSize(w, 64<<10)
+	out := bufio.NewWriterSize(patient{w}, 64<<10)
 	for l, err := range log.Lines(0) {
 		if err != nil {
 			s.Logger.Error("a log could not be read", "run", run.ID, "err", err)
@@ -246,12 +260,23 @@ func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) 
 const (
 	// maxFollowers is how many may follow logs at once; each has a connection and a file.
 	maxFollowers = 256
-	// sendTimeout is how long a follower may take to receive what is sent.
+	// sendTimeout is how long somebody may take to receive what is sent at once.
 	sendTimeout = 30 * time.Second
+	// askedAgain is how often it is asked whether a follower may still see the log.
+	askedAgain = time.Minute
 )
 
+// patient has its reader take as long as they need for all of an answer, where the server allows so much for the whole of it, as
+// long as each part goes out in time.
+type patient struct{ http.ResponseWriter }
+
+func (p patient) Write(b []byte) (int, error) {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(sendTimeout)) // without it the server's own applies
+	return p.ResponseWriter.Write(b)
+}
+
 // follow sends a log while it is written.
-func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) error {
+func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run, still func() bool) error {
 	select {
 	case s.followers <- struct{}{}:
 		defer func() { <-s.followers }()
@@ -279,8 +304,7 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 	}
 	control := http.NewResponseController(w)
 	send := func(text []byte) error {
-		_ = control.SetWriteDeadline(time.Now().Add(sendTimeout)) // without it the server's own applies
-		if _, err := w.Write(text); err != nil {
+		if _, err := (patient{w}).Write(text); err != nil {
 			return err
 		}
 		return control.Flush()
@@ -288,7 +312,15 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 	if send(nil) != nil || r.Method == http.MethodHead {
 		return nil
 	}
+	asked := time.Now()
 	ended := func(ctx context.Context) (over bool, err error) {
+		if time.Since(asked) >= s.askedAgain {
+			if !still() {
+				cancel() // a browser comes again, and is refused
+				return false, context.Canceled
+			}
+			asked = time.Now()
+		}
 		err = s.DB.View(ctx, func(tx *store.Tx) error {
 			run, err = tx.Run(run.ID)
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -495,4 +496,37 @@ func TestFindInLog(t *testing.T) {
 	})
 	s.person("zoe", nil)
 	lacks(t, s.see("zoe", "/runs/"+run.ID+"?q=build"), "package", "lines have that")
+}
+
+// Who may not see a log any more does not follow it for as long as it is written: their session ended, somebody took their
+// permission, or nobody can tell.
+func TestFollowerWhoMayNotAnyMore(t *testing.T) {
+	for name, change := range map[string]func(*signedSite){
+		"still may":   func(*signedSite) {},
+		"signed out":  func(s *signedSite) { s.who.Store(&looker{}) },
+		"not theirs":  func(s *signedSite) { s.who.Store(&looker{viewer: &Viewer{Login: "alice"}}) },
+		"not to tell": func(s *signedSite) { s.who.Store(&looker{err: errors.New("GitHub is down")}) },
+	} {
+		s := newSignedSite(t)
+		s.cfg.Viewer = func(*http.Request) (*Viewer, error) { l := s.who.Load(); return l.viewer, l.err }
+		s.open()
+		s.pages.s.askedAgain = 0
+		run := store.Run{Repo: "acme/shop", App: "web", Cause: "push", Sender: "alice", Author: "alice", Ref: "refs/heads/master", SHA: strings.Repeat("0a1b2c3d", 5)}
+		s.update(func(tx *store.Tx) error {
+			return errors.Join(tx.PutRepo(store.Repo{Name: "acme/shop", Private: true, DefaultBranch: "master"}), tx.NewRun(&run, "fetch"), tx.StartRun(run.ID))
+		})
+		s.log(run.ID, "2026-01-02T03:04:07Z\tfetch\tone")
+		s.who.Store(&looker{viewer: &Viewer{Login: "alice", Repos: map[string]int{"acme/shop": Read}}})
+		server := httptest.NewServer(s)
+		f := s.follow(server, "/runs/"+run.ID+"/log?follow", asEvents...)
+		f.until("one")
+		change(s)
+		if name == "still may" {
+			s.update(func(tx *store.Tx) error { return tx.EndRun(run.ID, store.RunFailed, "it fails", nil) })
+		}
+		if rest := f.atEnd(); strings.Contains(rest, "event: end") != (name == "still may") { // else a browser would not come again
+			t.Errorf("%s: %q", name, rest)
+		}
+		server.Close()
+	}
 }

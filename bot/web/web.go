@@ -80,11 +80,12 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title,
 
 type server struct {
 	Config
-	followers chan struct{} // one for each that follows a log
-	pages     map[lang]map[string]*template.Template
-	seen      matrices
-	pasts     pasts
-	assets    map[string]asset // by the name that is in the address
+	followers  chan struct{} // one for each that follows a log
+	askedAgain time.Duration // see there
+	pages      map[lang]map[string]*template.Template
+	seen       matrices
+	pasts      pasts
+	assets     map[string]asset // by the name that is in the address
 }
 
 type asset struct {
@@ -97,7 +98,7 @@ func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), askedAgain: askedAgain, pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
