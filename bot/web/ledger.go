@@ -306,6 +306,7 @@ type Part struct {
 	Name   string
 	State  string // succeeded: it answers; failed: it does not; pending: it was not asked yet
 	Detail string
+	Forks  bool      // a builder that builds what forks have, and nothing else
 	At     time.Time // when that was seen; zero where it is watched
 }
 

@@ -25,11 +25,12 @@ const (
 
 // A Health is what a cluster last said of a deployment.
 type Health struct {
-	At        time.Time
-	Ready     int // pods
+	At        time.Time     // when it said that; zero: never
+	Age       time.Duration // how long ago that was
+	Ready     int           // pods
 	Desired   int
-	Drift     string // what is in the cluster is not what was deployed: in which way; empty: it is
-	Unread    string // why the cluster could not be asked
+	Drift     bool   // what is in the cluster is not what was deployed, in ways that Workloads tell
+	Unread    string // why the cluster could not be asked since
 	Workloads []Workload
 }
 
@@ -38,16 +39,25 @@ type Workload struct {
 	Object         string // as in Deployment/web
 	Ready, Desired int
 	Text, Problem  string
+	Gone           bool   // it should be there
+	Foreign        bool   // somebody put something else there since the deployment
+	Release        string // that it is of; may be empty
 }
+
+// staleAfter is how old what a cluster said is where a page says how old.
+const staleAfter = 2 * time.Minute
+
+// Stale tells whether what a cluster said is so old that it may not be so any more.
+func (h Health) Stale() bool { return !h.At.IsZero() && (h.Unread != "" || h.Age >= staleAfter) }
 
 // Look is how a health is shown, see look.
 func (h Health) Look() string {
 	switch {
 	case h.Unread != "":
 		return "idle"
-	case h.Drift != "":
+	case h.Drift:
 		return "held"
-	case h.Ready < h.Desired:
+	case h.Ready < h.Desired || slices.ContainsFunc(h.Workloads, func(w Workload) bool { return w.Problem != "" }):
 		return "bad"
 	}
 	return "good"
@@ -330,6 +340,7 @@ func (s *server) ask(rows []row) []row {
 		for j := range rows[i].Cells {
 			if c := &rows[i].Cells[j]; c.Live != nil {
 				if h, ok := said[c.Live.ID]; ok {
+					h.Drift = h.Drift && (c.Now == nil || !store.Active(c.Now.State)) // which is putting another there
 					c.Health = &h
 				}
 			}

@@ -438,7 +438,7 @@ func TestHostileText(t *testing.T) {
 	o := store.Order{Repo: repo, Environment: evil, Requester: evil, Note: evil}
 	s.update(func(tx *store.Tx) error { return tx.NewOrder(&o) })
 	s.cfg.Health = func([]string) map[string]Health {
-		return map[string]Health{live.ID: {Ready: 1, Desired: 1, Drift: evil, Workloads: []Workload{{Object: evil, Text: evil, Problem: evil, Desired: 1}}}}
+		return map[string]Health{live.ID: {Ready: 1, Desired: 1, Drift: true, Unread: evil, At: s.now, Workloads: []Workload{{Object: evil, Text: evil, Problem: evil, Release: evil, Foreign: true, Desired: 1}, {Object: evil, Gone: true}}}}
 	}
 	s.cfg.System = func() []Part { return []Part{{Kind: "cluster", Name: evil, Detail: evil, State: store.Failed}} }
 	s.cfg.Frozen = func([]string, time.Time) (string, time.Time) { return evil, s.now }

@@ -229,7 +229,7 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 	if repo != nil {
 		v.Actions = newAsker(r, who, *repo).deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
 	}
-	if s.Health != nil && v.Live && !v.Hidden {
+	if s.Health != nil && v.Current && !v.Hidden {
 		if h, ok := s.Health([]string{v.Deployment.ID})[v.Deployment.ID]; ok {
 			v.Health = &h
 		}

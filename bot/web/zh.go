@@ -45,7 +45,8 @@ var chinese = map[string]string{
 	"Release %d": "版本 %d", "Run %d": "运行 %d", "run %d": "运行 %d", "App": "应用",
 	"Locked by %s until %s: %s": "被 %s 锁定至 %s：%s", "Held by %s since %s: %s": "%s 自 %s 起暂停自动部署：%s", "Held since %s: %s": "自 %s 起暂停自动部署：%s",
 	"Frozen until %s: %s": "封网至 %s：%s", "Deployment %d went without approval": "部署 %d 未经批准",
-	"What the cluster says": "集群状态", "It could not be asked: %s": "无法查询：%s", "What is in the cluster is not what was deployed: %s": "集群中的内容与部署的不一致：%s",
+	"What the cluster says": "集群状态", "It could not be asked: %s": "无法查询：%s", "What is in the cluster is not what was deployed.": "集群中的内容与部署的不一致。",
+	"What follows is what it said before, at %s.": "以下是它之前在 %s 给出的状态。", "%s is gone": "%s 已不存在", "%s is of release %s": "%s 属于版本 %s", "%s is of no release": "%s 不属于任何版本",
 
 	// Buttons.
 	"What you can do": "可用操作", "Approve": "批准", "Reject…": "驳回…", "Promote": "发布", "Deploy…": "部署…", "Deploy this release…": "部署此版本…", "Roll back…": "回滚…",
@@ -137,7 +138,7 @@ var chinese = map[string]string{
 	"How it was decided": "处理过程", "What came of it": "结果",
 	"Work that failed for so long that it is not tried again by itself. Once its cause is gone, have it tried again.": "多次失败后不再自动重试的工作。原因消除后可以重试。",
 	"given up at %s, after %d attempts": "于 %s 放弃，共尝试 %d 次", "Nothing was given up.": "没有已放弃的工作。",
-	"Work that waits or is under way: %d": "等待中或进行中的工作：%d", "builder": "构建器", "registry": "镜像仓库", "cluster": "集群", "answers": "正常", "does not answer": "无响应", "not asked yet": "尚未查询",
+	"Work that waits or is under way: %d": "等待中或进行中的工作：%d", "builder": "构建器", "for forks alone": "只构建来自 fork 的代码", "registry": "镜像仓库", "cluster": "集群", "answers": "正常", "does not answer": "无响应", "not asked yet": "尚未查询",
 	"The server's file names no builder, registry or cluster.": "服务器文件没有配置构建器、镜像仓库或集群。",
 
 	// The set-up.
