@@ -242,7 +242,9 @@ func (s *server) readHistory(tx *store.Tx, r *http.Request, v *appView) error {
 func (v *appView) refresh() int {
 	seconds := refreshWaiting
 	for _, c := range v.Cells {
-		seconds = sooner(seconds, refreshOf(c.State()))
+		if c.Now != nil {
+			seconds = sooner(seconds, refreshOf(c.Now.State))
+		}
 	}
 	if !store.Final(v.App.State) {
 		seconds = refreshMoving

@@ -218,6 +218,29 @@ type buried struct {
 	Repo string
 }
 
+// Path is the page of what it is about, empty where there is none.
+func (b buried) Path() string {
+	key, rest, _ := strings.Cut(b.Key, "\n")
+	kind, id, _ := strings.Cut(key, "/")
+	switch b.Kind {
+	case store.TaskEvent, store.TaskReply:
+		return delivery{Event: store.Event{ID: key}}.Path()
+	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
+		kind, id = "run", key
+	case store.TaskPrepare, store.TaskScope, store.TaskRatify, store.TaskChecks:
+		kind, id = "deployment", key
+	case store.TaskOrder:
+		kind, id = "order", key
+	case store.TaskEnv:
+		app, _, _ := strings.Cut(rest, "\n")
+		return appPath(key, app)
+	case store.TaskReport, store.TaskSay:
+	default:
+		return ""
+	}
+	return "/" + kind + "s/" + id
+}
+
 // maxBuried is how much that was given up is looked at.
 const maxBuried = 1000
 

@@ -462,12 +462,14 @@ func (s sgr) class() string {
 	return strings.Join(c, " ")
 }
 
-// printable drops control characters, and makes those visible that would show a text in another order than it has.
+// printable drops control characters, all but tabs and the ends of lines, which become spaces, and makes those visible that would show a text in another order than it has.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
 			return r
+		case r == '\n': // of what should have been one line
+			return ' '
 		case unicode.IsControl(r):
 			return -1
 		case unicode.Is(unicode.Bidi_Control, r):

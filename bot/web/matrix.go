@@ -365,11 +365,13 @@ type wait struct {
 // waits lists what the viewer may approve, and did not yet.
 func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err error) {
 	is := func(logins ...string) bool { return named(logins, who.Login) }
-	asks := map[string]store.Block{} // of orders
+	asks := map[string]store.Block{}                              // of orders
+	ctx, cancel := context.WithTimeout(r.Context(), teamPatience) // for all of them
+	defer cancel()
 	var ids []string
 	add := func(w wait, id string, by []string) {
 		repo, ok := m.repos[strings.ToLower(w.Repo)]
-		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(r.Context(), who, repo, by) {
+		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(ctx, who, repo, by) {
 			return
 		}
 		w.Actions = newAsker(r, who, repo).votes(w.Name)
@@ -392,10 +394,10 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 		}
 	}
 	for _, d := range m.facts.agree {
-		if !is(d.Requester) {
+		if !d.BeganAt.IsZero() && !is(d.Requester) && (d.Self || !is(d.Author, d.Sender)) {
 			w := waitOf(d, 0, 1)
 			w.After = true
-			add(w, d.ID, s.ratifiers(m, d))
+			add(w, d.ID, d.May.V)
 		}
 	}
 	if len(ids) == 0 {
@@ -410,18 +412,6 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 		}
 	}
 	return left, err
-}
-
-// ratifiers are those who may agree to what went without approval, as what waits behind it says.
-func (s *server) ratifiers(m *matrix, d store.Sight) []string {
-	for _, o := range m.facts.open {
-		for _, b := range o.Blocks.V {
-			if b.Kind == store.BlockRatify && spotOf(o) == spotOf(d) {
-				return b.By
-			}
-		}
-	}
-	return nil
 }
 
 func waitOf(d store.Sight, have, need int) wait {

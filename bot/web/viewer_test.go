@@ -142,6 +142,84 @@ func TestWaitsForMe(t *testing.T) {
 	lacks(t, s.see("frank", "/orders/"+o.ID), `value="/approve order 1"`)
 }
 
+// What went without approval waits for those whom its environment names, not for everyone who maintains, nor for whose work it is.
+func TestWaitsToBeAgreedTo(t *testing.T) {
+	s := newSignedSite(t)
+	_, rel := s.ship("acme/shop", "web", "Ship it")
+	d := store.Deployment{Repo: rel.Repo, App: rel.App, Release: rel.Number, Run: rel.Run, Environment: "production", Cause: store.CauseNow, Requester: "bob", RatifyBy: store.Time{Time: s.now.Add(time.Hour)}}
+	d.Spec.V = []byte(`{"Environment":{"Name":"production","Approvals":{"Count":1,"By":["erin","alice"]}}}`)
+	s.update(func(tx *store.Tx) error { return tx.NewDeployment(&d, "render") })
+	for _, login := range []string{"alice", "bob", "carol", "erin"} {
+		s.person(login, map[string]int{"acme/shop": Maintain})
+	}
+	lacks(t, s.see("erin", "/"), "Waits for you") // it did not begin
+	s.end(d, store.Progressing, store.Verifying, store.Succeeded)
+	for login, want := range map[string]bool{"alice": false, "bob": false, "carol": false, "erin": true} { // alice made the commit, bob broke the glass
+		if got := strings.Contains(s.see(login, "/"), fmt.Sprintf(`value="/approve %d"`, d.Number)); got != want {
+			t.Errorf("%s may agree: %v", login, got)
+		}
+	}
+}
+
+// However many teams GitHub does not tell of, a page waits for it once.
+func TestTeamsNobodyTellsOf(t *testing.T) {
+	s := newSignedSite(t)
+	s.cfg.Member = func(ctx context.Context, _ store.Repo, _ []string, _ string) (bool, error) {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+	s.open()
+	_, rel := s.ship("acme/shop", "web", "Ship it")
+	const n = 10
+	for i := range n {
+		s.asks(s.deployTo(rel, fmt.Sprint("e", i), "bob"), fmt.Sprint("@acme/team-", i))
+	}
+	s.person("erin", map[string]int{"acme/shop": Read})
+	began := time.Now()
+	if got := strings.Count(s.see("erin", "/"), `value="/approve `); got != n {
+		t.Errorf("%d wait", got)
+	}
+	if took := time.Since(began); took > n/2*teamPatience {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// What a command was answered is shown as it was said, to who said it, without the server's secrets.
+func TestSaid(t *testing.T) {
+	s := newSignedSite(t)
+	s.cfg.Mask = func(text string) string { return strings.ReplaceAll(text, "hunter2", "***") }
+	s.open()
+	s.ship("acme/shop", "web", "Ship it")
+	s.update(func(tx *store.Tx) error {
+		repo := "acme/shop"
+		if _, err := tx.PutEvent(store.Event{ID: SaidID("Erin", "1"), Kind: "shipmate_command", Repo: &repo, Body: []byte("{}")}); err != nil {
+			return err
+		}
+		return tx.PutReply(store.Reply{Event: SaidID("Erin", "1"), Repo: "acme/shop", Reaction: "confused", Body: "Not so:\n\n- <b>one\n- hunter2"})
+	})
+	for login, want := range map[string]bool{"erin": true, "alice": false} {
+		s.person(login, map[string]int{"acme/shop": Read})
+		page := s.see(login, "/apps/web?said=1")
+		if strings.Contains(page, "Not so:\n\n- &lt;b&gt;one\n- ***\n") != want || strings.Contains(page, `id="said"`) != want {
+			t.Errorf("%s sees it: %v\n%s", login, !want, page)
+		}
+	}
+}
+
+// A page is loaded as often as what is on it changes.
+func TestRefreshOfApp(t *testing.T) {
+	s := newSignedSite(t)
+	s.cfg.Health = func([]string) map[string]Health { return nil }
+	s.open()
+	_, rel := s.ship("acme/shop", "web", "Ship it")
+	live := s.live(rel, "staging") // and nothing in production
+	s.person("erin", map[string]int{"acme/shop": Read})
+	wants(t, s.see("erin", "/apps/web"), `data-refresh="15"`)
+	wants(t, s.see("erin", "/deployments/"+live.ID), `data-refresh="15"`) // the cluster's word changes
+	s.deployTo(rel, "production", "bob", store.Progressing)
+	wants(t, s.see("erin", "/apps/web"), `data-refresh="2"`)
+}
+
 var texts = regexp.MustCompile(`name="text" value="([^"]*)"`)
 
 // A button is shown to whom the permission allows what it says.
@@ -332,7 +410,7 @@ func TestRetry(t *testing.T) {
 	d := s.deployTo(rel, "production", "bob")
 	task := s.bury(store.TaskPrepare, d.ID)
 	s.person("alice", map[string]int{"acme/shop": Admin})
-	wants(t, s.see("alice", "/queue"), "Rendering the manifests", "it &lt;b&gt;broke&lt;/b&gt;", "acme/shop", fmt.Sprintf(`name="task" value="%d"`, task))
+	wants(t, s.see("alice", "/queue"), `href="/deployments/`+d.ID+`"`, "Rendering the manifests", "it &lt;b&gt;broke&lt;/b&gt;", "acme/shop", fmt.Sprintf(`name="task" value="%d"`, task))
 	form := url.Values{"csrf": {"guessed"}, "task": {fmt.Sprint(task)}}
 	if w := s.as("alice", "POST", "/queue", form); w.Code != http.StatusForbidden {
 		t.Errorf("a form of another site: %d", w.Code)
@@ -355,6 +433,25 @@ func TestRetry(t *testing.T) {
 		form.Set("task", id)
 		if w := s.as("alice", "POST", "/queue", form); w.Code != http.StatusNotFound {
 			t.Errorf("task %q: %d", id, w.Code)
+		}
+	}
+}
+
+// What was given up is found: each kind leads to what it is about.
+func TestGivenUpLeads(t *testing.T) {
+	for task, want := range map[store.Task]string{
+		{Kind: store.TaskEvent, Key: "page/x/1 2"}:                     "/deliveries/page/x/1%202",
+		{Kind: store.TaskRun, Key: "r1"}:                               "/runs/r1",
+		{Kind: store.TaskForkRun, Key: "r1"}:                           "/runs/r1",
+		{Kind: store.TaskPrepare, Key: "d1"}:                           "/deployments/d1",
+		{Kind: store.TaskOrder, Key: "o1"}:                             "/orders/o1",
+		{Kind: store.TaskReport, Key: "order/o1"}:                      "/orders/o1",
+		{Kind: store.TaskSay, Key: "deployment/d1\nwecom/ops"}:         "/deployments/d1",
+		{Kind: store.TaskEnv, Key: store.EnvKey("acme/a", "web", "x")}: "/apps/web?repository=acme%2Fa",
+		{Kind: store.TaskLocks}:                                        "",
+	} {
+		if got := (buried{QueuedTask: store.QueuedTask{Task: task}}).Path(); got != want {
+			t.Errorf("%+v: %q, want %q", task, got, want)
 		}
 	}
 }
@@ -388,6 +485,9 @@ func TestAuditAndDeliveries(t *testing.T) {
 	page = s.see("alice", "/audit?app=api")
 	wants(t, page, "of the api", "locks the api")
 	lacks(t, page, "line 0")
+	for _, wild := range []string{"%25", "a_i"} { // no patterns
+		lacks(t, s.see("alice", "/audit?app="+wild), "of the api", "locks the api", "line 0")
+	}
 	page = s.see("alice", "/deliveries")
 	wants(t, page, "push about page/x/052", "end 003 ***", `href="/deliveries/page/x/052"`)
 	lacks(t, page, "end 002", "hunter2")

@@ -229,12 +229,14 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 	if repo != nil {
 		v.Actions = newAsker(r, who, *repo).deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
 	}
+	refresh := v.refresh()
 	if s.Health != nil && v.Current && !v.Hidden {
+		refresh = sooner(refresh, refreshWaiting) // for what the cluster says
 		if h, ok := s.Health([]string{v.Deployment.ID})[v.Deployment.ID]; ok {
 			v.Health = &h
 		}
 	}
-	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: refresh, Body: v})
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {
