@@ -333,7 +333,7 @@ func TestOthersRepositories(t *testing.T) {
 		path string
 		need int // in acme/secret
 	}{
-		{"/apps/vault", Read}, {"/apps/vault" + secret, Read}, {"/runs/" + run.ID, Read}, {"/deployments/" + d.ID, Read}, {"/orders/" + o.ID, Read},
+		{"/apps/vault", Read}, {"/apps/vault" + secret, Read}, {"/runs/" + run.ID, Read}, {"/deployments/" + d.ID, Read}, {"/orders/" + o.ID, Read}, {"/orders" + secret, Read},
 		{"/deliveries" + secret, Write}, {"/deliveries/0000-secret", Write}, {"/audit" + secret, Admin}, {"/audit" + secret + "&app=vault", Admin},
 		{"/queue", Admin}, {"/system", Admin},
 	} {
@@ -434,6 +434,60 @@ func TestRetry(t *testing.T) {
 		if w := s.as("alice", "POST", "/queue", form); w.Code != http.StatusNotFound {
 			t.Errorf("task %q: %d", id, w.Code)
 		}
+	}
+}
+
+func TestOrdersPage(t *testing.T) {
+	s := newSignedSite(t)
+	s.ship("acme/shop", "web", "Ship it")
+	s.ship("acme/secret", "vault", "Hide it")
+	s.update(func(tx *store.Tx) (err error) {
+		for i := range linesShown + 2 {
+			o := store.Order{Repo: "acme/shop", Environment: "production", Requester: "bob", Note: fmt.Sprintf("note %03d <b>", i+1)}
+			err = errors.Join(err, tx.NewOrder(&o))
+		}
+		o := store.Order{Repo: "acme/secret", Environment: "production", Requester: "bob", Note: "unseen by others"}
+		return errors.Join(err, tx.NewOrder(&o))
+	})
+	s.person("carol", map[string]int{"acme/shop": Read})
+	s.person("frank", map[string]int{"acme/shop": Write})
+	s.person("zoe", nil)
+	page := s.see("carol", "/orders")
+	wants(t, page, "note 052 &lt;b&gt;", "note 003", "Release order 52 to <bdi>production</bdi>", `href="/orders" aria-current="page"`)
+	lacks(t, page, "note 002", "unseen by others", "secret", "/order create")
+	next := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(page)
+	page = s.see("carol", strings.ReplaceAll(next[1], "&amp;", "&"))
+	wants(t, page, "note 002", "note 001")
+	lacks(t, page, "note 003", `rel="next"`)
+	wants(t, s.see("frank", "/orders"), `name="text" value="/order create"`, `name="text" required`, `name="reason" maxlength="300" autocomplete="off" required`)
+	if w := s.as("carol", "GET", "/orders?repository=acme%2Fsecret", nil); w.Code != http.StatusNotFound {
+		t.Errorf("another's: %d", w.Code)
+	}
+	if w := s.as("zoe", "GET", "/orders", nil); w.Code != http.StatusNotFound || strings.Contains(s.see("zoe", "/"), `href="/orders"`) {
+		t.Errorf("who sees no repository: %d", w.Code)
+	}
+}
+
+// Before the first push nothing is known of any repository: the pages that are offered are there, and have nothing of anybody.
+func TestBeforeTheFirstPush(t *testing.T) {
+	s := newSignedSite(t)
+	s.cfg.System = func() []Part { return []Part{{Kind: "cluster", Name: "prod", State: store.Succeeded}} }
+	s.open()
+	s.update(func(tx *store.Tx) error {
+		return tx.Audit(store.Entry{Actor: "shipmate", Via: "engine", Action: "of the server"})
+	})
+	s.person("root", map[string]int{"acme/shop": Admin})
+	links := regexp.MustCompile(`<li><a href="([^"]+)"`).FindAllStringSubmatch(s.see("root", "/"), -1)
+	if len(links) != 6 {
+		t.Errorf("%q", links)
+	}
+	for _, link := range links {
+		lacks(t, s.see("root", link[1]), "of the server")
+	}
+	wants(t, s.see("root", "/system"), "prod")
+	s.ship("acme/other", "web", "Ship it") // now it is known who may use the server, and root is not among them
+	if w := s.as("root", "GET", "/system", nil); w.Code != http.StatusNotFound {
+		t.Errorf("%d", w.Code)
 	}
 }
 
@@ -547,7 +601,7 @@ func TestHostileText(t *testing.T) {
 	s.person("erin", map[string]int{repo: Admin})
 	query := "?q=" + url.QueryEscape(evil)
 	for _, path := range []string{"/", "/" + query, "/?after=" + url.QueryEscape(evil), "/apps/web", "/runs/" + r.ID, "/runs/" + r.ID + query, "/runs/" + r.ID + "?line=1", "/deployments/" + d.ID, "/deployments/" + live.ID, "/orders/" + o.ID,
-		"/audit", "/audit?app=" + url.QueryEscape(evil), "/deliveries", "/deliveries/0000-1", "/queue", "/system", "/?lang=" + url.QueryEscape(evil), "/?lang=zh&said=" + url.QueryEscape(evil), "/apps/web?repository=" + url.QueryEscape(repo) + "&back=" + url.QueryEscape("//evil.example")} {
+		"/orders", "/audit", "/audit?app=" + url.QueryEscape(evil), "/deliveries", "/deliveries/0000-1", "/queue", "/system", "/?lang=" + url.QueryEscape(evil), "/?lang=zh&said=" + url.QueryEscape(evil), "/apps/web?repository=" + url.QueryEscape(repo) + "&back=" + url.QueryEscape("//evil.example")} {
 		for _, language := range []string{"en", "zh"} {
 			page := s.see("erin", path, "Accept-Language", language)
 			for _, bad := range []string{"<script>", "<img src=x", "onerror=alert(1)>", "\x1b", "\u202e", `href="javascript:`, "<!--", `"//evil.example`} {

@@ -63,7 +63,7 @@ var pageFiles embed.FS
 var assetFiles embed.FS
 
 // Pages serves GET and HEAD of /, /apps/{app}, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
-// /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
+// /orders, /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
 type Pages struct {
 	s       *server
 	handler http.Handler
@@ -134,13 +134,14 @@ func newServer(cfg Config, pages ...string) *server {
 
 // New makes the pages.
 func New(cfg Config) *Pages {
-	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
+	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "orders", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.guarded(s.home))
 	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))
 	mux.HandleFunc("GET /runs/{id}/log", s.guarded(s.runLog))
 	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.guarded(s.artifact))
 	mux.HandleFunc("GET /deployments/{id}", s.guarded(s.deployment))
+	mux.HandleFunc("GET /orders", s.guarded(s.orders))
 	mux.HandleFunc("GET /orders/{id}", s.guarded(s.order))
 	mux.HandleFunc("GET /apps/{app}", s.guarded(s.app))
 	mux.HandleFunc("GET /audit", s.guarded(s.audit))

@@ -129,6 +129,8 @@ var chinese = map[string]string{
 	"It takes %s back, the last part first.": "它从最后一部分起撤回%s。", "Taken back by %s: %s": "已由 %s 撤回：%s",
 	"It ended half-way. Comment <code>%s</code> to take back what is live of it, the last part first.":               "发布单中途结束。评论 <code>%s</code> 可从最后一部分起撤回已上线的部分。",
 	"Comment <code>%s</code> or <code>%s</code> on a pull request of the repository: one approval is for all parts.": "也可以在仓库的合并请求中评论 <code>%s</code> 或 <code>%s</code>：一次批准适用于所有部分。",
+	"Release orders": "发布单", "Several apps that go to an environment as one, in order, and back as one.": "多个应用作为一个整体按顺序发布到同一环境，也作为一个整体回滚。",
+	"There is no release order yet.": "还没有发布单。", "New release order…": "新建发布单…", "Parts, in their order, as app@release": "各部分（按顺序，格式为 应用@版本）",
 	"About this release order": "关于此发布单", "Why": "原因", "Asked for by": "申请人", "Ended": "结束时间", "Parts, in their order": "各部分（按顺序）", "to %s": "到 %s",
 
 	// The audit, deliveries, what was given up, the system.
