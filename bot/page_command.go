@@ -89,7 +89,7 @@ func (s *signIn) say(r *http.Request) (*commanded, error) {
 	if who.Permission(&repo, repo.Name) < int(read) { // what there is, is not for everybody
 		return nil, noRepo()
 	}
-	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha}})
+	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha, Lang: web.LanguageOf(r)}})
 	if err != nil {
 		return nil, err
 	}

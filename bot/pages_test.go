@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -320,4 +321,26 @@ func TestSystemPage(t *testing.T) {
 	b.shows(t, "/system", "no buildkitd here")
 	l.bot.builders.heard(one, nil)
 	b.shows(t, "/system", "!no buildkitd here")
+}
+
+// TestPageForms: what a form of several fields says is one command, and it is answered in the language of the page.
+func TestPageForms(t *testing.T) {
+	t.Parallel()
+	l := signInLab(t)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	must(t, l.Settle())
+	b := l.browser()
+	b.signIn(t, "dave")
+	b.shows(t, "/orders", "There is no release order yet", `value="/order create"`)
+	form := url.Values{"csrf": {b.csrf(t)}, "text": {"/order create", "production", "web@1"}, "reason": {`the "new" login`}, "repository": {"acme/web"}, "back": {"/orders"}}
+	status, to, body, err := b.send("/command", form)
+	if err != nil || status != http.StatusSeeOther || !strings.HasPrefix(to, "/orders?said=") {
+		t.Fatalf("%d %s %s %v", status, to, body, err)
+	}
+	b.shows(t, strings.TrimSuffix(to, "#said"), "Release order 1 to <bdi>production</bdi>", "the &#34;new&#34; login", "asked for by <bdi>dave</bdi>", `id="said"`)
+	form = url.Values{"csrf": {b.csrf(t)}, "text": {"/lock staging for", "2h"}, "reason": {"demo"}, "repository": {"acme/web"}, "back": {"/apps/web"}}
+	_, to, _, err = b.send("/command", form, "Accept-Language", "zh-CN,zh;q=0.9")
+	must(t, err)
+	b.shows(t, strings.TrimSuffix(to, "#said")+"&lang=zh", "锁定", "demo", "!is locked by you")
 }

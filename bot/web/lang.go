@@ -50,6 +50,9 @@ func langOf(r *http.Request) lang {
 	return best
 }
 
+// LanguageOf is the language of an answer: en or zh.
+func LanguageOf(r *http.Request) string { return string(langOf(r)) }
+
 // chosen is the language that a link asks for.
 func chosen(r *http.Request) (l lang, ok bool) {
 	l = lang(r.URL.Query().Get("lang"))
