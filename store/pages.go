@@ -266,6 +266,24 @@ func (tx *Tx) TaskRepo(t Task) (string, error) {
 	return repo, err
 }
 
+// ChangesOf tells what some deployments, by their ids, change in the cluster, where that was compared.
+func (tx *Tx) ChangesOf(ids []string) (map[string]string, error) {
+	b, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	type row struct {
+		ID      string `db:"id"`
+		Changes string `db:"changes"`
+	}
+	found, err := list[row](tx, "SELECT id, changes FROM deployments WHERE id IN (SELECT value FROM json_each(?)) AND changes <> ''", string(b))
+	changes := map[string]string{}
+	for _, r := range found {
+		changes[r.ID] = r.Changes
+	}
+	return changes, err
+}
+
 // VotedOn tells on which of some deployments and orders, by their ids, somebody has a vote.
 func (tx *Tx) VotedOn(ids []string, login string) (map[string]bool, error) {
 	b, err := json.Marshal(ids)

@@ -315,6 +315,14 @@ func (a asker) runActions(run store.Run) (all []action) {
 	return all
 }
 
+// why is the page that tells how the event was decided that led to something, empty for who may not see that.
+func (a asker) why(event string) string {
+	if event == "" || !a.can(Write) {
+		return ""
+	}
+	return delivery{Event: store.Event{ID: event}}.Path()
+}
+
 // deploymentActions is what the viewer may do with a deployment. may tells whether they may approve it.
 func (a asker) deploymentActions(d store.Deployment, current bool, may func(by []string) bool) (all []action) {
 	for _, b := range d.Blocks.V {

@@ -357,7 +357,8 @@ type wait struct {
 	Sight                        *store.Sight
 	Requester, Note              string
 	Have, Need                   int
-	After                        bool // it is there already
+	After                        bool   // it is there already
+	Changes                      string // in the cluster
 	Since                        store.Time
 	Actions                      []action
 }
@@ -404,10 +405,19 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 		return nil, nil
 	}
 	var voted map[string]bool
-	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { voted, err = tx.VotedOn(ids, who.Login); return err })
+	var changes map[string]string
+	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if voted, err = tx.VotedOn(ids, who.Login); err == nil {
+			changes, err = tx.ChangesOf(ids)
+		}
+		return err
+	})
 	var left []wait
 	for i, w := range mine {
 		if !voted[ids[i]] && len(left) < waitsShown {
+			if who.Repos[strings.ToLower(w.Repo)] != None { // as seer.look
+				w.Changes = changes[ids[i]]
+			}
 			left = append(left, w)
 		}
 	}

@@ -142,6 +142,44 @@ func TestWaitsForMe(t *testing.T) {
 	lacks(t, s.see("frank", "/orders/"+o.ID), `value="/approve order 1"`)
 }
 
+// What a deployment changes stands beside the buttons; of a public repository, for whom somebody let in alone.
+func TestWaitsWithChanges(t *testing.T) {
+	s := newSignedSite(t)
+	_, rel := s.ship("acme/shop", "web", "Ship it")
+	d := s.deployTo(rel, "production", "bob")
+	s.update(func(tx *store.Tx) error {
+		return tx.Prepared(d, []byte("x"), "hash", []byte("[]"), "Deployment/web\n-  replicas: 2\n+  replicas: <3>")
+	})
+	s.asks(d, "erin", "zoe")
+	s.person("erin", map[string]int{"acme/shop": Read})
+	s.person("zoe", nil)
+	wants(t, s.see("erin", "/"), "Changes in the cluster", `<span class="added">&#43;  replicas: &lt;3&gt;</span>`)
+	s.update(func(tx *store.Tx) error {
+		return tx.PutRepo(store.Repo{Name: "acme/shop", DefaultBranch: "master", HTMLURL: "https://github.example/acme/shop"})
+	})
+	page := s.see("zoe", "/")
+	wants(t, page, "Waits for you")
+	lacks(t, page, "replicas")
+	wants(t, s.see("erin", "/"), "replicas")
+}
+
+// From a run and a deployment there is a way to how it came to be, for who may see that.
+func TestWhyLinks(t *testing.T) {
+	s := newSignedSite(t)
+	repo := "acme/shop"
+	s.update(func(tx *store.Tx) error {
+		_, err := tx.PutEvent(store.Event{ID: "e-1", Kind: "push", Repo: &repo, Body: []byte("{}")})
+		return errors.Join(err, tx.PutRepo(store.Repo{Name: repo, Private: true, DefaultBranch: "master"}))
+	})
+	run := store.Run{Repo: repo, App: "web", Cause: "push", Sender: "alice", Author: "alice", Ref: "refs/heads/master", SHA: strings.Repeat("0a1b2c3d", 5), Event: "e-1"}
+	s.update(func(tx *store.Tx) error { return tx.NewRun(&run, "fetch") })
+	s.person("carol", map[string]int{repo: Read})
+	s.person("frank", map[string]int{repo: Write})
+	wants(t, s.see("frank", "/runs/"+run.ID), `href="/deliveries/e-1"`)
+	lacks(t, s.see("carol", "/runs/"+run.ID), "/deliveries/e-1")
+	wants(t, s.see("frank", "/deliveries/e-1"), `href="/runs/`+run.ID+`"`)
+}
+
 // What went without approval waits for those whom its environment names, not for everyone who maintains, nor for whose work it is.
 func TestWaitsToBeAgreedTo(t *testing.T) {
 	s := newSignedSite(t)

@@ -200,7 +200,8 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 		}
 		repo, err := store.Optional(tx.Repo(v.Run.Repo))
 		if repo != nil {
-			v.Actions = newAsker(r, who, *repo).runActions(v.Run)
+			a := newAsker(r, who, *repo)
+			v.Actions, v.Why = a.runActions(v.Run), a.why(v.Run.Event)
 		}
 		return err
 	})
@@ -228,7 +229,9 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 		return
 	}
 	if repo != nil {
-		v.Actions = newAsker(r, who, *repo).deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+		a := newAsker(r, who, *repo)
+		v.Actions = a.deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+		v.Why = a.why(v.Deployment.Event)
 	}
 	refresh := v.refresh()
 	if s.Health != nil && v.Current && !v.Hidden {

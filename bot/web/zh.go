@@ -137,7 +137,7 @@ var chinese = map[string]string{
 	"When": "时间", "Who": "操作人", "On": "来源", "What": "操作", "About": "内容", "see it": "查看", "There is no line.": "没有记录。",
 	"What came in, and how it was decided.": "收到的事件及其处理结果。", "it is not decided yet": "尚未处理", "Nothing has come in yet.": "还没有收到事件。",
 	"Delivery": "事件", "About this delivery": "关于此事件", "Received": "收到时间", "Decided": "处理时间", "Found": "来源", "in GitHub's delivery log": "GitHub 的投递日志", "an operator asked for it": "由管理员重放",
-	"How it was decided": "处理过程", "What came of it": "结果",
+	"How it was decided": "处理过程", "how it was decided": "处理过程", "What came of it": "结果",
 	"Work that failed for so long that it is not tried again by itself. Once its cause is gone, have it tried again.": "多次失败后不再自动重试的工作。原因消除后可以重试。",
 	"given up at %s, after %d attempts": "于 %s 放弃，共尝试 %d 次", "Nothing was given up.": "没有已放弃的工作。",
 	"Work that waits or is under way: %d": "等待中或进行中的工作：%d", "builder": "构建器", "for forks alone": "只构建来自 fork 的代码", "registry": "镜像仓库", "cluster": "集群", "answers": "正常", "does not answer": "无响应", "not asked yet": "尚未查询",
