@@ -144,6 +144,15 @@ func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name strin
 	for _, c := range v.App.Cells {
 		v.Cells = append(v.Cells, envView{c, a.environment(v.App, c)})
 	}
+	for _, l := range f.locks {
+		switch {
+		case !a.can(Write) || l.Environment != "":
+		case l.App == name:
+			v.All = append(v.All, a.action("Unlock all environments", "", "/unlock "+name+" all"))
+		case l.App == "":
+			v.All = append(v.All, a.action("Unlock all apps and environments", "", "/unlock all"))
+		}
+	}
 	if a.can(Admin) {
 		v.Audit = "/audit?" + url.Values{"repository": {repo.Name}, "app": {name}}.Encode()
 		lock := a.action("Lock all environments…", "", "/lock "+name+" all for")
@@ -275,7 +284,8 @@ func (a asker) environment(r row, c cell) (all []action) {
 		all = append(all, back)
 	}
 	if a.can(Write) {
-		if len(c.Locks) > 0 || c.Hold != nil {
+		own := func(l store.Lock) bool { return l.Environment != "" } // a wider one ends as a whole
+		if c.Hold != nil || slices.ContainsFunc(c.Locks, own) {
 			all = append(all, a.action("Unlock", "", "/unlock "+name))
 		}
 		lock := a.action("Lock…", "", "/lock "+name+" for")

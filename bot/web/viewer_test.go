@@ -319,6 +319,37 @@ func TestButtons(t *testing.T) {
 	wants(t, s.see("frank", "/runs/"+run.ID), "<option>staging 1</option><option>production 1</option>")
 }
 
+// A lock is released where it was taken: that of an environment there, a wider one as a whole.
+func TestUnlockButtons(t *testing.T) {
+	s := newSignedSite(t)
+	_, rel := s.ship("acme/shop", "web", "Ship it")
+	s.ship("acme/shop", "api", "Ship it")
+	s.live(rel, "staging")
+	s.person("frank", map[string]int{"acme/shop": Write})
+	s.person("carol", map[string]int{"acme/shop": Read})
+	for _, c := range []struct{ app, env, web, api string }{
+		{"web", "staging", "/unlock web staging", ""},
+		{"web", "", "/unlock web all", ""},
+		{"", "", "/unlock all", "/unlock all"},
+	} {
+		l := store.Lock{Repo: "acme/shop", App: c.app, Environment: c.env, By: "dave", Reason: "why", Since: store.Time{Time: s.now}, Until: store.Time{Time: s.now.Add(time.Hour)}}
+		s.update(func(tx *store.Tx) error { return tx.PutLock(l) })
+		for app, want := range map[string]string{"web": c.web, "api": c.api} {
+			var got []string
+			for _, m := range texts.FindAllStringSubmatch(s.see("frank", "/apps/"+app), -1) {
+				if strings.HasPrefix(m[1], "/unlock") {
+					got = append(got, m[1])
+				}
+			}
+			if strings.Join(got, ",") != want {
+				t.Errorf("a lock of %q %q: %s has %q, want %q", c.app, c.env, app, got, want)
+			}
+		}
+		lacks(t, s.see("carol", "/apps/web"), "/unlock")
+		s.update(func(tx *store.Tx) error { return tx.EndLock(l) })
+	}
+}
+
 func TestHistory(t *testing.T) {
 	s := newSignedSite(t)
 	for i := range historyShown + 5 {

@@ -212,7 +212,11 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+	refresh := v.refresh()
+	if refresh > 0 && v.Log != nil && v.Log.Query != "" {
+		refresh = refreshWaiting // all of the log is read each time
+	}
+	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: refresh, Body: v})
 }
 
 func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {

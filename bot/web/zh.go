@@ -50,7 +50,7 @@ var chinese = map[string]string{
 
 	// Buttons.
 	"What you can do": "可用操作", "Approve": "批准", "Reject…": "驳回…", "Promote": "发布", "Deploy…": "部署…", "Deploy this release…": "部署此版本…", "Roll back…": "回滚…",
-	"Lock…": "锁定…", "Lock all environments…": "锁定所有环境…", "Unlock": "解锁", "Cancel": "取消", "Rebuild": "重新构建", "Retry": "重试", "Do it": "确定",
+	"Lock…": "锁定…", "Lock all environments…": "锁定所有环境…", "Unlock": "解锁", "Unlock all environments": "解锁所有环境", "Unlock all apps and environments": "解锁所有应用和环境", "Cancel": "取消", "Rebuild": "重新构建", "Retry": "重试", "Do it": "确定",
 	"Why?": "原因", "Why? (may be left out)": "原因（可不填）", "For how long": "时长", "Release (empty: the newest commit)": "版本（留空：最新提交）",
 
 	// A run.
