@@ -2,6 +2,7 @@ package bot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,8 +27,9 @@ type commandOrder struct {
 	Token string `json:"token,omitempty"` // the name of the token, where it was the API
 	Login string `json:"login"`           // as whom it acts
 	Text  string `json:"text"`
-	Via   string `json:"via,omitempty"` // viaPage; default viaAPI
-	SHA   string `json:"sha,omitempty"` // the commit that the page was about
+	Via   string `json:"via,omitempty"`  // viaPage; default viaAPI
+	SHA   string `json:"sha,omitempty"`  // the commit that the page was about
+	Lang  string `json:"lang,omitempty"` // of the page: en or zh
 }
 
 // A commandCall is the body of a call that says a command.
@@ -213,9 +215,9 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 		d.note("this is no order of the API or of a page, so nothing is done: %v", err)
 		return nil
 	}
-	via := viaAPI
+	via, lang := viaAPI, b.lang
 	if o.Via == viaPage {
-		via = viaPage
+		via, lang = viaPage, cmp.Or(text.Lang(o.Lang), lang)
 		d.note("%s says a command on a page", o.Login)
 	} else {
 		d.note("the token %s says a command, as %s", o.Token, o.Login)
@@ -226,7 +228,7 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 		return nil
 	}
 	return b.asNow(ctx, e, d, func(client *github.Client, repo store.Repo) error {
-		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: via, event: e.ID, language: b.lang, sha: o.SHA, said: e.ReceivedAt.Time, d: d}
+		c := &call{bot: b, client: client, repo: repo, login: o.Login, via: via, event: e.ID, language: lang, sha: o.SHA, said: e.ReceivedAt.Time, d: d}
 		all, err := c.inTime(ctx, e, []line{l})
 		if err != nil {
 			return err

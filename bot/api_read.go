@@ -324,7 +324,17 @@ func (b *Bot) apiLog(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		r.Header.Set("Accept", "text/plain") // never the events of the page
-		err = b.web.Log(w, r, run)
+		err = b.web.Log(w, r, run, func() bool {
+			now := *q
+			now.known = map[string]seen{}
+			if q.viewer != nil {
+				if now.viewer, err = b.signIn.viewer(r); err != nil || now.viewer == nil {
+					return false
+				}
+			}
+			hidden, err := now.look(run.Repo)
+			return err == nil && !hidden
+		})
 		if errors.Is(err, web.ErrBusy) {
 			err = &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, wait: 10 * time.Second, Detail: err.Error()}
 		}

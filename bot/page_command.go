@@ -88,7 +88,7 @@ func (s *signIn) say(r *http.Request) (*commanded, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha}})
+	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha, Lang: web.LanguageOf(r)}})
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type action struct {
 	Text             string   // the command, or what it begins with
 	Choices          []string // one of them follows
 	Release          bool     // and then a release's number, which may be left out
+	Parts            bool     // and then the environment and the parts of a release order
 	Lease            bool     // and then how long
 	Ask              string   // what a reason is asked for by; empty: none is
 	Must             bool     // there has to be one
@@ -26,7 +27,7 @@ type action struct {
 }
 
 // Opens tells whether something is asked before the command is said.
-func (a action) Opens() bool { return a.Ask != "" || a.Release || len(a.Choices) > 0 }
+func (a action) Opens() bool { return a.Ask != "" || a.Release || a.Parts || len(a.Choices) > 0 }
 
 // Leases are how long a lock may be asked for.
 func (a action) Leases() []string { return []string{"30m", "2h", "8h", "1d", "3d"} }

@@ -144,6 +144,15 @@ func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name strin
 	for _, c := range v.App.Cells {
 		v.Cells = append(v.Cells, envView{c, a.environment(v.App, c)})
 	}
+	for _, l := range f.locks {
+		switch {
+		case !a.can(Write) || l.Environment != "":
+		case l.App == name:
+			v.All = append(v.All, a.action("Unlock all environments", "", "/unlock "+name+" all"))
+		case l.App == "":
+			v.All = append(v.All, a.action("Unlock all apps and environments", "", "/unlock all"))
+		}
+	}
 	if a.can(Admin) {
 		v.Audit = "/audit?" + url.Values{"repository": {repo.Name}, "app": {name}}.Encode()
 		lock := a.action("Lock all environments…", "", "/lock "+name+" all for")
@@ -242,7 +251,9 @@ func (s *server) readHistory(tx *store.Tx, r *http.Request, v *appView) error {
 func (v *appView) refresh() int {
 	seconds := refreshWaiting
 	for _, c := range v.Cells {
-		seconds = sooner(seconds, refreshOf(c.State()))
+		if c.Now != nil {
+			seconds = sooner(seconds, refreshOf(c.Now.State))
+		}
 	}
 	if !store.Final(v.App.State) {
 		seconds = refreshMoving
@@ -273,7 +284,8 @@ func (a asker) environment(r row, c cell) (all []action) {
 		all = append(all, back)
 	}
 	if a.can(Write) {
-		if len(c.Locks) > 0 || c.Hold != nil {
+		own := func(l store.Lock) bool { return l.Environment != "" } // a wider one ends as a whole
+		if c.Hold != nil || slices.ContainsFunc(c.Locks, own) {
 			all = append(all, a.action("Unlock", "", "/unlock "+name))
 		}
 		lock := a.action("Lock…", "", "/lock "+name+" for")
@@ -311,6 +323,14 @@ func (a asker) runActions(run store.Run) (all []action) {
 		}
 	}
 	return all
+}
+
+// why is the page that tells how the event was decided that led to something, empty for who may not see that.
+func (a asker) why(event string) string {
+	if event == "" || !a.can(Write) {
+		return ""
+	}
+	return delivery{Event: store.Event{ID: event}}.Path()
 }
 
 // deploymentActions is what the viewer may do with a deployment. may tells whether they may approve it.

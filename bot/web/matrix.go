@@ -25,11 +25,12 @@ const (
 
 // A Health is what a cluster last said of a deployment.
 type Health struct {
-	At        time.Time
-	Ready     int // pods
+	At        time.Time     // when it said that; zero: never
+	Age       time.Duration // how long ago that was
+	Ready     int           // pods
 	Desired   int
-	Drift     string // what is in the cluster is not what was deployed: in which way; empty: it is
-	Unread    string // why the cluster could not be asked
+	Drift     bool   // what is in the cluster is not what was deployed, in ways that Workloads tell
+	Unread    string // why the cluster could not be asked since
 	Workloads []Workload
 }
 
@@ -38,16 +39,25 @@ type Workload struct {
 	Object         string // as in Deployment/web
 	Ready, Desired int
 	Text, Problem  string
+	Gone           bool   // it should be there
+	Foreign        bool   // somebody put something else there since the deployment
+	Release        string // that it is of; may be empty
 }
+
+// staleAfter is how old what a cluster said is where a page says how old.
+const staleAfter = 2 * time.Minute
+
+// Stale tells whether what a cluster said is so old that it may not be so any more.
+func (h Health) Stale() bool { return !h.At.IsZero() && (h.Unread != "" || h.Age >= staleAfter) }
 
 // Look is how a health is shown, see look.
 func (h Health) Look() string {
 	switch {
 	case h.Unread != "":
 		return "idle"
-	case h.Drift != "":
+	case h.Drift:
 		return "held"
-	case h.Ready < h.Desired:
+	case h.Ready < h.Desired || slices.ContainsFunc(h.Workloads, func(w Workload) bool { return w.Problem != "" }):
 		return "bad"
 	}
 	return "good"
@@ -330,6 +340,7 @@ func (s *server) ask(rows []row) []row {
 		for j := range rows[i].Cells {
 			if c := &rows[i].Cells[j]; c.Live != nil {
 				if h, ok := said[c.Live.ID]; ok {
+					h.Drift = h.Drift && (c.Now == nil || !store.Active(c.Now.State)) // which is putting another there
 					c.Health = &h
 				}
 			}
@@ -346,7 +357,8 @@ type wait struct {
 	Sight                        *store.Sight
 	Requester, Note              string
 	Have, Need                   int
-	After                        bool // it is there already
+	After                        bool   // it is there already
+	Changes                      string // in the cluster
 	Since                        store.Time
 	Actions                      []action
 }
@@ -354,11 +366,13 @@ type wait struct {
 // waits lists what the viewer may approve, and did not yet.
 func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err error) {
 	is := func(logins ...string) bool { return named(logins, who.Login) }
-	asks := map[string]store.Block{} // of orders
+	asks := map[string]store.Block{}                              // of orders
+	ctx, cancel := context.WithTimeout(r.Context(), teamPatience) // for all of them
+	defer cancel()
 	var ids []string
 	add := func(w wait, id string, by []string) {
 		repo, ok := m.repos[strings.ToLower(w.Repo)]
-		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(r.Context(), who, repo, by) {
+		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(ctx, who, repo, by) {
 			return
 		}
 		w.Actions = newAsker(r, who, repo).votes(w.Name)
@@ -381,36 +395,33 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 		}
 	}
 	for _, d := range m.facts.agree {
-		if !is(d.Requester) {
+		if !d.BeganAt.IsZero() && !is(d.Requester) && (d.Self || !is(d.Author, d.Sender)) {
 			w := waitOf(d, 0, 1)
 			w.After = true
-			add(w, d.ID, s.ratifiers(m, d))
+			add(w, d.ID, d.May.V)
 		}
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	var voted map[string]bool
-	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { voted, err = tx.VotedOn(ids, who.Login); return err })
+	var changes map[string]string
+	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if voted, err = tx.VotedOn(ids, who.Login); err == nil {
+			changes, err = tx.ChangesOf(ids)
+		}
+		return err
+	})
 	var left []wait
 	for i, w := range mine {
 		if !voted[ids[i]] && len(left) < waitsShown {
+			if who.Repos[strings.ToLower(w.Repo)] != None { // as seer.look
+				w.Changes = changes[ids[i]]
+			}
 			left = append(left, w)
 		}
 	}
 	return left, err
-}
-
-// ratifiers are those who may agree to what went without approval, as what waits behind it says.
-func (s *server) ratifiers(m *matrix, d store.Sight) []string {
-	for _, o := range m.facts.open {
-		for _, b := range o.Blocks.V {
-			if b.Kind == store.BlockRatify && spotOf(o) == spotOf(d) {
-				return b.By
-			}
-		}
-	}
-	return nil
 }
 
 func waitOf(d store.Sight, have, need int) wait {

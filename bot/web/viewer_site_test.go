@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -20,6 +21,12 @@ type signedSite struct {
 	people map[string]*Viewer
 	cfg    Config
 	pages  *Pages
+	who    atomic.Pointer[looker] // where a test changes who looks
+}
+
+type looker struct {
+	viewer *Viewer
+	err    error
 }
 
 func newSignedSite(t *testing.T) *signedSite {

@@ -63,7 +63,7 @@ var pageFiles embed.FS
 var assetFiles embed.FS
 
 // Pages serves GET and HEAD of /, /apps/{app}, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
-// /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
+// /orders, /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
 type Pages struct {
 	s       *server
 	handler http.Handler
@@ -80,11 +80,12 @@ func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title,
 
 type server struct {
 	Config
-	followers chan struct{} // one for each that follows a log
-	pages     map[lang]map[string]*template.Template
-	seen      matrices
-	pasts     pasts
-	assets    map[string]asset // by the name that is in the address
+	followers  chan struct{} // one for each that follows a log
+	askedAgain time.Duration // see there
+	pages      map[lang]map[string]*template.Template
+	seen       matrices
+	pasts      pasts
+	assets     map[string]asset // by the name that is in the address
 }
 
 type asset struct {
@@ -97,7 +98,7 @@ func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), askedAgain: askedAgain, pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
@@ -133,13 +134,14 @@ func newServer(cfg Config, pages ...string) *server {
 
 // New makes the pages.
 func New(cfg Config) *Pages {
-	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
+	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "orders", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.guarded(s.home))
 	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))
 	mux.HandleFunc("GET /runs/{id}/log", s.guarded(s.runLog))
 	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.guarded(s.artifact))
 	mux.HandleFunc("GET /deployments/{id}", s.guarded(s.deployment))
+	mux.HandleFunc("GET /orders", s.guarded(s.orders))
 	mux.HandleFunc("GET /orders/{id}", s.guarded(s.order))
 	mux.HandleFunc("GET /apps/{app}", s.guarded(s.app))
 	mux.HandleFunc("GET /audit", s.guarded(s.audit))
@@ -198,7 +200,8 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 		}
 		repo, err := store.Optional(tx.Repo(v.Run.Repo))
 		if repo != nil {
-			v.Actions = newAsker(r, who, *repo).runActions(v.Run)
+			a := newAsker(r, who, *repo)
+			v.Actions, v.Why = a.runActions(v.Run), a.why(v.Run.Event)
 		}
 		return err
 	})
@@ -209,7 +212,11 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+	refresh := v.refresh()
+	if refresh > 0 && v.Log != nil && v.Log.Query != "" {
+		refresh = refreshWaiting // all of the log is read each time
+	}
+	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: refresh, Body: v})
 }
 
 func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
@@ -226,14 +233,18 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 		return
 	}
 	if repo != nil {
-		v.Actions = newAsker(r, who, *repo).deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+		a := newAsker(r, who, *repo)
+		v.Actions = a.deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+		v.Why = a.why(v.Deployment.Event)
 	}
-	if s.Health != nil && v.Live && !v.Hidden {
+	refresh := v.refresh()
+	if s.Health != nil && v.Current && !v.Hidden {
+		refresh = sooner(refresh, refreshWaiting) // for what the cluster says
 		if h, ok := s.Health([]string{v.Deployment.ID})[v.Deployment.ID]; ok {
 			v.Health = &h
 		}
 	}
-	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: refresh, Body: v})
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {

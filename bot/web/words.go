@@ -170,7 +170,7 @@ func refName(ref string) string {
 func diffLines(diff string) []span {
 	var lines []span
 	for line := range strings.Lines(diff) {
-		s := span{Class: "same", Text: printable(line)}
+		s := span{Class: "same", Text: printable(strings.TrimSuffix(line, "\n"))}
 		switch line[0] {
 		case '+':
 			s.Class = "added"

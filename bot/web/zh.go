@@ -54,11 +54,12 @@ var chinese = map[string]string{
 	"Release %d": "版本 %d", "Run %d": "运行 %d", "run %d": "运行 %d", "App": "应用",
 	"Locked by %s until %s: %s": "被 %s 锁定至 %s：%s", "Held by %s since %s: %s": "%s 自 %s 起暂停自动部署：%s", "Held since %s: %s": "自 %s 起暂停自动部署：%s",
 	"Frozen until %s: %s": "封网至 %s：%s", "Deployment %d went without approval": "部署 %d 未经批准",
-	"What the cluster says": "集群状态", "It could not be asked: %s": "无法查询：%s", "What is in the cluster is not what was deployed: %s": "集群中的内容与部署的不一致：%s",
+	"What the cluster says": "集群状态", "It could not be asked: %s": "无法查询：%s", "What is in the cluster is not what was deployed.": "集群中的内容与部署的不一致。",
+	"What follows is what it said before, at %s.": "以下是它之前在 %s 给出的状态。", "%s is gone": "%s 已不存在", "%s is of release %s": "%s 属于版本 %s", "%s is of no release": "%s 不属于任何版本",
 
 	// Buttons.
 	"What you can do": "可用操作", "Approve": "批准", "Reject…": "驳回…", "Promote": "发布", "Deploy…": "部署…", "Deploy this release…": "部署此版本…", "Roll back…": "回滚…",
-	"Lock…": "锁定…", "Lock all environments…": "锁定所有环境…", "Unlock": "解锁", "Cancel": "取消", "Rebuild": "重新构建", "Retry": "重试", "Do it": "确定",
+	"Lock…": "锁定…", "Lock all environments…": "锁定所有环境…", "Unlock": "解锁", "Unlock all environments": "解锁所有环境", "Unlock all apps and environments": "解锁所有应用和环境", "Cancel": "取消", "Rebuild": "重新构建", "Retry": "重试", "Do it": "确定",
 	"Why?": "原因", "Why? (may be left out)": "原因（可不填）", "For how long": "时长", "Release (empty: the newest commit)": "版本（留空：最新提交）",
 
 	// A run.
@@ -137,16 +138,18 @@ var chinese = map[string]string{
 	"It takes %s back, the last part first.": "它从最后一部分起撤回%s。", "Taken back by %s: %s": "已由 %s 撤回：%s",
 	"It ended half-way. Comment <code>%s</code> to take back what is live of it, the last part first.":               "发布单中途结束。评论 <code>%s</code> 可从最后一部分起撤回已上线的部分。",
 	"Comment <code>%s</code> or <code>%s</code> on a pull request of the repository: one approval is for all parts.": "也可以在仓库的合并请求中评论 <code>%s</code> 或 <code>%s</code>：一次批准适用于所有部分。",
+	"Release orders": "发布单", "Several apps that go to an environment as one, in order, and back as one.": "多个应用作为一个整体按顺序发布到同一环境，也作为一个整体回滚。",
+	"There is no release order yet.": "还没有发布单。", "New release order…": "新建发布单…", "Parts, in their order, as app@release": "各部分（按顺序，格式为 应用@版本）",
 	"About this release order": "关于此发布单", "Why": "原因", "Asked for by": "申请人", "Ended": "结束时间", "Parts, in their order": "各部分（按顺序）", "to %s": "到 %s",
 
 	// The audit, deliveries, what was given up, the system.
 	"When": "时间", "Who": "操作人", "On": "来源", "What": "操作", "About": "内容", "see it": "查看", "There is no line.": "没有记录。",
 	"What came in, and how it was decided.": "收到的事件及其处理结果。", "it is not decided yet": "尚未处理", "Nothing has come in yet.": "还没有收到事件。",
 	"Delivery": "事件", "About this delivery": "关于此事件", "Received": "收到时间", "Decided": "处理时间", "Found": "来源", "in GitHub's delivery log": "GitHub 的投递日志", "an operator asked for it": "由管理员重放",
-	"How it was decided": "处理过程", "What came of it": "结果",
+	"How it was decided": "处理过程", "how it was decided": "处理过程", "What came of it": "结果",
 	"Work that failed for so long that it is not tried again by itself. Once its cause is gone, have it tried again.": "多次失败后不再自动重试的工作。原因消除后可以重试。",
 	"given up at %s, after %d attempts": "于 %s 放弃，共尝试 %d 次", "Nothing was given up.": "没有已放弃的工作。",
-	"Work that waits or is under way: %d": "等待中或进行中的工作：%d", "builder": "构建器", "registry": "镜像仓库", "cluster": "集群", "answers": "正常", "does not answer": "无响应", "not asked yet": "尚未查询",
+	"Work that waits or is under way: %d": "等待中或进行中的工作：%d", "builder": "构建器", "for forks alone": "只构建来自 fork 的代码", "registry": "镜像仓库", "cluster": "集群", "answers": "正常", "does not answer": "无响应", "not asked yet": "尚未查询",
 	"The server's file names no builder, registry or cluster.": "服务器文件没有配置构建器、镜像仓库或集群。",
 
 	// The set-up.
