@@ -1,0 +1,147 @@
+//go:build e2e
+
+package install
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A version is a tree of this repository.
+type version struct {
+	name  string
+	files map[string]string
+}
+
+// schema is the number of its newest migration.
+func (v version) schema() string {
+	newest := "0000"
+	for name := range v.files {
+		if number, ok := strings.CutPrefix(name, "store/migrations/"); ok && strings.HasSuffix(name, ".sql") {
+			newest = max(newest, number[:4])
+		}
+	}
+	return newest
+}
+
+func git(args ...string) (string, error) {
+	cmd := exec.Command("git", args...)
+	cmd.Dir = root
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("git %s: %w: %s", args[0], err, exit.Stderr)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// before is the version that is upgraded: SHIPMATE_UPGRADE_FROM, the last tag, what was before the last change of the database's schema if it
+// could be installed already, or the commit before; in a clone without a history this very tree, with a comment more.
+func before(t *testing.T, now version) version {
+	t.Helper()
+	installable := func(commit string) bool {
+		_, err := git("cat-file", "-e", commit+":Dockerfile")
+		_, err2 := git("cat-file", "-e", commit+":deploy/base/kustomization.yaml")
+		return err == nil && err2 == nil
+	}
+	commit := os.Getenv("SHIPMATE_UPGRADE_FROM")
+	if commit == "" {
+		commit, _ = git("describe", "--tags", "--abbrev=0") // there may be none
+	}
+	if commit == "" {
+		if last, err := git("log", "-1", "--format=%H", "--", "store/migrations"); err == nil && last != "" && installable(last+"^") {
+			commit = last + "^"
+		} else if installable("HEAD~1") {
+			commit = "HEAD~1"
+		}
+	}
+	if commit == "" {
+		v := version{"this tree, with a comment less, since there is no history here", map[string]string{}}
+		for name, text := range now.files {
+			v.files[name] = text
+		}
+		now.files["cmd/bot/main.go"] += "\n// Changed.\n"
+		return v
+	}
+	hash, err := git("rev-parse", "--short", "--verify", commit+"^{commit}")
+	if err != nil {
+		t.Fatalf("what is to be upgraded: %v", err)
+	}
+	v := version{fmt.Sprintf("%s (%s)", commit, hash), map[string]string{}}
+	cmd := exec.Command("git", "archive", "--format=tar", hash)
+	cmd.Dir = root
+	packed, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git archive %s: %v", hash, err)
+	}
+	for r := tar.NewReader(bytes.NewReader(packed)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return v
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.files[h.Name] = string(text)
+	}
+}
+
+// unpack writes a version's files into a folder.
+func (v version) unpack(t *testing.T, dir string) {
+	t.Helper()
+	for name, text := range v.files {
+		write(t, filepath.Join(dir, name), text)
+	}
+}
+
+// overlay writes one beside the example of another version, whatever that looks like, with what the set-up wrote.
+func (in *installed) overlay(t *testing.T, p *person, tree, digest string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(tree, "deploy", "overlays", "mine")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(tree, "deploy", "overlays", "example"))); err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	ours, err := os.ReadFile(filepath.Join(p.dir, "shipmate.yaml")) // what it says was possible before too: it is read again by an older bot
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"shipmate.yaml": string(ours),
+		"reach.yaml":    in.reachPatch(),
+		"kustomization.yaml": `apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../../base, targets.yaml]
+images: [{name: registry.example.com/team/shipmate, newName: "` + in.Registry + `/team/shipmate", digest: "` + digest + `"}]
+configMapGenerator: [{name: shipmate, namespace: shipmate, files: [shipmate.yaml, kubeconfig]}]
+secretGenerator: [{name: shipmate, namespace: shipmate, files: [app.pem, webhook-secret, client-secret, registry-username, registry-password]}]
+patches: [{path: reach.yaml}]
+`,
+	}
+	for _, name := range []string{"kubeconfig", "app.pem", "webhook-secret", "client-secret", "registry-username", "registry-password", "targets.yaml"} {
+		text, err := os.ReadFile(filepath.Join(p.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), text)
+	}
+	return dir
+}
