@@ -162,7 +162,7 @@ func TestInstall(t *testing.T) {
 	say("%s is installed anew, by its own manifests", old.name)
 
 	// It is upgraded in the middle of a rollout.
-	slow := strings.Replace(example["deploy/deployment.yaml"], "spec:\n", "spec:\n  minReadySeconds: 30\n", 1)
+	slow := strings.Replace(example["deploy/deployment.yaml"], "spec:\n", "spec:\n  minReadySeconds: 45\n", 1)
 	sha, err = x.Repo.Commit("master", "alice", "devops-app, slowly", map[string]string{"deploy/deployment.yaml": slow})
 	must(err)
 	must(in.rolling(ctx))
@@ -451,7 +451,7 @@ func (in *installed) run(t *testing.T, ctx context.Context, args ...string) stri
 	return string(text)
 }
 
-// rolling waits until the cluster is at the rollout of the example that takes two times 30 s.
+// rolling waits until the cluster is at the rollout of the example that takes two times 45 s.
 func (in *installed) rolling(ctx context.Context) error {
 	return until(ctx, "the slow rollout begins", func() (bool, error) {
 		d, err := in.Kube.AppsV1().Deployments("staging").Get(ctx, "devops-app", metav1.GetOptions{})

@@ -163,7 +163,7 @@ func (p *person) install(t *testing.T, stack *e2e.Stack) {
 	}
 	p.change(t, "shipmate.yaml", "listen: 127.0.0.1:8080", "listen: "+listen)
 	allow := p.register(t, stack, blocks[1][2], listen)
-	p.change(t, "shipmate.yaml", `  #allow: ["acme/*"]`, "  "+allow)
+	p.change(t, "shipmate.yaml", "\n  #allow: [\"acme/*\"]", "\n  "+allow)
 	p.do(t, blocks[2][0])
 	said, err := p.run(t.Context(), blocks[2][1])
 	if err == nil {
