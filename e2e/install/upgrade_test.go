@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -44,25 +45,44 @@ func git(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// before is the version that is upgraded: SHIPMATE_UPGRADE_FROM, the last tag, what was before the last change of the database's schema if it
-// could be installed already, or the commit before; in a clone without a history this very tree, with a comment more.
+// installable tells whether a commit has an image and manifests.
+func installable(commit string) bool {
+	for _, file := range []string{"Dockerfile", "deploy/base/kustomization.yaml"} {
+		if _, err := git("cat-file", "-e", commit+":"+file); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// otherSchema is the newest commit of the last 300 that has another schema of the database and can be installed; empty: there is none.
+func otherSchema() string {
+	here, err := git("rev-parse", "HEAD:store/migrations")
+	all, err2 := git("rev-list", "-n", "300", "HEAD")
+	if err != nil || err2 != nil {
+		return "" // there is no history
+	}
+	for commit := range strings.FieldsSeq(all) {
+		if there, err := git("rev-parse", commit+":store/migrations"); err == nil && there != here && installable(commit) {
+			return commit
+		}
+	}
+	return ""
+}
+
+// before is the version that is upgraded: SHIPMATE_UPGRADE_FROM, the last tag, the newest commit with another schema of the database, or the
+// commit before; in a clone without a history this very tree, with a comment less.
 func before(t *testing.T, now version) version {
 	t.Helper()
-	installable := func(commit string) bool {
-		_, err := git("cat-file", "-e", commit+":Dockerfile")
-		_, err2 := git("cat-file", "-e", commit+":deploy/base/kustomization.yaml")
-		return err == nil && err2 == nil
-	}
 	commit := os.Getenv("SHIPMATE_UPGRADE_FROM")
 	if commit == "" {
 		commit, _ = git("describe", "--tags", "--abbrev=0") // there may be none
 	}
 	if commit == "" {
-		if last, err := git("log", "-1", "--format=%H", "--", "store/migrations"); err == nil && last != "" && installable(last+"^") {
-			commit = last + "^"
-		} else if installable("HEAD~1") {
-			commit = "HEAD~1"
-		}
+		commit = otherSchema()
+	}
+	if commit == "" && installable("HEAD~1") {
+		commit = "HEAD~1"
 	}
 	if commit == "" {
 		v := version{"this tree, with a comment less, since there is no history here", map[string]string{}}
@@ -76,7 +96,11 @@ func before(t *testing.T, now version) version {
 	if err != nil {
 		t.Fatalf("what is to be upgraded: %v", err)
 	}
-	v := version{fmt.Sprintf("%s (%s)", commit, hash), map[string]string{}}
+	name, err := git("describe", "--tags", "--always", hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := version{name, map[string]string{}}
 	cmd := exec.Command("git", "archive", "--format=tar", hash)
 	cmd.Dir = root
 	packed, err := cmd.Output()
@@ -117,10 +141,21 @@ func (in *installed) overlay(t *testing.T, p *person, tree, digest string) (dir 
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(tree, "deploy", "overlays", "example"))); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	ours, err := os.ReadFile(filepath.Join(p.dir, "shipmate.yaml")) // what it says was possible before too: it is read again by an older bot
+	ours, err := os.ReadFile(filepath.Join(p.dir, "shipmate.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	template, err := os.ReadFile(filepath.Join(tree, "bot", "template.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours = regexp.MustCompile(`(?m)^(\w+): .*\n`).ReplaceAllFunc(ours, func(line []byte) []byte { // a key that it does not know yet
+		key, _, _ := bytes.Cut(line, []byte(":"))
+		if !regexp.MustCompile(`(?m)^#?` + string(key) + `:`).Match(template) {
+			return nil
+		}
+		return line
+	})
 	files := map[string]string{
 		"shipmate.yaml": string(ours),
 		"reach.yaml":    in.reachPatch(),
