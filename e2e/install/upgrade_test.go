@@ -145,13 +145,13 @@ func (in *installed) overlay(t *testing.T, p *person, tree, digest string) (dir 
 	if err != nil {
 		t.Fatal(err)
 	}
-	template, err := os.ReadFile(filepath.Join(tree, "bot", "template.yaml"))
+	example, err := os.ReadFile(filepath.Join(tree, "deploy", "overlays", "example", "shipmate.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours = regexp.MustCompile(`(?m)^(\w+): .*\n`).ReplaceAllFunc(ours, func(line []byte) []byte { // a key that it does not know yet
+	ours = regexp.MustCompile(`(?m)^(\w+): .*\n`).ReplaceAllFunc(ours, func(line []byte) []byte { // a key that it may not know yet
 		key, _, _ := bytes.Cut(line, []byte(":"))
-		if !regexp.MustCompile(`(?m)^#?` + string(key) + `:`).Match(template) {
+		if !regexp.MustCompile(`(?m)^` + string(key) + `:`).Match(example) {
 			return nil
 		}
 		return line
