@@ -110,6 +110,9 @@ func before(t *testing.T, now version) version {
 	for r := tar.NewReader(bytes.NewReader(packed)); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
+			if !installable(hash) {
+				t.Fatalf("%s has no Dockerfile or no deploy/base, so it cannot be installed: name another in SHIPMATE_UPGRADE_FROM", commit)
+			}
 			return v
 		}
 		if err != nil {
