@@ -56,7 +56,7 @@ e2e: setup build ## the story and three failures on real parts
 .PHONY: e2e-all
 e2e-all: e2e ## and everything else that needs real parts
 	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
-	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod
+	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod, and kubectl, for the install
 	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot
 	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(GO) test -tags e2e -count=1 -timeout 25m -v ./e2e/install
 	(cd e2e/cluster && $(GO) test -tags providerless,e2e -count=1 -timeout 10m ./...)

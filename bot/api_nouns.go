@@ -321,12 +321,12 @@ func (q *reader) order() (any, error) {
 	return full, err
 }
 
-// app tells of one app, with its environments as the file of its newest run names them.
-func (q *reader) app() (any, error) {
-	name, in := q.r.PathValue("app"), q.param("repository")
+// repoOf finds the repository of an app, among those that the caller may see.
+func (q *reader) repoOf(app string) (string, error) {
+	in := q.param("repository")
 	var found []store.Declared
-	if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) { found, err = tx.DeclaredApps(name); return err }); err != nil {
-		return nil, err
+	if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) { found, err = tx.DeclaredApps(app); return err }); err != nil {
+		return "", err
 	}
 	found = slices.DeleteFunc(found, func(a store.Declared) bool { return in != "" && !strings.EqualFold(a.Repo, in) })
 	var repos []string
@@ -334,19 +334,27 @@ func (q *reader) app() (any, error) {
 		repos = append(repos, a.Repo)
 	}
 	if err := q.ask(repos...); err != nil {
-		return nil, err
+		return "", err
 	}
 	found = slices.DeleteFunc(found, func(a store.Declared) bool { return q.sees(a.Repo).can < read })
 	switch len(found) {
 	case 0:
-		return nil, noApp(name)
+		return "", noApp(app)
 	case 1:
-	default:
-		return nil, refusal(http.StatusConflict, "several repositories have an app %s; say which one is meant: ?repository=owner/name", name)
+		return found[0].Repo, nil
 	}
-	repo := found[0].Repo
+	return "", refusal(http.StatusConflict, "several repositories have an app %s; say which one is meant: ?repository=owner/name", app)
+}
+
+// app tells of one app, with its environments as the file of its newest run names them.
+func (q *reader) app() (any, error) {
+	name := q.r.PathValue("app")
+	repo, err := q.repoOf(name)
+	if err != nil {
+		return nil, err
+	}
 	app := apiApp{Repository: repo, App: name, URL: q.bot.apiApp(repo, name), Environments: []apiEnvironment{}}
-	err := q.bot.db.View(q.ctx, func(tx *store.Tx) error {
+	err = q.bot.db.View(q.ctx, func(tx *store.Tx) error {
 		newest, err := store.Optional(tx.NewestRun(repo, name))
 		if err != nil || newest == nil {
 			return err

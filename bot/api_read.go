@@ -56,6 +56,7 @@ func (b *Bot) apiRoutes() []apiRoute {
 		{"GET", "/api/v1/openapi.json", nil, b.apiDescription},
 		{"GET", "/api/v1/apps", paged, b.lists((*reader).apps)},
 		{"GET", "/api/v1/apps/{app}", []string{"repository"}, b.tells((*reader).app)},
+		{"GET", "/api/v1/apps/{app}/plan", []string{"ref", "repository"}, b.tells((*reader).plan)},
 		{"GET", "/api/v1/runs", append(paged, "app", "state", "ref"), b.lists((*reader).runs)},
 		{"GET", "/api/v1/runs/{id}", nil, b.tells((*reader).run)},
 		{"GET", "/api/v1/runs/{id}/log", []string{"follow"}, b.apiLog},
@@ -369,11 +370,13 @@ func (q *reader) cursor(of string) (string, error) {
 		return "", nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(given)
-	at, ok := strings.CutPrefix(string(raw), of+" ")
-	if err != nil || !ok {
-		return "", refusal(http.StatusBadRequest, "cursor must be one that Link gave, with the same filters")
+	if err == nil {
+		raw, err = q.bot.engine.Sealer.Open(raw, "cursor of "+of)
 	}
-	return at, nil
+	if err != nil {
+		return "", refusal(http.StatusBadRequest, "cursor must be one that Link gave, whole, with the same filters")
+	}
+	return string(raw), nil
 }
 
 // row is cursor where that is a number.
@@ -382,15 +385,13 @@ func (q *reader) row(of string) (int64, error) {
 	if err != nil || at == "" {
 		return math.MaxInt64, err
 	}
-	n, err := strconv.ParseInt(at, 10, 64)
-	if err != nil {
-		return 0, refusal(http.StatusBadRequest, "cursor must be one that Link gave, with the same filters")
-	}
-	return n, nil
+	return strconv.ParseInt(at, 10, 64)
 }
 
-func cursorAt(of string, at any) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %v", of, at))
+// cursorAt is sealed: how many rows there are is not for everybody.
+func (q *reader) cursorAt(of string, at any) (string, error) {
+	sealed, err := q.bot.engine.Sealer.Seal(fmt.Append(nil, at), "cursor of "+of)
+	return base64.RawURLEncoding.EncodeToString(sealed), err
 }
 
 // inState refuses a state that there is none of: a list that is empty for a slip of the pen helps nobody.
@@ -432,7 +433,8 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 			row, repo := at(one)
 			if wanted(one) && q.sees(repo).can >= read {
 				if len(found) == limit {
-					return found, cursorAt(of, before), nil
+					next, err = q.cursorAt(of, before)
+					return found, next, err
 				}
 				found = append(found, one)
 			}
@@ -445,7 +447,8 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 			break
 		}
 	}
-	return found, cursorAt(of, before), nil
+	next, err = q.cursorAt(of, before)
+	return found, next, err
 }
 
 // heads reads one page of what is filtered by repository, app, environment, state and ref, as far as the list knows them.
@@ -577,7 +580,8 @@ func (q *reader) apps() (any, string, error) {
 			if q.sees(a.Repo).can >= read {
 				if len(items) == limit {
 					last := items[limit-1]
-					return items, cursorAt("apps", last.Repository+" "+last.App), nil
+					next, err := q.cursorAt("apps", last.Repository+" "+last.App)
+					return items, next, err
 				}
 				items = append(items, apiApp{Repository: a.Repo, App: a.App, URL: q.bot.apiApp(a.Repo, a.App)})
 			}

@@ -1,6 +1,8 @@
 package bot
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -208,6 +210,9 @@ func TestAPIReads(t *testing.T) {
 		if a := d.get(t, "apps/{app}", "apps/web"); !strings.Contains(a.body, `"name":"staging","live":{"deployment":"`) {
 			t.Errorf("the app: %d %s", a.status, a.body)
 		}
+		if a := d.get(t, "apps/{app}/plan", "apps/web/plan?ref=master"); !strings.Contains(a.body, `"build":true`) || !strings.Contains(a.body, `"deploys":["staging"]`) {
+			t.Errorf("the plan: %d %s", a.status, a.body)
+		}
 		if a := d.get(t, "runs/{id}", "runs/"+run); !strings.Contains(a.body, first) || !strings.Contains(a.body, `"kind":"build"`) {
 			t.Errorf("the run: %d %s", a.status, a.body)
 		}
@@ -286,15 +291,27 @@ func TestAPIReads(t *testing.T) {
 			t.Errorf("frank's %s: %d %s", target, a.status, a.body)
 		}
 	}
-	if a := d.get(t, "apps/{app}", "apps/web"); a.status != http.StatusNotFound {
-		t.Errorf("frank's app: %d %s", a.status, a.body)
+	for _, kind := range []string{"", "/plan"} {
+		if a := d.get(t, "apps/{app}"+kind, "apps/web"+kind); a.status != http.StatusNotFound {
+			t.Errorf("frank's app%s: %d %s", kind, a.status, a.body)
+		}
 	}
 
 	// What is wrong.
 	d.cookie = b.cookies[sessionCookie]
 	l.clock.Advance(2 * accessTTL)
-	for target, want := range map[string]string{"runs?limit=0": "limit", "runs?limit=101": "limit", "runs?limit=x": "limit", "runs?cursor=x": "cursor", "runs?state=done": "superseded",
-		"runs?envrionment=x": "repository", "orders?cursor=" + cursorAt("runs all", 3): "cursor", "apps?cursor=" + cursorAt("runs all", 3): "cursor", "audit?state=x": "cursor"} {
+	ours, err := (&reader{bot: l.bot}).cursorAt("runs all", 3)
+	must(t, err)
+	if row, err := base64.RawURLEncoding.DecodeString(ours); err != nil || bytes.Contains(row, []byte("3")) && bytes.Contains(row, []byte("runs")) {
+		t.Errorf("a cursor shows what it is: %q %v", row, err)
+	}
+	if a := d.get(t, "runs", "runs?cursor="+ours); !slices.Equal(numbers(t, a), []int{2, 1}) {
+		t.Errorf("a cursor: %d %s", a.status, a.body)
+	}
+	tampered := []byte(ours)
+	tampered[len(tampered)/2] ^= 1
+	for target, want := range map[string]string{"runs?cursor=" + url.QueryEscape(string(tampered)): "cursor", "runs?limit=0": "limit", "runs?limit=101": "limit", "runs?limit=x": "limit", "runs?cursor=x": "cursor", "runs?state=done": "superseded",
+		"runs?envrionment=x": "repository", "orders?cursor=" + ours: "cursor", "apps?cursor=" + ours: "cursor", "audit?state=x": "cursor"} {
 		kind, _, _ := strings.Cut(target, "?")
 		if a := d.get(t, kind, target); a.status != http.StatusBadRequest || !strings.Contains(a.body, want) {
 			t.Errorf("%s: %d %s", target, a.status, a.body)

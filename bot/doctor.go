@@ -614,21 +614,20 @@ func (d *doctor) registry(images *image.Client, host string) []exam {
 	r := d.cfg.Registries[host]
 	var paths []string
 	for _, allow := range r.Allow {
-		for _, p := range allow.Paths {
-			if !slices.Contains(paths, p) {
-				paths = append(paths, p)
-			}
-		}
+		paths = append(paths, allow.Paths...)
 	}
-	if len(paths) == 0 {
-		return []exam{{"registry " + host, func(_ context.Context, f *findings) {
-			f.warn("write which under registries."+host+".allow", "no repository may use it, so there is nothing to try")
-		}}}
+	return forEach(paths, "registry "+host, "/", "write which under registries."+host+".allow", "no repository may use it, so there is nothing to try",
+		func(ctx context.Context, f *findings, p string) { d.probe(ctx, f, images, r, host, probed(p)) })
+}
+
+// forEach makes an exam for each of what the rules of allow name, or a doubt where they name nothing.
+func forEach(allowed []string, name, between, remedy, nothing string, do func(ctx context.Context, f *findings, one string)) (exams []exam) {
+	slices.Sort(allowed)
+	for _, one := range slices.Compact(allowed) {
+		exams = append(exams, exam{name + between + one, func(ctx context.Context, f *findings) { do(ctx, f, one) }})
 	}
-	slices.Sort(paths)
-	var exams []exam
-	for _, p := range paths {
-		exams = append(exams, exam{"registry " + host + "/" + p, func(ctx context.Context, f *findings) { d.probe(ctx, f, images, r, host, probed(p)) }})
+	if len(exams) == 0 {
+		exams = []exam{{name, func(_ context.Context, f *findings) { f.warn(remedy, "%s", nothing) }}}
 	}
 	return exams
 }
@@ -676,23 +675,10 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 	}
 	var namespaces []string
 	for _, allow := range c.Allow {
-		for _, ns := range allow.Namespaces {
-			if !slices.Contains(namespaces, ns) {
-				namespaces = append(namespaces, ns)
-			}
-		}
+		namespaces = append(namespaces, allow.Namespaces...)
 	}
-	if len(namespaces) == 0 {
-		return []exam{{"cluster " + name, func(_ context.Context, f *findings) {
-			f.warn("write which under clusters."+name+".allow", "no repository may deploy there, so there is no namespace to ask about")
-		}}}
-	}
-	slices.Sort(namespaces)
-	var exams []exam
-	for _, ns := range namespaces {
-		exams = append(exams, exam{"cluster " + name + ", namespace " + ns, func(ctx context.Context, f *findings) { mayDeploy(ctx, f, k, ns) }})
-	}
-	return exams
+	return forEach(namespaces, "cluster "+name, ", namespace ", "write which under clusters."+name+".allow", "no repository may deploy there, so there is no namespace to ask about",
+		func(ctx context.Context, f *findings, ns string) { mayDeploy(ctx, f, k, ns) })
 }
 
 // mayDeploy tells what our account may not do in a namespace. A kind of which it may do nothing may be meant so, but for those

@@ -108,6 +108,9 @@ func newSetUp(path, version string, log *slog.Logger) (*setUp, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := nothingThere(file, log); err != nil {
+		return nil, err
+	}
 	s := &setUp{file: file, code: rand.Text(), pages: web.NewSetup(version, log), log: log, over: make(chan struct{})}
 	if err := s.resume(); err != nil {
 		return nil, fmt.Errorf("finish the set-up: %w", err)
@@ -116,6 +119,32 @@ func newSetUp(path, version string, log *slog.Logger) (*setUp, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// serverKey begins a line of a server's file.
+var serverKey = regexp.MustCompile(`(?m)^(listen|data_dir|github):`)
+
+// nothingThere says what a path that leads nowhere may be a slip of: a folder that is not there is an error, and another file that looks like a
+// server's is told, since without its file a bot begins anew.
+func nothingThere(file string, log *slog.Logger) error {
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir := filepath.Dir(file)
+	others, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no folder %s, so %s cannot be its server's file: name another by --config, or make the folder; bot init --server writes a file into the current one", dir, file)
+	}
+	for _, other := range others { // none, where the folder cannot be read
+		ext := filepath.Ext(other.Name())
+		if !other.Type().IsRegular() || ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		if text, err := readSmall(filepath.Join(dir, other.Name())); err == nil && serverKey.Match(text) {
+			log.Warn("this file does not exist, but another beside it looks like a server's file: if that is meant, stop this bot and name it by --config", "config", file, "other", filepath.Join(dir, other.Name()))
+		}
+	}
+	return nil
 }
 
 // resume ends a set-up that was cut off.

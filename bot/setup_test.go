@@ -576,3 +576,22 @@ func selfSigned(t *testing.T) (ca, cert, key string) {
 	cert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	return cert, cert, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
+
+// TestSetUpNowhere: a path that is a slip of the pen begins no new bot in silence.
+func TestSetUpNowhere(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nowhere", "shipmate.yaml")
+	if s, err := newSetUp(file, "test", slog.New(slog.DiscardHandler)); s != nil || err == nil || !strings.Contains(err.Error(), "there is no folder "+filepath.Dir(file)) ||
+		!strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "bot init --server") {
+		t.Errorf("no folder: %v %v", s, err)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "ship.yaml"), []byte("# ours\nlisten: :8080\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "values.yaml"), []byte("replicas: 1\n"), 0o600))
+	log := &buffer{}
+	if s, err := newSetUp(filepath.Join(dir, "shipmate.yaml"), "test", slog.New(slog.NewTextHandler(log, nil))); s == nil || err != nil {
+		t.Errorf("beside another file: %v %v", s, err)
+	}
+	if got := log.String(); !strings.Contains(got, "other="+filepath.Join(dir, "ship.yaml")) || strings.Contains(got, "values.yaml") {
+		t.Errorf("it logs %s", got)
+	}
+}

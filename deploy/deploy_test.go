@@ -31,7 +31,7 @@ import (
 )
 
 // secrets are the files that the example says to put beside it.
-var secrets = []string{"app.pem", "webhook-secret", "registry-username", "registry-password"}
+var secrets = []string{"app.pem", "webhook-secret", "client-secret", "registry-username", "registry-password"}
 
 // example is a copy of this folder with those files, as somebody has it who follows the README; the path is the overlay's.
 func example(t *testing.T) string {

@@ -43,6 +43,7 @@ type Options struct {
 	Say func(format string, args ...any)
 
 	ForkBuilder bool     // a second builder, for builds of forks
+	NoTargets   bool     // the namespaces that the example's environments go to are not made
 	Reach       []string // more addresses on this machine's loopback that the cluster's node reaches, besides the registry and GitHub
 
 	// What is there already and is used instead of one of our own; empty for our own.
@@ -343,6 +344,9 @@ func (s *Stack) namespaces(ctx context.Context) error {
 		return err
 	}
 	for _, name := range []string{"staging", "production"} {
+		if s.opt.NoTargets {
+			break
+		}
 		_, err := s.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			return err

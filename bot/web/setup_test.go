@@ -39,6 +39,9 @@ func TestSetupInChinese(t *testing.T) {
 						t.Errorf("%s in %s lacks %q: %s", name, l, text, body)
 					}
 				}
+				if strings.Contains(body, `href="?`) != (name != "done") { // the last page's address is gone
+					t.Errorf("%s in %s: the other language: %s", name, l, body)
+				}
 				if strings.Contains(body, "<b>") || strings.Contains(html.UnescapeString(body), "%!") {
 					t.Errorf("%s in %s: %s", name, l, body)
 				}
@@ -47,5 +50,14 @@ func TestSetupInChinese(t *testing.T) {
 	}
 	if got := problem.String(); got != "<b>app.pem is there already, and is not overwritten: move it away." {
 		t.Errorf("in the log: %s", got)
+	}
+}
+
+// TestAssetNotThere: what was asked is not repeated.
+func TestAssetNotThere(t *testing.T) {
+	w := httptest.NewRecorder()
+	NewSetup("test", slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "/assets/none.css?code=ABC&lang=zh", nil))
+	if body := w.Body.String(); w.Code != 404 || strings.Contains(body, "ABC") || !strings.Contains(body, `lang="zh"`) || !strings.Contains(body, `href="?lang=en"`) {
+		t.Errorf("%d %s", w.Code, body)
 	}
 }

@@ -185,11 +185,23 @@ type page struct {
 	Other   string       // the address of the page in the other language
 	Path    string       // its own
 	Said    *store.Reply // what the command was answered that was just said
+	Once    bool         // its address leads nowhere any more, in no language
 	Body    any
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.renderError(w, r, http.StatusNotFound, "Page not found", "There is nothing at this address. Is the link complete? What it led to may also have been removed.")
+}
+
+// lost is notFound for an address whose query is repeated nowhere on the page: it may have been a code.
+func (s *server) lost(w http.ResponseWriter, r *http.Request) {
+	l, ok := chosen(r)
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = ""
+	if ok {
+		r.URL.RawQuery = "lang=" + string(l)
+	}
+	s.notFound(w, r)
 }
 
 func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
@@ -250,7 +262,7 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := s.assets[r.PathValue("name")]
 	if !ok {
-		s.notFound(w, r)
+		s.lost(w, r)
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")

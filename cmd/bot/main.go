@@ -32,7 +32,7 @@ type cli struct {
 	Restore restoreCmd `cmd:"" help:"Put a backup in the place of a database that is lost."`
 	Audit   auditCmd   `cmd:"" help:"Verify the audit, or export it."`
 	Init    initCmd    `cmd:"" help:"Write .shipmate.yaml and what else shipping the app in this folder needs, and say what a push would then do."`
-	Plan    planCmd    `cmd:"" help:"Print the run that a push would start, from this checkout alone."`
+	Plan    planCmd    `cmd:"" help:"Print the run that a push would start: from this checkout alone, or as a running bot knows it."`
 	Version versionCmd `cmd:"" help:"Print version, commit and Go version."`
 	Do      doCmd      `cmd:"" help:"Say a command to a running bot, as the login of an API token."`
 	Replay  replayCmd  `cmd:"" help:"Show how a stored or saved event would be decided; with --for-real have it decided again."`
