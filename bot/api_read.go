@@ -591,7 +591,8 @@ func (q *reader) apps() (any, string, error) {
 			return items, "", nil
 		}
 		if len(items) == limit { // as in page
-			return items, cursorAt("apps", afterRepo+" "+afterApp), nil
+			next, err := q.cursorAt("apps", afterRepo+" "+afterApp)
+			return items, next, err
 		}
 	}
 }
