@@ -206,6 +206,11 @@ func TestAPIReads(t *testing.T) {
 		if a := d.get(t, "apps/{app}", "apps/web"); !strings.Contains(a.body, `"name":"staging","live":{"deployment":"`) {
 			t.Errorf("the app: %d %s", a.status, a.body)
 		}
+		// What succeeded in staging counts there; what waits in production counts nowhere.
+		if a := d.get(t, "apps/{app}/figures", "apps/web/figures"); strings.Count(a.body, `"since"`) != 2*(1+store.TrendWeeks) || !strings.Contains(a.body, `"failure_rate":0,"restore_seconds":null`) ||
+			!strings.Contains(a.body, `"deployments":0,"lead_time_seconds":null,"lead_time_of":0,"changes":0,"failed":0,"failure_rate":null`) {
+			t.Errorf("its figures: %d %s", a.status, a.body)
+		}
 		if a := d.get(t, "runs/{id}", "runs/"+run); !strings.Contains(a.body, first) || !strings.Contains(a.body, `"kind":"build"`) {
 			t.Errorf("the run: %d %s", a.status, a.body)
 		}
@@ -284,8 +289,10 @@ func TestAPIReads(t *testing.T) {
 			t.Errorf("frank's %s: %d %s", target, a.status, a.body)
 		}
 	}
-	if a := d.get(t, "apps/{app}", "apps/web"); a.status != http.StatusNotFound {
-		t.Errorf("frank's app: %d %s", a.status, a.body)
+	for _, route := range []string{"apps/{app}", "apps/{app}/figures"} {
+		if a := d.get(t, route, strings.Replace(route, "{app}", "web", 1)); a.status != http.StatusNotFound {
+			t.Errorf("frank's %s: %d %s", route, a.status, a.body)
+		}
 	}
 
 	// What is wrong.

@@ -26,11 +26,12 @@ type appView struct {
 	App   row
 	Cells []envView
 	past
-	First  bool   // it is the newest page of the history
-	Home   string // the repository's page on GitHub
-	Hidden bool   // what comes from the cluster is withheld
-	All    []action
-	Audit  string // the address of its lines; empty for who may not read them
+	Figures []template.HTML // of where its chains end
+	First   bool            // it is the newest page of the history
+	Home    string          // the repository's page on GitHub
+	Hidden  bool            // what comes from the cluster is withheld
+	All     []action
+	Audit   string // the address of its lines; empty for who may not read them
 }
 
 // An envView is an environment with what the viewer may do there.
@@ -94,6 +95,10 @@ func (s *server) app(w http.ResponseWriter, r *http.Request, who seer) {
 		v.App = s.ask([]row{v.App})[0]
 		for i := range v.Cells {
 			v.Cells[i].cell = v.App.Cells[i]
+		}
+		if v.Figures, err = s.figures(r.Context(), langOf(r), v.App, v.Now); err != nil {
+			s.fail(w, r, err)
+			return
 		}
 		s.render(w, r, who, http.StatusOK, "app", page{Title: v.App.App, Refresh: v.refresh(), Body: v})
 	}

@@ -496,3 +496,41 @@ func TestFindInLog(t *testing.T) {
 	s.person("zoe", nil)
 	lacks(t, s.see("zoe", "/runs/"+run.ID+"?q=build"), "package", "lines have that")
 }
+
+// TestFigures: an app's page tells the four figures of where its chain ends, as they are.
+func TestFigures(t *testing.T) {
+	s := newSignedSite(t)
+	s.person("alice", map[string]int{"acme/shop": Read})
+	// week is how the chart says what a week has.
+	week := func(since, words string) string { return "<title>" + since + ": " + words + "</title>" }
+	s.now = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	_, first := s.ship("acme/shop", "web", "One")
+	page := s.see("alice", "/apps/web")
+	wants(t, page, "Delivery to <bdi>production</bdi>", "No change went there in the last 13 weeks")
+	lacks(t, page, "Deployment frequency", "Delivery to <bdi>staging</bdi>", `class="chart`)
+
+	// A release that takes three hours, one that takes one, and a failure that is over after half an hour.
+	s.now = s.now.Add(3 * time.Hour)
+	s.live(first, "production")
+	page = s.see("alice", "/apps/web")
+	wants(t, page, `<div class="value">0.1 a week</div>`, "1 deployment succeeded", `<div class="value">3 h 0 min</div>`, "of 1 release", `<div class="value">0%</div>`, "0 of 1 deployments", "nothing failed")
+	s.now = time.Date(2026, 3, 9, 9, 0, 0, 0, time.UTC)
+	_, second := s.ship("acme/shop", "web", "Two")
+	s.now = s.now.Add(time.Hour)
+	s.live(second, "production")
+	_, third := s.ship("acme/shop", "web", "Three")
+	s.now = s.now.Add(time.Minute)
+	s.deployTo(third, "production", "bob", store.Failed)
+	wants(t, s.see("alice", "/apps/web"), "not ended yet: 1")
+	s.now = s.now.Add(30 * time.Minute)
+	s.live(third, "production")
+	page = s.see("alice", "/apps/web")
+	wants(t, page, `<div class="value">0.2 a week</div>`, "3 deployments succeeded", `<div class="value">1 h 0 min</div>`, "median of 3 releases", `<div class="value">25%</div>`, "1 of 4 deployments", `<div class="value">30 min</div>`, "of 1 failure<",
+		// The last week began at 11:00, since it ends with the next full hour.
+		week("2026-03-02", "2"), week("2026-02-23", "1"), week("2026-02-16", "0"), week("2026-03-02", "33%"), week("2026-02-16", "–"), week("2026-03-02", "30 min"),
+		`aria-label="Week by week: 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2"`, `<tr><td>2026-03-02</td><td>2</td><td>46 min</td><td>33%</td><td>30 min</td></tr>`)
+	wants(t, s.see("alice", "/apps/web", "Accept-Language", "zh"), "交付到 <bdi>production</bdi>", "每周 0.2 次", "4 次部署中有 1 次", "3 个版本的中位数")
+	// They grow old with the hour alone: 13 weeks after the first it counts no more.
+	s.now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(13 * 7 * 24 * time.Hour)
+	wants(t, s.see("alice", "/apps/web"), "2 deployments succeeded")
+}

@@ -84,6 +84,7 @@ type server struct {
 	pages     map[lang]map[string]*template.Template
 	seen      matrices
 	pasts     pasts
+	trends    trends
 	assets    map[string]asset // by the name that is in the address
 }
 

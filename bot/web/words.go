@@ -27,6 +27,7 @@ var funcs = template.FuncMap{
 	"code":      code,
 	"link":      link,
 	"when":      when,
+	"date":      func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	"appPath":   appPath,
 	"icon":      icon,
 	"glyph":     glyph,
