@@ -49,7 +49,7 @@ var chinese = map[string]string{
 
 	// Its figures.
 	"Delivery to %s": "交付到 %s", "No change went there in the last 13 weeks, so there is nothing to count.": "最近 13 周没有变更部署到那里，所以没有可统计的数据。",
-	"Deployment frequency": "部署频率", "Lead time for changes": "变更前置时间", "Change failure rate": "变更失败率", "Time to restore": "恢复时间",
+	"The last 13 weeks, a bar for each.": "最近 13 周，每条表示一周。", "Deployment frequency": "部署频率", "Lead time for changes": "变更前置时间", "Change failure rate": "变更失败率", "Time to restore": "恢复时间",
 	"%s a week": "每周 %s 次", "%s a day": "每天 %s 次", "%d deployments succeeded": "成功部署 %d 次", "median of %d releases": "%d 个版本的中位数", "%d of %d deployments": "%[2]d 次部署中有 %[1]d 次",
 	"median of %d failures": "%d 次失败的中位数", "not ended yet: %d": "尚未恢复：%d", "1 deployment succeeded": "成功部署 1 次", "of 1 release": "1 个版本", "of 1 failure": "1 次失败", "nothing failed": "没有失败",
 	"%d%%": "%d%%", "%d s": "%d 秒", "%d min": "%d 分钟", "%d h %d min": "%d 小时 %d 分钟", "%d days %d h": "%d 天 %d 小时",
