@@ -88,7 +88,7 @@ func BenchmarkPages(b *testing.B) {
 	history := "/apps/app-000?repository=acme%2Frepo-0"
 	for _, p := range []struct{ name, path string }{{"overview", "/"}, {"history", history}, {"history older", history + "&before=100"}} {
 		b.Run(p.name+"/anew", func(b *testing.B) {
-			pages.s.seen.ttl = 0
+			pages.s.keep(0)
 			var all []time.Duration
 			before := cpu(b)
 			for b.Loop() {
@@ -97,7 +97,7 @@ func BenchmarkPages(b *testing.B) {
 			quantiles(b, all, before)
 		})
 		b.Run(p.name+"/20 at once", func(b *testing.B) {
-			pages.s.seen.ttl = matrixTTL
+			pages.s.keep(matrixTTL)
 			var mu sync.Mutex
 			var all []time.Duration
 			var wg sync.WaitGroup

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -107,9 +108,12 @@ type matrix struct {
 	orders []store.Order
 	repos  map[string]store.Repo // by lower-case name
 
-	mu   sync.Mutex
-	rows map[store.App]*row
-	html map[lang]map[store.App]template.HTML
+	making sync.Mutex // held by who makes rows
+	rows   map[store.App]*row
+
+	mu     sync.Mutex
+	html   map[lang]map[store.App]template.HTML
+	looked map[lang]map[store.App]bool // what somebody wanted to see of it
 }
 
 // A listed is an app as it is found.
@@ -121,28 +125,27 @@ type listed struct {
 // cursor is where a list goes on after the app.
 func (a listed) cursor() string { return a.Repo + ":" + a.Name }
 
-// matrices keeps the newest one.
-type matrices struct {
-	mu  sync.Mutex
-	ttl time.Duration
-	m   *matrix
-}
-
-// matrix reads the matrix, or takes the one that was just read; fresh does not.
+// matrix reads the matrix, or takes the one that was just read; fresh does not. One that takes the place of another has the rows
+// that were looked at there.
 func (s *server) matrix(ctx context.Context, fresh bool) (*matrix, error) {
-	s.seen.mu.Lock()
-	defer s.seen.mu.Unlock()
-	if m := s.seen.m; m != nil && !fresh && time.Since(m.at) < s.seen.ttl {
+	return s.seen.get(struct{}{}, fresh, func(old *matrix) (*matrix, error) {
+		m := &matrix{at: time.Now(), looked: map[lang]map[store.App]bool{}, repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]template.HTML{en: {}, zh: {}}}
+		if err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) }); err != nil {
+			return nil, err
+		}
+		if old == nil || m.at.Sub(old.at) > 2*s.seen.ttl {
+			return m, nil // nobody waits for its rows
+		}
+		for _, l := range []lang{en, zh} {
+			old.mu.Lock()
+			looked := slices.Collect(maps.Keys(old.looked[l]))
+			old.mu.Unlock()
+			if _, err := s.show(ctx, m, l, looked); err != nil {
+				return nil, err
+			}
+		}
 		return m, nil
-	}
-	m := &matrix{repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]template.HTML{en: {}, zh: {}}}
-	err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) })
-	if err != nil {
-		return nil, err
-	}
-	m.at = time.Now()
-	s.seen.m = m
-	return m, nil
+	})
 }
 
 func (m *matrix) read(tx *store.Tx) error {
@@ -179,8 +182,11 @@ func (m *matrix) read(tx *store.Tx) error {
 
 // show makes the rows of some apps in a language, where that was not done yet.
 func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) ([]template.HTML, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if all, whole := m.shown(l, apps); whole {
+		return all, nil
+	}
+	m.making.Lock()
+	defer m.making.Unlock()
 	var missing []store.App
 	for _, a := range apps {
 		if m.rows[a] == nil {
@@ -203,20 +209,50 @@ func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) 
 			return nil, err
 		}
 	}
-	var all []template.HTML
+	made := map[store.App]template.HTML{}
 	for _, a := range apps {
-		html, ok := m.html[l][a]
-		if r := m.rows[a]; !ok && r != nil {
-			var b strings.Builder
+		if _, whole := m.shown(l, []store.App{a}); whole {
+			continue
+		}
+		var b strings.Builder
+		if r := m.rows[a]; r != nil { // else it has had no run any more
 			if err := s.pages[l]["home"].ExecuteTemplate(&b, "row", rowView{r, m.now}); err != nil {
 				return nil, err
 			}
-			html = template.HTML(b.String()) // made by the template
-			m.html[l][a] = html
 		}
-		all = append(all, html)
+		made[a] = template.HTML(b.String()) // made by the template
 	}
+	m.mu.Lock()
+	maps.Copy(m.html[l], made)
+	m.mu.Unlock()
+	all, _ := m.shown(l, apps)
 	return all, nil
+}
+
+// shown are the rows of some apps that were made; whole tells whether all were.
+func (m *matrix) shown(l lang, apps []store.App) (all []template.HTML, whole bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	whole = true
+	for _, a := range apps {
+		html, ok := m.html[l][a]
+		all, whole = append(all, html), whole && ok
+	}
+	return all, whole
+}
+
+// look has the matrix that takes the place of this one begin with the rows of some apps.
+func (m *matrix) look(l lang, apps []store.App) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range apps {
+		if !m.looked[l][a] {
+			if m.looked[l] == nil {
+				m.looked[l] = map[store.App]bool{}
+			}
+			m.looked[l][a] = true
+		}
+	}
 }
 
 // A rowView is a row as a template shows it.
@@ -474,6 +510,7 @@ func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
 			v.Next = "/?" + q.Encode()
 		}
 	}
+	m.look(langOf(r), shown)
 	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown); err != nil {
 		s.fail(w, r, err)
 		return

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -82,8 +83,9 @@ type server struct {
 	Config
 	followers chan struct{} // one for each that follows a log
 	pages     map[lang]map[string]*template.Template
-	seen      matrices
-	pasts     pasts
+	seen      memo[struct{}, *matrix]
+	apps      memo[store.App, appRow] // by the lower-case name of the repository
+	pasts     memo[pastKey, past]
 	trends    trends
 	assets    map[string]asset // by the name that is in the address
 }
@@ -98,7 +100,8 @@ func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, assets: map[string]asset{}}
+	s.keep(matrixTTL)
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
@@ -131,6 +134,9 @@ func newServer(cfg Config, pages ...string) *server {
 	}
 	return s
 }
+
+// keep says for how long is kept what is read for all.
+func (s *server) keep(ttl time.Duration) { s.seen.ttl, s.apps.ttl, s.pasts.ttl = ttl, ttl, ttl }
 
 // New makes the pages.
 func New(cfg Config) *Pages {
@@ -267,13 +273,24 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int,
 	s.render(w, r, seer{}, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
 }
 
+// buffers are what pages are made in; one of a page that is larger than maxBuffer is not kept.
+var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
+const maxBuffer = 1 << 20
+
 func (s *server) render(w http.ResponseWriter, r *http.Request, who seer, status int, name string, p page) {
 	l := langOf(r)
 	keepLang(w, r)
 	p.Title = printable(p.Title)
 	p.Version, p.Who, p.Said, p.Other, p.Path = s.Version, who.Viewer, s.said(r, who), otherLang(r, l), r.URL.Path
-	var b bytes.Buffer // whole or not at all
-	if err := s.pages[l][name].ExecuteTemplate(&b, "layout", p); err != nil {
+	b := buffers.Get().(*bytes.Buffer) // whole or not at all
+	defer func() {
+		if b.Cap() <= maxBuffer {
+			b.Reset()
+			buffers.Put(b)
+		}
+	}()
+	if err := s.pages[l][name].ExecuteTemplate(b, "layout", p); err != nil {
 		s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)
 		http.Error(w, "this page could not be made", http.StatusInternalServerError)
 		return
