@@ -268,11 +268,15 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 		return nil
 	}
 	ended := func(ctx context.Context) (over bool, err error) {
-		err = s.DB.View(ctx, func(tx *store.Tx) error {
-			run, err = tx.Run(run.ID)
-			return err
+		state, err := s.states.get(run.ID, false, func(string) (state string, err error) {
+			err = s.DB.View(ctx, func(tx *store.Tx) error {
+				now, err := tx.Run(run.ID)
+				state = now.State
+				return err
+			})
+			return state, err
 		})
-		return store.Final(run.State), err
+		return store.Final(state), err
 	}
 	step := ""
 	for lines, err := range runlog.Follow(ctx, s.LogFile(run.ID), max(0, after-1), ended) { // the one before tells its step
@@ -282,25 +286,24 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 			}
 			return nil
 		}
-		var b bytes.Buffer
-		t := logTail{Started: run.StartedAt}
-		for _, l := range lines {
-			switch {
-			case !events:
-				b.WriteString(l.String() + "\n")
-			case l.Number <= after:
-				step = l.Step
-			default:
-				step = t.add(l, step)
-			}
-		}
+		var text []byte
 		if events {
-			if err := s.event(&b, langOf(r), t); err != nil {
+			if len(lines) > 0 && lines[0].Number <= after {
+				lines, step = lines[1:], lines[0].Step
+			}
+			if text, err = s.events(langOf(r), run, lines, step); err != nil {
 				s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
 				return nil
 			}
+			if len(lines) > 0 {
+				step = lines[len(lines)-1].Step
+			}
+		} else {
+			for _, l := range lines {
+				text = append(text, l.String()+"\n"...)
+			}
 		}
-		if send(b.Bytes()) != nil {
+		if send(text) != nil {
 			return nil // nobody reads any more
 		}
 	}
@@ -308,6 +311,44 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 		_ = send([]byte("event: end\ndata:\n\n")) // else a browser would come again
 	}
 	return nil
+}
+
+const (
+	// statesTTL is how long a run may have ended before its followers hear of it.
+	statesTTL = 400 * time.Millisecond
+	// sharedTTL is for how long lines are kept as they are shown: followers come for the same ones at about the same time.
+	sharedTTL = time.Second
+	// maxShared is how much text such lines have at most, in bytes.
+	maxShared = 16 << 10
+)
+
+// A linesKey is which lines, and how they are shown.
+type linesKey struct {
+	run         string
+	lang        lang
+	first, last int
+	step        string // of the line before
+}
+
+// events are lines after one of the given step as one event, see event.
+func (s *server) events(l lang, run store.Run, lines []runlog.Line, step string) ([]byte, error) {
+	show := func([]byte) ([]byte, error) {
+		t := logTail{Started: run.StartedAt}
+		for _, one := range lines {
+			step = t.add(one, step)
+		}
+		var b bytes.Buffer
+		err := s.event(&b, l, t)
+		return b.Bytes(), err
+	}
+	size := 0
+	for _, one := range lines {
+		size += len(one.Text)
+	}
+	if len(lines) == 0 || size > maxShared {
+		return show(nil)
+	}
+	return s.lines.get(linesKey{run.ID, l, lines[0].Number, lines[len(lines)-1].Number, step}, false, show)
 }
 
 // event writes lines as one event (HTML Standard, 9.2 Server-sent events), or, without any, what keeps the connection.

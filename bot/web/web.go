@@ -87,6 +87,8 @@ type server struct {
 	apps      memo[store.App, appRow] // by the lower-case name of the repository
 	pasts     memo[pastKey, past]
 	trends    trends
+	states    memo[string, string] // of runs whose logs are followed
+	lines     memo[linesKey, []byte]
 	assets    map[string]asset // by the name that is in the address
 }
 
@@ -102,6 +104,7 @@ func newServer(cfg Config, pages ...string) *server {
 	}
 	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, assets: map[string]asset{}}
 	s.keep(matrixTTL)
+	s.states.ttl, s.lines.ttl = statesTTL, sharedTTL
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
