@@ -48,7 +48,7 @@ func (m *memo[K, V]) get(key K, fresh bool, read func(old V) (V, error)) (V, err
 	m.mu.Lock()
 	value, at := one.value, one.at
 	m.mu.Unlock()
-	if !usable && at.After(asked) { // it was read while we waited
+	if !usable && (at.After(asked) || !fresh && time.Since(at) < m.ttl) { // it was read while we waited
 		return value, nil
 	}
 	at = time.Now()

@@ -29,6 +29,7 @@ var funcs = template.FuncMap{
 	"when":      when,
 	"date":      func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	"appPath":   appPath,
+	"leases":    func() template.HTML { return leases },
 	"icon":      icon,
 	"glyph":     glyph,
 	"cellOf":    func(c cell, now time.Time) cellView { return cellView{c, now} },
