@@ -71,9 +71,9 @@ func measure(ctx context.Context, dir string, o options) (err error) {
 		return fmt.Errorf("a log: %w", err)
 	}
 	fmt.Printf("%d follow a log of %d lines, one in %s: each line reached all of them\n", o.follows, o.lines, o.every)
-	fmt.Printf("  %-44s %8s   p99 %s, p50 %s\n", "from its writing until the last has it", "max "+milli(f.last), milli(f.p99), milli(f.p50))
-	fmt.Printf("  %-44s %8.0f MB of %.0f MB, goal: under 100 MB\n", "the bot's resident memory rose by", float64(f.peak-f.idle)/1e6, float64(f.peak)/1e6)
-	fmt.Printf("  %-44s %8.0f %% of one processor\n\n", "the bot took", 100*f.load)
+	fmt.Printf("  %-44s p50 %s, p99 %s, max %s   goal: all within 1 s\n", "from its writing until a follower had it", milli(f.p50), milli(f.p99), milli(f.last))
+	fmt.Printf("  %-44s %.0f MB, to %.0f MB   goal: less than 100 MB\n", "the bot's resident memory rose by", float64(f.peak-f.idle)/1e6, float64(f.peak)/1e6)
+	fmt.Printf("  %-44s %.0f %% of one processor\n\n", "the bot took meanwhile", 100*f.load)
 
 	fmt.Printf("%d requests at once, for %s\n", o.atOnce, o.span)
 	fmt.Printf("  %-44s %9s %9s %9s %12s %14s\n", "", "p50", "p99", "max", "a second", "CPU of the bot")
@@ -109,7 +109,7 @@ func machine() string {
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		load, _, _ = strings.Cut(string(text), " ")
 	}
-	return fmt.Sprintf("%d processors, %s; load before the start %s", runtime.NumCPU(), model, load)
+	return fmt.Sprintf("%d processors, %s; load average %s", runtime.NumCPU(), model, load)
 }
 
 // history is the page of the first app.

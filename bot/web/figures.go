@@ -66,7 +66,10 @@ func (s *server) figures(ctx context.Context, l lang, r row, now time.Time) (all
 		}
 		as := store.TrendHour(now).String()
 		if newest != nil {
-			as += newest.ID + newest.State
+			as += newest.ID
+			if store.Final(newest.State) {
+				as += newest.State
+			}
 		}
 		html, err := s.figuresIn(ctx, l, store.Spot{Repo: r.Repo, App: r.App, Environment: c.Name}, as)
 		if err != nil {
