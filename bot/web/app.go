@@ -34,9 +34,10 @@ type appView struct {
 	Audit   string // the address of its lines; empty for who may not read them
 }
 
-// An envView is an environment with what the viewer may do there.
+// An envView is an environment, as everybody sees it, with what the viewer may do there.
 type envView struct {
 	cell
+	HTML    template.HTML
 	Actions []action
 }
 
@@ -108,9 +109,17 @@ func (s *server) called(r *http.Request, who seer, app string) (among []string, 
 
 // An appRow is what was read of an app.
 type appRow struct {
-	now  time.Time
-	repo store.Repo
-	row  row
+	now    time.Time
+	repo   store.Repo
+	row    row
+	places []template.HTML // its environments
+}
+
+// An appKey is an app, and how it is shown.
+type appKey struct {
+	store.App // by the lower-case name of the repository
+	lang      lang
+	hidden    bool // what comes from the cluster is withheld
 }
 
 // readRow reads an app of a repository.
@@ -149,12 +158,20 @@ func (s *server) readRow(tx *store.Tx, in, name string) (a appRow, err error) {
 
 func (s *server) readApp(r *http.Request, who seer, in, name string) (*appView, error) {
 	said := r.URL.Query().Has("said")
-	read, err := s.apps.get(store.App{Repo: strings.ToLower(in), Name: name}, said, func(appRow) (a appRow, err error) {
-		err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { a, err = s.readRow(tx, in, name); return err })
-		if err == nil {
-			a.row = s.ask([]row{a.row})[0]
+	key := appKey{store.App{Repo: strings.ToLower(in), Name: name}, langOf(r), who.Viewer == nil || who.Repos[strings.ToLower(in)] == None}
+	read, err := s.apps.get(key, said, func(appRow) (a appRow, err error) {
+		if err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { a, err = s.readRow(tx, in, name); return err }); err != nil {
+			return a, err
 		}
-		return a, err
+		a.row = s.ask([]row{a.row})[0]
+		for _, c := range a.row.Cells {
+			var b strings.Builder
+			if err := s.pages[key.lang]["app"].ExecuteTemplate(&b, "place", placeView{c, a.now, key.hidden}); err != nil {
+				return a, err
+			}
+			a.places = append(a.places, template.HTML(b.String())) // made by the template
+		}
+		return a, nil
 	})
 	if err == nil && (who.Viewer == nil || who.Permission(&read.repo, read.repo.Name) < Read) {
 		err = store.ErrNotFound
@@ -163,10 +180,10 @@ func (s *server) readApp(r *http.Request, who seer, in, name string) (*appView, 
 		return nil, err
 	}
 	repo := read.repo
-	v := &appView{Now: read.now, Home: repo.HTMLURL, First: true, Hidden: who.Repos[strings.ToLower(repo.Name)] == None, App: read.row}
+	v := &appView{Now: read.now, Home: repo.HTMLURL, First: true, App: read.row}
 	a := newAsker(r, who, repo)
-	for _, c := range v.App.Cells {
-		v.Cells = append(v.Cells, envView{c, a.environment(v.App, c)})
+	for i, c := range v.App.Cells {
+		v.Cells = append(v.Cells, envView{c, read.places[i], a.environment(v.App, c)})
 	}
 	if a.can(Admin) {
 		v.Audit = "/audit?" + url.Values{"repository": {repo.Name}, "app": {name}}.Encode()
@@ -174,15 +191,15 @@ func (s *server) readApp(r *http.Request, who seer, in, name string) (*appView, 
 		lock.Lease, lock.Ask, lock.Must = true, "Why?", true
 		v.All = append(v.All, lock)
 	}
-	if v.Figures, err = s.figures(r.Context(), langOf(r), v.App, v.Now); err != nil {
+	if v.Figures, err = s.figures(r.Context(), key.lang, v.App, v.Now); err != nil {
 		return nil, err
 	}
 	before := math.MaxInt32
 	if n, err := strconv.Atoi(r.URL.Query().Get("before")); err == nil && n > 0 {
 		before, v.First = n, false
 	}
-	key := pastKey{store.App{Repo: v.App.Repo, Name: v.App.App}, before, langOf(r)}
-	v.past, err = s.pasts.get(key, said, func(past) (past, error) { return s.readPast(r.Context(), key, v.App.Path(), v.Home) })
+	page := pastKey{store.App{Repo: v.App.Repo, Name: v.App.App}, before, key.lang}
+	v.past, err = s.pasts.get(page, said, func(past) (past, error) { return s.readPast(r.Context(), page, v.App.Path(), v.Home) })
 	return v, err
 }
 

@@ -84,7 +84,7 @@ type server struct {
 	followers chan struct{} // one for each that follows a log
 	pages     map[lang]map[string]*template.Template
 	seen      memo[struct{}, *matrix]
-	apps      memo[store.App, appRow] // by the lower-case name of the repository
+	apps      memo[appKey, appRow]
 	pasts     memo[pastKey, past]
 	trends    trends
 	states    memo[string, string] // of runs whose logs are followed

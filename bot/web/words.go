@@ -33,7 +33,6 @@ var funcs = template.FuncMap{
 	"icon":      icon,
 	"glyph":     glyph,
 	"cellOf":    func(c cell, now time.Time) cellView { return cellView{c, now} },
-	"placeOf":   func(e envView, now time.Time, hidden bool) placeView { return placeView{e, now, hidden} },
 	"lookOf":    func(look string) string { return shapes[look] },
 }
 
