@@ -54,6 +54,50 @@ func TestOverview(t *testing.T) {
 }
 
 // A page of the overview ends after so many apps, and the next goes on there, whatever the viewer may not see in between.
+// TestOverviewIsCurrent: a matrix that takes the place of another takes rows from it, but none that has changed or that says a time
+// that is over.
+func TestOverviewIsCurrent(t *testing.T) {
+	s := newSignedSite(t)
+	s.person("alice", map[string]int{"acme/shop": Read})
+	_, rel := s.ship("acme/shop", "web", "One")
+	s.live(rel, "staging")
+	s.ship("acme/shop", "worker", "Two")
+	s.pages.s.keep(time.Hour)
+	// again looks once more, when half of the time is over.
+	again := func() string {
+		t.Helper()
+		one := s.pages.s.seen.known[struct{}{}]
+		one.at = one.at.Add(-40 * time.Minute)
+		before := one.value
+		page := s.see("alice", "/")
+		if one.value == before {
+			t.Error("it was not read again")
+		}
+		return page
+	}
+	wants(t, s.see("alice", "/"), "just now")
+	s.now = s.now.Add(5 * time.Second)
+	s.ship("acme/shop", "worker", "Three")
+	same := s.pages.s.seen.known[struct{}{}].value
+	page := again()
+	wants(t, page, "run 2 ", "just now")
+	newer := s.pages.s.seen.known[struct{}{}].value
+	web, worker := store.App{Repo: "acme/shop", Name: "web"}, store.App{Repo: "acme/shop", Name: "worker"}
+	if a, b := same.html[en][web], newer.html[en][web]; a != b {
+		t.Errorf("the row that is as it was was made again: %v, %v", a, b)
+	}
+	if a, b := same.html[en][worker], newer.html[en][worker]; a.HTML == b.HTML {
+		t.Errorf("the row that changed is as it was: %v", a)
+	}
+	s.now = s.now.Add(3 * time.Minute)
+	wants(t, again(), "3 min ago")
+	// A lock is another row too.
+	s.update(func(tx *store.Tx) error {
+		return tx.PutLock(store.Lock{Repo: "acme/shop", App: "web", Environment: "staging", By: "bob", Reason: "moving", Since: store.Time{Time: s.now}, Until: store.Time{Time: s.now.Add(time.Hour)}})
+	})
+	wants(t, again(), "locked by bob")
+}
+
 func TestOverviewPages(t *testing.T) {
 	s := newSignedSite(t)
 	for i := range appsShown + 5 {
