@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -85,6 +86,25 @@ func once(conn net.Conn, in *bufio.Reader, request []byte) error {
 		err = fmt.Errorf("%s with %d bytes", answer.Status, n)
 	}
 	return err
+}
+
+// sheet finds the address of the pages' style sheet.
+func (s *stand) sheet(ctx context.Context) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+"/", nil)
+	if err != nil {
+		return "", err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read
+	body, err := io.ReadAll(answer.Body)
+	found := regexp.MustCompile(`/assets/style\.\w+\.css`).Find(body)
+	if err == nil && found == nil {
+		err = errors.New("the page names no style sheet")
+	}
+	return string(found), err
 }
 
 // A followedLog is how the followers of a log fared.
