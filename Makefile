@@ -106,6 +106,11 @@ bench-scale: ## every question in a small and a large database
 bench-spine: ## accept, recover, waiting and scale; needs only Go
 	@for b in accept recover waiting scale; do echo "== $$b" && $(MAKE) --no-print-directory bench-$$b ARGS= || exit 1; done
 
+.PHONY: bench-page
+bench-page: build ## pages asked for by 20 at once, and a log that 200 follow; needs only Go and git
+	$(GO) build -o bin/bench-page ./bench/page
+	bin/bench-page -bot bin/bot $(ARGS)
+
 .PHONY: bench-log
 bench-log: setup ## what it costs to keep the log of a build that prints 200,000 lines, on a real BuildKit
 	$(GO) run ./bench/log -bin $(TOOLS) $(ARGS)
@@ -117,7 +122,7 @@ bench-build: ## build and push beside buildctl, on real parts
 	ci/on-parts.sh $(TOOLS) bin/bench-build -buildctl $(TOOLS)/buildctl $(ARGS)
 
 .PHONY: bench
-bench: bench-spine bench-log bench-build ## all of that, and Shipmate beside the same steps by hand, on real parts
+bench: bench-spine bench-page bench-log bench-build ## all of that, and Shipmate beside the same steps by hand, on real parts
 	e2e/setup.sh --with-clients
 	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
 

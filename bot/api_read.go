@@ -57,6 +57,7 @@ func (b *Bot) apiRoutes() []apiRoute {
 		{"GET", "/api/v1/apps", paged, b.lists((*reader).apps)},
 		{"GET", "/api/v1/apps/{app}", []string{"repository"}, b.tells((*reader).app)},
 		{"GET", "/api/v1/apps/{app}/plan", []string{"ref", "repository"}, b.tells((*reader).plan)},
+		{"GET", "/api/v1/apps/{app}/figures", []string{"repository"}, b.tells((*reader).figures)},
 		{"GET", "/api/v1/runs", append(paged, "app", "state", "ref"), b.lists((*reader).runs)},
 		{"GET", "/api/v1/runs/{id}", nil, b.tells((*reader).run)},
 		{"GET", "/api/v1/runs/{id}/log", []string{"follow"}, b.apiLog},

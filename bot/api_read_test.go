@@ -213,6 +213,11 @@ func TestAPIReads(t *testing.T) {
 		if a := d.get(t, "apps/{app}/plan", "apps/web/plan?ref=master"); !strings.Contains(a.body, `"build":true`) || !strings.Contains(a.body, `"deploys":["staging"]`) {
 			t.Errorf("the plan: %d %s", a.status, a.body)
 		}
+		// What succeeded in staging counts there; what waits in production counts nowhere.
+		if a := d.get(t, "apps/{app}/figures", "apps/web/figures"); strings.Count(a.body, `"since"`) != 2*(1+store.TrendWeeks) || !strings.Contains(a.body, `"failure_rate":0,"restore_seconds":null`) ||
+			!strings.Contains(a.body, `"deployments":0,"lead_time_seconds":null,"lead_time_of":0,"changes":0,"failed":0,"failure_rate":null`) {
+			t.Errorf("its figures: %d %s", a.status, a.body)
+		}
 		if a := d.get(t, "runs/{id}", "runs/"+run); !strings.Contains(a.body, first) || !strings.Contains(a.body, `"kind":"build"`) {
 			t.Errorf("the run: %d %s", a.status, a.body)
 		}
@@ -291,7 +296,7 @@ func TestAPIReads(t *testing.T) {
 			t.Errorf("frank's %s: %d %s", target, a.status, a.body)
 		}
 	}
-	for _, kind := range []string{"", "/plan"} {
+	for _, kind := range []string{"", "/plan", "/figures"} {
 		if a := d.get(t, "apps/{app}"+kind, "apps/web"+kind); a.status != http.StatusNotFound {
 			t.Errorf("frank's app%s: %d %s", kind, a.status, a.body)
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"html/template"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,8 +30,8 @@ type action struct {
 // Opens tells whether something is asked before the command is said.
 func (a action) Opens() bool { return a.Ask != "" || a.Release || a.Parts || len(a.Choices) > 0 }
 
-// Leases are how long a lock may be asked for.
-func (a action) Leases() []string { return []string{"30m", "2h", "8h", "1d", "3d"} }
+// leases are how long a lock may be asked for.
+const leases template.HTML = "<option>30m</option><option selected>2h</option><option>8h</option><option>1d</option><option>3d</option>"
 
 // An asker makes the actions of one page.
 type asker struct {

@@ -258,7 +258,7 @@ type cellView struct {
 
 // A placeView is an environment on the page of its app.
 type placeView struct {
-	envView
+	cell
 	At     time.Time // now
 	Hidden bool
 }

@@ -313,7 +313,7 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run, s
 	if send(nil) != nil || r.Method == http.MethodHead {
 		return nil
 	}
-	asked := time.Now()
+	asked, state := time.Now(), run.State
 	ended := func(ctx context.Context) (over bool, err error) {
 		if time.Since(asked) >= s.askedAgain {
 			if !still() {
@@ -322,11 +322,15 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run, s
 			}
 			asked = time.Now()
 		}
-		err = s.DB.View(ctx, func(tx *store.Tx) error {
-			run, err = tx.Run(run.ID)
-			return err
+		state, err = s.states.get(run.ID, false, func(string) (state string, err error) {
+			err = s.DB.View(ctx, func(tx *store.Tx) error {
+				now, err := tx.Run(run.ID)
+				state = now.State
+				return err
+			})
+			return state, err
 		})
-		return store.Final(run.State), err
+		return store.Final(state), err
 	}
 	step, whole := "", true
 	for lines, err := range runlog.Follow(ctx, s.LogFile(run.ID), max(0, after-1), ended) { // the one before tells its step
@@ -337,39 +341,88 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run, s
 			whole = false
 			break
 		}
+		if events && len(lines) > 0 && lines[0].Number <= after {
+			lines, step = lines[1:], lines[0].Step
+		}
 		for first := true; first || len(lines) > 0; first = false {
-			var b bytes.Buffer
-			t := logTail{Started: run.StartedAt}
-			for len(lines) > 0 && t.size+b.Len() < maxText {
-				l := lines[0]
-				lines = lines[1:]
-				switch {
-				case !events:
-					b.WriteString(l.String() + "\n")
-				case l.Number <= after:
-					step = l.Step
-				default:
-					step = t.add(l, step)
-				}
-			}
+			part := lines[:sendable(lines)]
+			lines = lines[len(part):]
+			var text []byte
 			if events {
-				if err := s.event(&b, langOf(r), t); err != nil {
+				if text, err = s.events(langOf(r), run, part, step); err != nil {
 					s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
 					return nil
 				}
+				if len(part) > 0 {
+					step = part[len(part)-1].Step
+				}
+			} else {
+				for _, l := range part {
+					text = append(text, l.String()+"\n"...)
+				}
 			}
-			if send(b.Bytes()) != nil {
+			if send(text) != nil {
 				return nil // nobody reads any more
 			}
 		}
 	}
-	switch whole = whole && store.Final(run.State); {
+	switch whole = whole && store.Final(state); {
 	case events && whole:
 		_ = send([]byte("event: end\ndata:\n\n")) // else a browser would come again
 	case !events && !whole:
 		panic(http.ErrAbortHandler) // cut off, so that nobody takes it for the whole log
 	}
 	return nil
+}
+
+// sendable is how many of the lines may be sent at once.
+func sendable(lines []runlog.Line) int {
+	size := 0
+	for i, l := range lines {
+		if size >= maxText {
+			return i
+		}
+		size += len(l.Text)
+	}
+	return len(lines)
+}
+
+const (
+	// statesTTL is how long a run may have ended before its followers hear of it.
+	statesTTL = 400 * time.Millisecond
+	// sharedTTL is for how long lines are kept as they are shown: followers come for the same ones at about the same time.
+	sharedTTL = time.Second
+	// maxShared is how much text such lines have at most, in bytes.
+	maxShared = 16 << 10
+)
+
+// A linesKey is which lines, and how they are shown.
+type linesKey struct {
+	run         string
+	lang        lang
+	first, last int
+	step        string // of the line before
+}
+
+// events are lines after one of the given step as one event, see event.
+func (s *server) events(l lang, run store.Run, lines []runlog.Line, step string) ([]byte, error) {
+	show := func([]byte) ([]byte, error) {
+		t := logTail{Started: run.StartedAt}
+		for _, one := range lines {
+			step = t.add(one, step)
+		}
+		var b bytes.Buffer
+		err := s.event(&b, l, t)
+		return b.Bytes(), err
+	}
+	size := 0
+	for _, one := range lines {
+		size += len(one.Text)
+	}
+	if len(lines) == 0 || size > maxShared {
+		return show(nil)
+	}
+	return s.lines.get(linesKey{run.ID, l, lines[0].Number, lines[len(lines)-1].Number, step}, false, show)
 }
 
 // event writes lines as one event (HTML Standard, 9.2 Server-sent events), or, without any, what keeps the connection.

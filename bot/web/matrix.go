@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -117,9 +119,18 @@ type matrix struct {
 	orders []store.Order
 	repos  map[string]store.Repo // by lower-case name
 
-	mu   sync.Mutex
-	rows map[store.App]*row
-	html map[lang]map[store.App]template.HTML
+	making sync.Mutex // held by who makes rows
+
+	mu     sync.Mutex
+	rows   map[store.App]*row
+	html   map[lang]map[store.App]rowHTML
+	looked map[lang]map[store.App]bool // what somebody wanted to see of it
+}
+
+// A rowHTML is a row as it is shown.
+type rowHTML struct {
+	template.HTML
+	at time.Time // when that was now
 }
 
 // A listed is an app as it is found.
@@ -131,28 +142,27 @@ type listed struct {
 // cursor is where a list goes on after the app.
 func (a listed) cursor() string { return a.Repo + ":" + a.Name }
 
-// matrices keeps the newest one.
-type matrices struct {
-	mu  sync.Mutex
-	ttl time.Duration
-	m   *matrix
-}
-
-// matrix reads the matrix, or takes the one that was just read; fresh does not.
+// matrix reads the matrix, or takes the one that was just read; fresh does not. One that takes the place of another has the rows
+// that were looked at there.
 func (s *server) matrix(ctx context.Context, fresh bool) (*matrix, error) {
-	s.seen.mu.Lock()
-	defer s.seen.mu.Unlock()
-	if m := s.seen.m; m != nil && !fresh && time.Since(m.at) < s.seen.ttl {
+	return s.seen.get(struct{}{}, fresh, func(old *matrix) (*matrix, error) {
+		m := &matrix{at: time.Now(), looked: map[lang]map[store.App]bool{}, repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]rowHTML{en: {}, zh: {}}}
+		if err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) }); err != nil {
+			return nil, err
+		}
+		if old == nil || m.at.Sub(old.at) > 2*s.seen.ttl {
+			return m, nil // nobody waits for its rows
+		}
+		for _, l := range []lang{en, zh} {
+			old.mu.Lock()
+			looked := slices.Collect(maps.Keys(old.looked[l]))
+			old.mu.Unlock()
+			if _, err := s.show(ctx, m, l, looked, old); err != nil {
+				return nil, err
+			}
+		}
 		return m, nil
-	}
-	m := &matrix{repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]template.HTML{en: {}, zh: {}}}
-	err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) })
-	if err != nil {
-		return nil, err
-	}
-	m.at = time.Now()
-	s.seen.m = m
-	return m, nil
+	})
 }
 
 func (m *matrix) read(tx *store.Tx) error {
@@ -187,25 +197,35 @@ func (m *matrix) read(tx *store.Tx) error {
 	return err
 }
 
-// show makes the rows of some apps in a language, where that was not done yet.
-func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) ([]template.HTML, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// sameFor is for how long a row that is what it was is shown as it was: it says how long ago things were, in minutes.
+const sameFor = 10 * time.Second
+
+// show makes the rows of some apps in a language, where that was not done yet. What is as it was in old, which may be nil, is taken
+// from there.
+func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App, old *matrix) ([]template.HTML, error) {
+	if all, whole := m.shown(l, apps); whole {
+		return all, nil
+	}
+	m.making.Lock()
+	defer m.making.Unlock()
 	var missing []store.App
+	rows := map[store.App]*row{}
+	m.mu.Lock()
 	for _, a := range apps {
-		if m.rows[a] == nil {
+		if rows[a] = m.rows[a]; rows[a] == nil {
 			missing = append(missing, a)
 		}
 	}
+	m.mu.Unlock()
 	if len(missing) > 0 {
 		err := s.DB.View(ctx, func(tx *store.Tx) error {
 			glances, err := tx.Glances(missing)
 			if err != nil {
 				return err
 			}
-			rows, err := s.readRows(tx, glances, m.facts)
-			for _, r := range s.ask(rows) {
-				m.rows[store.App{Repo: r.Repo, Name: r.App}] = &r
+			read, err := s.readRows(tx, glances, m.facts)
+			for _, r := range s.ask(read) {
+				rows[store.App{Repo: r.Repo, Name: r.App}] = &r
 			}
 			return err
 		})
@@ -213,20 +233,72 @@ func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) 
 			return nil, err
 		}
 	}
-	var all []template.HTML
+	made := map[store.App]rowHTML{}
 	for _, a := range apps {
-		html, ok := m.html[l][a]
-		if r := m.rows[a]; !ok && r != nil {
-			var b strings.Builder
+		r := rows[a]
+		if _, _, ok := m.row(l, a); ok {
+			continue
+		}
+		if before, html, ok := old.row(l, a); ok && r != nil && m.now.Sub(html.at) < sameFor && reflect.DeepEqual(before, r) {
+			made[a] = html
+			continue
+		}
+		var b strings.Builder
+		if r != nil { // else it has had no run any more
 			if err := s.pages[l]["home"].ExecuteTemplate(&b, "row", rowView{r, m.now}); err != nil {
 				return nil, err
 			}
-			html = template.HTML(b.String()) // made by the template
-			m.html[l][a] = html
 		}
-		all = append(all, html)
+		made[a] = rowHTML{template.HTML(b.String()), m.now} // made by the template
 	}
+	for a, r := range rows {
+		if r == nil {
+			delete(rows, a)
+		}
+	}
+	m.mu.Lock()
+	maps.Copy(m.rows, rows)
+	maps.Copy(m.html[l], made)
+	m.mu.Unlock()
+	all, _ := m.shown(l, apps)
 	return all, nil
+}
+
+// row is a row with how it is shown, where both are there.
+func (m *matrix) row(l lang, a store.App) (*row, rowHTML, bool) {
+	if m == nil {
+		return nil, rowHTML{}, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	html, ok := m.html[l][a]
+	return m.rows[a], html, ok && m.rows[a] != nil
+}
+
+// shown are the rows of some apps that were made; whole tells whether all were.
+func (m *matrix) shown(l lang, apps []store.App) (all []template.HTML, whole bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	whole = true
+	for _, a := range apps {
+		html, ok := m.html[l][a]
+		all, whole = append(all, html.HTML), whole && ok
+	}
+	return all, whole
+}
+
+// look has the matrix that takes the place of this one begin with the rows of some apps.
+func (m *matrix) look(l lang, apps []store.App) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range apps {
+		if !m.looked[l][a] {
+			if m.looked[l] == nil {
+				m.looked[l] = map[store.App]bool{}
+			}
+			m.looked[l][a] = true
+		}
+	}
 }
 
 // A rowView is a row as a template shows it.
@@ -485,7 +557,8 @@ func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
 			v.Next = "/?" + q.Encode()
 		}
 	}
-	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown); err != nil {
+	m.look(langOf(r), shown)
+	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown, nil); err != nil {
 		s.fail(w, r, err)
 		return
 	}

@@ -42,7 +42,7 @@ func newSignedSite(t *testing.T) *signedSite {
 // open makes the pages from cfg; what they show is never old.
 func (s *signedSite) open() {
 	s.pages = New(s.cfg)
-	s.pages.s.seen.ttl = 0
+	s.pages.s.keep(0)
 	s.Handler = s.pages
 }
 

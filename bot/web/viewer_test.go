@@ -55,6 +55,50 @@ func TestOverview(t *testing.T) {
 }
 
 // A page of the overview ends after so many apps, and the next goes on there, whatever the viewer may not see in between.
+// TestOverviewIsCurrent: a matrix that takes the place of another takes rows from it, but none that has changed or that says a time
+// that is over.
+func TestOverviewIsCurrent(t *testing.T) {
+	s := newSignedSite(t)
+	s.person("alice", map[string]int{"acme/shop": Read})
+	_, rel := s.ship("acme/shop", "web", "One")
+	s.live(rel, "staging")
+	s.ship("acme/shop", "worker", "Two")
+	s.pages.s.keep(time.Hour)
+	// again looks once more, when half of the time is over.
+	again := func() string {
+		t.Helper()
+		one := s.pages.s.seen.known[struct{}{}]
+		one.at = one.at.Add(-40 * time.Minute)
+		before := one.value
+		page := s.see("alice", "/")
+		if one.value == before {
+			t.Error("it was not read again")
+		}
+		return page
+	}
+	wants(t, s.see("alice", "/"), "just now")
+	s.now = s.now.Add(5 * time.Second)
+	s.ship("acme/shop", "worker", "Three")
+	same := s.pages.s.seen.known[struct{}{}].value
+	page := again()
+	wants(t, page, "run 2 ", "just now")
+	newer := s.pages.s.seen.known[struct{}{}].value
+	web, worker := store.App{Repo: "acme/shop", Name: "web"}, store.App{Repo: "acme/shop", Name: "worker"}
+	if a, b := same.html[en][web], newer.html[en][web]; a != b {
+		t.Errorf("the row that is as it was was made again: %v, %v", a, b)
+	}
+	if a, b := same.html[en][worker], newer.html[en][worker]; a.HTML == b.HTML {
+		t.Errorf("the row that changed is as it was: %v", a)
+	}
+	s.now = s.now.Add(3 * time.Minute)
+	wants(t, again(), "3 min ago")
+	// A lock is another row too.
+	s.update(func(tx *store.Tx) error {
+		return tx.PutLock(store.Lock{Repo: "acme/shop", App: "web", Environment: "staging", By: "bob", Reason: "moving", Since: store.Time{Time: s.now}, Until: store.Time{Time: s.now.Add(time.Hour)}})
+	})
+	wants(t, again(), "locked by bob")
+}
+
 func TestOverviewPages(t *testing.T) {
 	s := newSignedSite(t)
 	for i := range appsShown + 5 {
@@ -752,4 +796,42 @@ func TestFollowerWhoMayNotAnyMore(t *testing.T) {
 		}
 		server.Close()
 	}
+}
+
+// TestFigures: an app's page tells the four figures of where its chain ends, as they are.
+func TestFigures(t *testing.T) {
+	s := newSignedSite(t)
+	s.person("alice", map[string]int{"acme/shop": Read})
+	// week is how the chart says what a week has.
+	week := func(since, words string) string { return "<title>" + since + ": " + words + "</title>" }
+	s.now = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	_, first := s.ship("acme/shop", "web", "One")
+	page := s.see("alice", "/apps/web")
+	wants(t, page, "Delivery to <bdi>production</bdi>", "No change went there in the last 13 weeks")
+	lacks(t, page, "Deployment frequency", "Delivery to <bdi>staging</bdi>", `class="chart`)
+
+	// A release that takes three hours, one that takes one, and a failure that is over after half an hour.
+	s.now = s.now.Add(3 * time.Hour)
+	s.live(first, "production")
+	page = s.see("alice", "/apps/web")
+	wants(t, page, `<div class="value">0.1 a week</div>`, "1 deployment succeeded", `<div class="value">3 h 0 min</div>`, "of 1 release", `<div class="value">0%</div>`, "0 of 1 deployments", "nothing failed")
+	s.now = time.Date(2026, 3, 9, 9, 0, 0, 0, time.UTC)
+	_, second := s.ship("acme/shop", "web", "Two")
+	s.now = s.now.Add(time.Hour)
+	s.live(second, "production")
+	_, third := s.ship("acme/shop", "web", "Three")
+	s.now = s.now.Add(time.Minute)
+	s.deployTo(third, "production", "bob", store.Failed)
+	wants(t, s.see("alice", "/apps/web"), "not ended yet: 1")
+	s.now = s.now.Add(30 * time.Minute)
+	s.live(third, "production")
+	page = s.see("alice", "/apps/web")
+	wants(t, page, `<div class="value">0.2 a week</div>`, "3 deployments succeeded", `<div class="value">1 h 0 min</div>`, "median of 3 releases", `<div class="value">25%</div>`, "1 of 4 deployments", `<div class="value">30 min</div>`, "of 1 failure<",
+		// The last week began at 11:00, since it ends with the next full hour.
+		week("2026-03-02", "2"), week("2026-02-23", "1"), week("2026-02-16", "0"), week("2026-03-02", "33%"), week("2026-02-16", "–"), week("2026-03-02", "30 min"),
+		`aria-label="Week by week: 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2"`, `<tr><td>2026-03-02</td><td>2</td><td>46 min</td><td>33%</td><td>30 min</td></tr>`)
+	wants(t, s.see("alice", "/apps/web", "Accept-Language", "zh"), "交付到 <bdi>production</bdi>", "每周 0.2 次", "4 次部署中有 1 次", "3 个版本的中位数")
+	// They grow old with the hour alone: 13 weeks after the first it counts no more.
+	s.now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(13 * 7 * 24 * time.Hour)
+	wants(t, s.see("alice", "/apps/web"), "2 deployments succeeded")
 }

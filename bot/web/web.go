@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -83,8 +84,12 @@ type server struct {
 	followers  chan struct{} // one for each that follows a log
 	askedAgain time.Duration // see there
 	pages      map[lang]map[string]*template.Template
-	seen       matrices
-	pasts      pasts
+	seen       memo[struct{}, *matrix]
+	apps       memo[appKey, appRow]
+	pasts      memo[pastKey, past]
+	trends     trends
+	states     memo[string, string] // of runs whose logs are followed
+	lines      memo[linesKey, []byte]
 	assets     map[string]asset // by the name that is in the address
 }
 
@@ -98,7 +103,9 @@ func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), askedAgain: askedAgain, pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), askedAgain: askedAgain, pages: map[lang]map[string]*template.Template{}, assets: map[string]asset{}}
+	s.keep(matrixTTL)
+	s.states.ttl, s.lines.ttl = statesTTL, sharedTTL
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
@@ -131,6 +138,9 @@ func newServer(cfg Config, pages ...string) *server {
 	}
 	return s
 }
+
+// keep says for how long is kept what is read for all.
+func (s *server) keep(ttl time.Duration) { s.seen.ttl, s.apps.ttl, s.pasts.ttl = ttl, ttl, ttl }
 
 // New makes the pages.
 func New(cfg Config) *Pages {
@@ -289,13 +299,24 @@ func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int,
 	s.render(w, r, seer{}, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
 }
 
+// buffers are what pages are made in; one of a page that is larger than maxBuffer is not kept.
+var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
+const maxBuffer = 1 << 20
+
 func (s *server) render(w http.ResponseWriter, r *http.Request, who seer, status int, name string, p page) {
 	l := langOf(r)
 	keepLang(w, r)
 	p.Title = printable(p.Title)
 	p.Version, p.Who, p.Said, p.Other, p.Path = s.Version, who.Viewer, s.said(r, who), otherLang(r, l), r.URL.Path
-	var b bytes.Buffer // whole or not at all
-	if err := s.pages[l][name].ExecuteTemplate(&b, "layout", p); err != nil {
+	b := buffers.Get().(*bytes.Buffer) // whole or not at all
+	defer func() {
+		if b.Cap() <= maxBuffer {
+			b.Reset()
+			buffers.Put(b)
+		}
+	}()
+	if err := s.pages[l][name].ExecuteTemplate(b, "layout", p); err != nil {
 		s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)
 		http.Error(w, "this page could not be made", http.StatusInternalServerError)
 		return

@@ -57,6 +57,19 @@ var chinese = map[string]string{
 	"What the cluster says": "集群状态", "It could not be asked: %s": "无法查询：%s", "What is in the cluster is not what was deployed.": "集群中的内容与部署的不一致。",
 	"What follows is what it said before, at %s.": "以下是它之前在 %s 给出的状态。", "%s is gone": "%s 已不存在", "%s is of release %s": "%s 属于版本 %s", "%s is of no release": "%s 不属于任何版本",
 
+	// Its figures.
+	"Delivery to %s": "交付到 %s", "No change went there in the last 13 weeks, so there is nothing to count.": "最近 13 周没有变更部署到那里，所以没有可统计的数据。",
+	"The last 13 weeks, a bar for each.": "最近 13 周，每条表示一周。", "Deployment frequency": "部署频率", "Lead time for changes": "变更前置时间", "Change failure rate": "变更失败率", "Time to restore": "恢复时间",
+	"%s a week": "每周 %s 次", "%s a day": "每天 %s 次", "%d deployments succeeded": "成功部署 %d 次", "median of %d releases": "%d 个版本的中位数", "%d of %d deployments": "%[2]d 次部署中有 %[1]d 次",
+	"median of %d failures": "%d 次失败的中位数", "not ended yet: %d": "尚未恢复：%d", "1 deployment succeeded": "成功部署 1 次", "of 1 release": "1 个版本", "of 1 failure": "1 次失败", "nothing failed": "没有失败",
+	"%d%%": "%d%%", "%d s": "%d 秒", "%d min": "%d 分钟", "%d h %d min": "%d 小时 %d 分钟", "%d days %d h": "%d 天 %d 小时",
+	"Week by week": "逐周数据", "Week from": "起始日", "How these are counted, and week by week": "统计方法和逐周数据",
+	"They are counted over the last 13 weeks, from what is recorded here; a deployment belongs to the week in which it began.":            "根据此处的记录统计最近 13 周；部署按开始时间归入各周。",
+	"Deployments that succeeded. Going back to an earlier release is not counted.":                                                        "成功的部署次数，不含回滚。",
+	"From the push until its release was live here for the first time.":                                                                   "从推送到其版本首次在此环境上线所用的时间。",
+	"Deployments that failed or were gone back from later, of all that succeeded or failed. What was cancelled or superseded is neither.": "失败的或后来被回滚的部署，占全部成功和失败部署的比例。已取消和已被取代的不计入。",
+	"From the end of a deployment that failed, or was gone back from later, until the next one succeeded here.":                           "从部署失败（或后来被回滚的部署完成）到此环境下一次部署成功所用的时间。",
+
 	// Buttons.
 	"What you can do": "可用操作", "Approve": "批准", "Reject…": "驳回…", "Promote": "发布", "Deploy…": "部署…", "Deploy this release…": "部署此版本…", "Roll back…": "回滚…",
 	"Lock…": "锁定…", "Lock all environments…": "锁定所有环境…", "Unlock": "解锁", "Unlock all environments": "解锁所有环境", "Unlock all apps and environments": "解锁所有应用和环境", "Cancel": "取消", "Rebuild": "重新构建", "Retry": "重试", "Do it": "确定",
