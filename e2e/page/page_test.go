@@ -59,7 +59,10 @@ func TestPage(t *testing.T) {
 	stack.GitHub.AddUser("frank") // whom nobody lets see anything
 	w := &world{Example: x, gate: map[string]chan struct{}{}}
 	control := httptest.NewServer(w)
-	t.Cleanup(control.Close)
+	t.Cleanup(func() {
+		control.CloseClientConnections() // a build may wait at a gate
+		control.Close()
+	})
 	if w.files, err = x.Files(); err != nil {
 		t.Fatal(err)
 	}
