@@ -82,7 +82,7 @@ async function found(page, path, fits) {
     const one = body.find(fits);
     if (one) return one;
     if (Date.now() > until) throw new Error(`${path} has none: ${JSON.stringify(body)}`);
-    await new Promise(resolve => setTimeout(resolve, 100)); // between two looks
+    await new Promise(resolve => setTimeout(resolve, 1500)); // between two looks: 60 calls a minute are allowed
   }
 }
 
@@ -189,7 +189,7 @@ test('sign-in: to the page that was wanted, with cookies of this host alone', {t
   await page.context().close();
   const bob = people.bob = await signIn('bob', '/apps/devops-app');
   await bob.getByRole('heading', {name: 'devops-app', level: 1}).waitFor();
-  const cookies = (await bob.context().cookies(given.bot)).filter(c => c.name.startsWith('__Host-'));
+  const cookies = (await bob.context().cookies()).filter(c => c.name.startsWith('__Host-'));
   assert.deepEqual(cookies.map(c => [c.name, c.secure, c.httpOnly, c.sameSite, c.path]), [['__Host-shipmate', true, true, 'Lax', '/']]);
 });
 
@@ -215,7 +215,7 @@ test('approve: who may, who may not, and whom there is nothing for', {timeout: 3
     const {status, body} = await force(carol, `/approve ${waiting.number}`);
     assert.equal(status, 200);
     assert.equal(body.refused, true);
-    assert.match(body.answer, /may not|needs|only/i);
+    assert.match(body.answer, /may approve|needs|only/i);
     await carol.goto(given.bot + '/apps/devops-app');
     assert.equal(await carol.locator('form[action="/command"]').count(), 0);
     assert.equal(await carol.getByText('Waits for you').count(), 0);
@@ -338,7 +338,7 @@ test('every other page', {timeout: 3 * patience}, async () => {
   const dave = await as('dave');
   const failed = await found(dave, '/deployments?environment=staging', d => d.state === 'failed');
   await dave.goto(given.bot + '/deployments/' + failed.id);
-  assert.match(await dave.locator('main').innerText(), /no config found, giving up/);
+  assert.match(await dave.locator('main').innerText(), /no config found, giving up|listen: address in use/);
   await look(dave, 'deployment-failed');
   const good = await step('push', {branch: 'master', author: 'alice', message: 'devops-app, v2', replace: {'main.go': {'devops-app, v1': 'devops-app, v2'}}});
   await step('status', {sha: good, name: 'shipmate/deploy/staging', want: 'success'});

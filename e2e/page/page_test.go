@@ -192,6 +192,9 @@ func setUp(t *testing.T, bot string) map[string]string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = gh.Close() }) // nothing depends on its end
+	if _, err := gh.CreateRepo("acme/devops-app", sim.RepoOptions{}); err != nil { // so that there is acme
+		t.Fatal(err)
+	}
 	gh.AddUser("erin")
 	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
 	if err != nil {
