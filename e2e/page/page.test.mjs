@@ -198,13 +198,13 @@ test('approve: who may, who may not, and whom there is nothing for', {timeout: 3
   await alice.goto(given.bot + '/apps/devops-app');
   const said = await press(alice.locator('li.cell', {has: alice.getByRole('heading', {name: /production/})}), 'Promote');
   assert.match(said, /release 1/);
-  const waiting = await found(alice, '/deployments?environment=production', d => d.state === 'waiting');
+  const waiting = await found(alice, '/deployments?environment=production', d => d.state === 'blocked');
   const path = '/deployments/' + waiting.id;
 
   await t.test('who asked for it is among those who approve, and may not', async () => {
     await alice.goto(given.bot + path);
     assert.match(await press(alice, 'Approve'), /someone else/);
-    assert.match(await badge(alice).innerText(), /waiting/i);
+    assert.match(await badge(alice).innerText(), /blocked/i);
   });
 
   await t.test('who reads sees it, without a button, and is refused', async () => {
@@ -345,8 +345,10 @@ test('every other page', {timeout: 3 * patience}, async () => {
   const {release} = await found(dave, '/runs', r => r.sha === good);
   await step('say', {login: 'alice', text: `/order create production devops-app@${release} "the new login"`, yes: true});
   const order = await found(dave, '/orders', () => true);
-  await dave.goto(given.bot + '/orders/' + order.id);
-  await look(dave, 'order');
+  const bob = await as('bob');
+  await bob.goto(given.bot + '/orders/' + order.id);
+  await bob.getByRole('button', {name: 'Approve', exact: true}).waitFor();
+  await look(bob, 'order');
   await step('say', {login: 'bob', text: '/lock staging for 2h "a demo"', yes: true});
   for (const [name, path] of Object.entries({app: '/apps/devops-app', audit: '/audit', deliveries: '/deliveries', queue: '/queue', system: '/system', overview: '/', missing: '/runs/nothing'})) {
     await dave.goto(given.bot + path);

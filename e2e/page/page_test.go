@@ -192,7 +192,8 @@ func setUp(t *testing.T, bot string) map[string]string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = gh.Close() }) // nothing depends on its end
-	if _, err := gh.CreateRepo("acme/devops-app", sim.RepoOptions{}); err != nil { // so that there is acme
+	// It makes acme too.
+	if _, err := gh.CreateRepo("acme/devops-app", sim.RepoOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	gh.AddUser("erin")
