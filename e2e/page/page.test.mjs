@@ -318,7 +318,7 @@ test('a log that is being written, and what strangers write in it', {timeout: 3 
   assert.equal(await bob.evaluate(() => window.stayed), true); // all of that without loading the page again
   await bob.getByRole('searchbox', {name: 'Search the log'}).fill('AFTER 1');
   await bob.getByRole('button', {name: 'Search'}).click();
-  await bob.getByRole('status').filter({hasText: /lines have that/}).waitFor();
+  await bob.getByRole('status').filter({hasText: '1 line has that.'}).waitFor();
   const hit = line('after 1 gate').last();
   const number = await hit.locator('a').innerText();
   await hit.locator('a').click();
