@@ -275,7 +275,7 @@ test('approve: who may, who may not, and whom there is nothing for', {timeout: 3
   });
 });
 
-test('a log that is being written, and what strangers write in it', {timeout: 3 * patience}, async () => {
+test('a log that is being written, and what strangers write in it', {timeout: 3 * patience}, async t => {
   // What breaks in staging is built meanwhile: the page of its deployment is looked at below.
   await step('push', {branch: 'master', author: 'alice', message: 'Crashes', replace: {'main.go': {'func main() {': 'func main() {\n\tlog.Fatal("no config found, giving up")'}}});
   const evil = '<script>alert(1)</script><img src=x onerror=alert(2)>';
@@ -300,12 +300,7 @@ test('a log that is being written, and what strangers write in it', {timeout: 3 
   assert.match(await badge(bob).innerText(), /running/i);
   assert.equal(await line('after 2 gates').count(), 0);
 
-  // Colours are shown, and what looks like HTML is text, also in the subject and the branch.
-  const colour = selector => log.locator(selector).first().evaluate(e => getComputedStyle(e).color);
-  const red = log.locator('.bold.c1', {hasText: 'red and bold'});
-  assert.equal(await red.count(), 1);
-  assert.notEqual(await colour('.c1'), await colour('code'));
-  assert.notEqual(await colour('.c1'), await colour('.c2'));
+  // What looks like HTML is text, also in the subject and the branch.
   assert.equal(await line(evil).count() > 0, true);
   const main = await bob.locator('main').innerText();
   assert.ok(main.includes(evil) && main.includes(branch), 'the subject and the branch stand there as they are');
@@ -332,6 +327,13 @@ test('a log that is being written, and what strangers write in it', {timeout: 3 
   await look(bob, 'run-line');
   await bob.goto(`${given.bot}/runs/${run.id}`);
   await look(bob, 'run');
+
+  await t.test('the colours of a terminal are shown', async () => {
+    const colour = selector => log.locator(selector).first().evaluate(e => getComputedStyle(e).color);
+    assert.equal(await log.locator('.bold.c1', {hasText: 'red and bold'}).count(), 1);
+    assert.notEqual(await colour('.c1'), await colour('code'));
+    assert.notEqual(await colour('.c1'), await colour('.c2'));
+  });
 });
 
 test('every other page', {timeout: 3 * patience}, async () => {
