@@ -135,7 +135,7 @@ async function press(scope, name) {
   return said.innerText();
 }
 
-// Says a command as a form of the page would that is not there for this person.
+// Says a command as a form of the page would, also one that is not there for this person.
 async function force(page, text) {
   const csrf = await page.locator('input[name=csrf]').first().inputValue();
   return page.evaluate(async ([csrf, text]) => {
@@ -345,13 +345,17 @@ test('every other page', {timeout: 3 * patience}, async () => {
   const good = await step('push', {branch: 'master', author: 'alice', message: 'devops-app, v2', replace: {'main.go': {'devops-app, v1': 'devops-app, v2'}}});
   await step('status', {sha: good, name: 'shipmate/deploy/staging', want: 'success'});
   const {release} = await found(dave, '/runs', r => r.sha === good);
-  await step('say', {login: 'alice', text: `/order create production devops-app@${release} "the new login"`, yes: true});
+  const alice = await as('alice');
+  await alice.goto(given.bot + '/');
+  const made = await force(alice, `/order create production devops-app@${release} "the new login"`);
+  assert.equal(made.body.refused, false, JSON.stringify(made));
   const order = await found(dave, '/orders', () => true);
   const bob = await as('bob');
   await bob.goto(given.bot + '/orders/' + order.id);
   await bob.getByRole('button', {name: 'Approve', exact: true}).waitFor();
   await look(bob, 'order');
-  await step('say', {login: 'bob', text: '/lock staging for 2h "a demo"', yes: true});
+  const locked = await force(bob, '/lock devops-app staging for 2h "a demo"');
+  assert.equal(locked.body.refused, false, JSON.stringify(locked));
   for (const [name, path] of Object.entries({app: '/apps/devops-app', audit: '/audit', deliveries: '/deliveries', queue: '/queue', system: '/system', overview: '/', missing: '/runs/nothing'})) {
     await dave.goto(given.bot + path);
     await look(dave, name);

@@ -144,8 +144,6 @@ func (w *world) do(r *http.Request) (any, error) {
 		Replace                 map[string]map[string]string // in the example's file of that name
 		SHA, Name, Want         string
 		Namespace, Path         string
-		Login, Text             string
-		Yes                     bool
 	}
 	if err := json.NewDecoder(r.Body).Decode(&step); err != nil {
 		return nil, err
@@ -171,8 +169,6 @@ func (w *world) do(r *http.Request) (any, error) {
 		return w.Status(ctx, step.SHA, step.Name, step.Want)
 	case "/live":
 		return nil, w.Live(ctx, step.Namespace, step.Path, step.Want)
-	case "/say":
-		return w.Say(ctx, w.Repo.OpenIssue(step.Login, "A word"), step.Login, step.Text, step.Yes)
 	case "/open":
 		close(w.at(step.Name))
 		return nil, nil
