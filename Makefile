@@ -53,8 +53,13 @@ setup: ## installs what the demo and the end-to-end tests need (root, Debian 12)
 e2e: setup build ## the story and three failures on real parts
 	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(GO) test -tags e2e -count=1 -timeout 15m ./e2e
 
+.PHONY: e2e-page
+e2e-page: setup build ## the pages in Chromium, on real parts; SHIPMATE_SHOTS=FOLDER keeps the pictures
+	e2e/page/setup.sh
+	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) SHIPMATE_MODULES=$(shell e2e/page/setup.sh --print-modules) $(GO) test -tags e2e -count=1 -timeout 10m -v ./e2e/page
+
 .PHONY: e2e-all
-e2e-all: e2e ## and everything else that needs real parts
+e2e-all: e2e e2e-page ## and everything else that needs real parts
 	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
 	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod, and kubectl, for the install
 	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot

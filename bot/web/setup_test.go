@@ -23,7 +23,7 @@ func TestSetupInChinese(t *testing.T) {
 		"register": {SetupPage{Register: &SetupRegister{Form: form, Target: "https://github.com/x"}}, []string{"<p>Sign in to https://github.com in this browser first, as an owner"},
 			[]string{"以组织 owner 的身份登录 https://github.com。"}},
 		"done": {SetupPage{Done: &SetupDone{Name: "<b>ship", Install: "https://github.com/apps/x", File: "/etc/<b>.yaml"}},
-			[]string{"The App <bdi>&lt;b&gt;ship</bdi> is registered", "in <code>/etc/&lt;b&gt;.yaml</code>, and", "<pre>bot doctor --config /etc/&lt;b&gt;.yaml</pre>"},
+			[]string{"The App <bdi>&lt;b&gt;ship</bdi> is registered", "in <code>/etc/&lt;b&gt;.yaml</code>, and", "<pre tabindex=\"0\">bot doctor --config /etc/&lt;b&gt;.yaml</pre>"},
 			[]string{"App <bdi>&lt;b&gt;ship</bdi> 已注册", "在 <code>/etc/&lt;b&gt;.yaml</code> 的 <code>github:</code> 下"}},
 		"problem": {SetupPage{Problem: problem, Remedy: Say("Then load this page again.")}, []string{"<bdi>&lt;b&gt;app.pem is there already", "Then load"},
 			[]string{"<bdi>&lt;b&gt;app.pem 已存在", "然后重新加载此页面。"}},

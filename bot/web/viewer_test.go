@@ -747,7 +747,7 @@ func TestFindInLog(t *testing.T) {
 	s.log(run.ID, lines...)
 	s.person("alice", map[string]int{"acme/shop": Read})
 	page := s.see("alice", "/runs/"+run.ID+"?q="+url.QueryEscape("Build of package 17."))
-	wants(t, page, "1 lines have that.", `<a href="?line=17#L17"`, `value="Build of package 17."`, "Back to the whole log")
+	wants(t, page, "1 line has that.", `<a href="?line=17#L17"`, `value="Build of package 17."`, "Back to the whole log")
 	lacks(t, page, "package 18.", "data-follow")
 	wants(t, s.see("alice", "/runs/"+run.ID+"?q=build"), "3000 lines have that; below are the first 500.")
 	wants(t, s.see("alice", "/runs/"+run.ID+"?q=nothing+like+it"), "No line has that.")

@@ -86,10 +86,9 @@ var chinese = map[string]string{
 	"Checks": "检查", "%d tests passed": "%d 个测试通过", "%d of %d tests failed": "%d/%d 个测试失败", ", %d skipped": "，跳过 %d 个", "Taken over from run %d": "沿用运行 %d 的结果",
 	"No report: %s": "没有报告：%s", "and %d more": "还有 %d 个", "1 file": "1 个文件", "%d files": "%d 个文件", "Not kept: %s": "未保留：%s",
 	"Deployments": "部署", "Deployment %d, %s": "部署 %d，%s", "when the release exists": "版本生成后进行", "not deployed": "未部署",
-	"Log": "日志", "Search the log": "搜索日志", "Back to the whole log": "返回完整日志", "No line has that.": "没有匹配的行。", "%d lines have that.": "共 %d 行匹配。",
+	"Log": "日志", "Search the log": "搜索日志", "Back to the whole log": "返回完整日志", "No line has that.": "没有匹配的行。", "1 line has that.": "共 1 行匹配。", "%d lines have that.": "共 %d 行匹配。",
 	"%d lines have that; below are the first %d.": "共 %d 行匹配，以下是前 %d 行。", "Line %d": "第 %d 行", "Line %d and those around it, of %d.": "第 %d 行及其前后，共 %d 行。",
-	"The whole log as text": "纯文本日志", "as it is written": "实时", ", 1 line": "，共 1 行", ", %d lines": "，共 %d 行", "; below are the last ones": "；以下是最后一部分",
-	"Times are minutes and seconds since the start.": "时间为开始后的分和秒。",
+	"The whole log as text": "纯文本日志", "as it is written": "实时", ", 1 line": "，共 1 行", ", %d lines": "，共 %d 行", "; below are the last ones": "；以下是最后一部分", ". Times are minutes and seconds since the start.": "。时间为开始后的分和秒。",
 	"This repository is public: its log is shown to those alone to whom somebody gave access to it, when they are signed in.": "这是公开仓库：日志只在登录后显示给被授予访问权限的人。",
 	"Nothing has been logged yet.": "还没有日志。", "The log was removed: logs are kept for a limited time.": "日志已删除：日志只保留一段时间。", "There is no log.": "没有日志。",
 

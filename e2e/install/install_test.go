@@ -266,12 +266,8 @@ func built(t *testing.T, own *e2e.Example, message string, files map[string]stri
 		t.Fatal(err)
 	}
 	if status, err := own.Status(t.Context(), sha, "shipmate/build", "success"); err != nil {
-		var log []byte
-		if resp, e := http.Get(status.TargetURL + "/log"); e == nil {
-			log, _ = io.ReadAll(resp.Body)
-			_ = resp.Body.Close() // it was read
-		}
-		t.Fatalf("%v\n%s", err, log)
+		_, log, e := own.Fetch(t.Context(), "alice", status.TargetURL+"/log")
+		t.Fatalf("%v\n%s%v", err, log, e)
 	}
 	ref, err := ggcr.ParseReference(own.Registry+"/team/shipmate:master-"+short(sha), ggcr.Insecure)
 	if err != nil {
