@@ -8,11 +8,11 @@ ARG DEBIAN_IMAGE=debian:bookworm-slim
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
 ARG TARGETOS TARGETARCH
-# VERSION is for builds by hand; Shipmate gives the two others.
-ARG VERSION GIT_TAG GIT_COMMIT_SHORT
+# VERSION is for builds by hand; Shipmate gives the others.
+ARG VERSION GIT_TAG GIT_COMMIT_SHORT GIT_COMMIT
 RUN --mount=type=bind,target=. --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X main.version=${VERSION:-${GIT_TAG:-${GIT_COMMIT_SHORT:-dev}}}" -o /out/bot ./cmd/bot
+    -ldflags "-s -w -X main.version=${VERSION:-${GIT_TAG:-${GIT_COMMIT_SHORT:-dev}}} -X main.commit=${GIT_COMMIT}" -o /out/bot ./cmd/bot
 
 # git, as far as fetching over HTTPS needs it: two programs, what they are linked with, and the certificates. No shell, no package manager.
 FROM ${DEBIAN_IMAGE} AS git

@@ -53,10 +53,15 @@ setup: ## installs what the demo and the end-to-end tests need (root, Debian 12)
 e2e: setup build ## the story and three failures on real parts
 	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(GO) test -tags e2e -count=1 -timeout 15m ./e2e
 
+.PHONY: e2e-page
+e2e-page: setup build ## the pages in Chromium, on real parts; SHIPMATE_SHOTS=FOLDER keeps the pictures
+	e2e/page/setup.sh
+	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) SHIPMATE_MODULES=$(shell e2e/page/setup.sh --print-modules) $(GO) test -tags e2e -count=1 -timeout 10m -v ./e2e/page
+
 .PHONY: e2e-all
-e2e-all: e2e ## and everything else that needs real parts
+e2e-all: e2e e2e-page ## and everything else that needs real parts
 	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
-	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod
+	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod, and kubectl, for the install
 	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot
 	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(GO) test -tags e2e -count=1 -timeout 25m -v ./e2e/install
 	(cd e2e/cluster && $(GO) test -tags providerless,e2e -count=1 -timeout 10m ./...)
@@ -106,6 +111,11 @@ bench-scale: ## every question in a small and a large database
 bench-spine: ## accept, recover, waiting and scale; needs only Go
 	@for b in accept recover waiting scale; do echo "== $$b" && $(MAKE) --no-print-directory bench-$$b ARGS= || exit 1; done
 
+.PHONY: bench-page
+bench-page: build ## pages asked for by 20 at once, and a log that 200 follow; needs only Go and git
+	$(GO) build -o bin/bench-page ./bench/page
+	bin/bench-page -bot bin/bot $(ARGS)
+
 .PHONY: bench-log
 bench-log: setup ## what it costs to keep the log of a build that prints 200,000 lines, on a real BuildKit
 	$(GO) run ./bench/log -bin $(TOOLS) $(ARGS)
@@ -117,7 +127,7 @@ bench-build: ## build and push beside buildctl, on real parts
 	ci/on-parts.sh $(TOOLS) bin/bench-build -buildctl $(TOOLS)/buildctl $(ARGS)
 
 .PHONY: bench
-bench: bench-spine bench-log bench-build ## all of that, and Shipmate beside the same steps by hand, on real parts
+bench: bench-spine bench-page bench-log bench-build ## all of that, and Shipmate beside the same steps by hand, on real parts
 	e2e/setup.sh --with-clients
 	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
 

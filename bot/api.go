@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -24,6 +25,8 @@ const (
 	maxCall = 256 << 10
 	// callsMinute is how many calls each token may make in a minute.
 	callsMinute = 60
+	// maxCallers is how many are remembered before those are forgotten that have made no call for a minute.
+	maxCallers = 1000
 	// decideTimeout is how long a call waits for its decision.
 	decideTimeout = 20 * time.Second
 )
@@ -48,6 +51,9 @@ func (c *calls) take(token string, now time.Time) (wait time.Duration) {
 		c.at = map[string][]time.Time{}
 	}
 	c.at[token] = recent
+	if len(c.at) > maxCallers { // whoever has an account of GitHub's can sign in
+		maps.DeleteFunc(c.at, func(_ string, at []time.Time) bool { return now.Sub(at[len(at)-1]) >= time.Minute })
+	}
 	return wait
 }
 
@@ -73,7 +79,9 @@ func (b *Bot) answer(w http.ResponseWriter, status int, result any, err error) {
 	if err != nil {
 		var p *problem
 		if !errors.As(err, &p) { // a far end or the disk: nothing that the caller could mend
-			b.log.Warn("a call of the API could not be answered", "err", b.engine.Mask(err.Error()))
+			if !errors.Is(err, context.Canceled) { // else the caller is gone
+				b.log.Warn("a call of the API could not be answered", "err", b.engine.Mask(err.Error()))
+			}
 			p = &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, Detail: "it cannot be decided now; try again", wait: 10 * time.Second}
 			var l *limited
 			if wait, ok := retryAfter(err); ok {
@@ -160,7 +168,7 @@ func (b *Bot) triggerRun(w http.ResponseWriter, r *http.Request) (*triggered, er
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), decideTimeout)
 	defer cancel()
-	repo, err := b.repoOf(ctx, r.PathValue("app"), call.Repository)
+	repo, err := b.repoOf(ctx, r.PathValue("app"), call.Repository, b.may(token.GitHub))
 	if err != nil {
 		return nil, err
 	}
@@ -229,27 +237,57 @@ func readCall(w http.ResponseWriter, r *http.Request, into any) error {
 	return nil
 }
 
-// repoOf finds the repository of an app. Names of repositories are not told: which there are is not for everybody.
-func (b *Bot) repoOf(ctx context.Context, name, in string) (repo store.Repo, err error) {
-	err = b.db.View(ctx, func(tx *store.Tx) error {
-		found, err := tx.DeclaredApps(name)
-		if err != nil {
-			return err
+// A mayIn tells what somebody may do in a repository.
+type mayIn func(context.Context, store.Repo) (permission, error)
+
+// may tells what a login may do in repositories. What GitHub will not tell is nothing.
+func (b *Bot) may(login string) mayIn {
+	return func(ctx context.Context, repo store.Repo) (permission, error) {
+		has, err := b.access.permission(ctx, b.hub.client(repo.Installation), repo.Name, login)
+		if declined(err) {
+			return none, nil
 		}
-		if in != "" {
-			found = slices.DeleteFunc(found, func(a store.Declared) bool { return !strings.EqualFold(a.Repo, in) })
+		return has, err
+	}
+}
+
+// repoOf finds the repository of an app among those that the caller may read: which others there are is not for everybody. Names
+// of repositories are not told.
+func (b *Bot) repoOf(ctx context.Context, name, in string, may mayIn) (store.Repo, error) {
+	var have, found []store.Repo
+	err := b.db.View(ctx, func(tx *store.Tx) error {
+		apps, err := tx.DeclaredApps(name)
+		for _, a := range apps {
+			if in != "" && !strings.EqualFold(a.Repo, in) || b.cfg.MayUseServer(a.Repo) != nil {
+				continue
+			}
+			repo, err := tx.Repo(a.Repo)
+			if err != nil {
+				return err
+			}
+			have = append(have, repo)
 		}
-		found = slices.DeleteFunc(found, func(a store.Declared) bool { return b.cfg.MayUseServer(a.Repo) != nil })
-		switch len(found) {
-		case 0:
-			return noApp(name)
-		case 1:
-			repo, err = tx.Repo(found[0].Repo)
-			return err
-		}
-		return refusal(http.StatusConflict, `several repositories have an app %s; say which one is meant: "repository": "owner/name"`, name)
+		return err
 	})
-	return repo, err
+	if err != nil {
+		return store.Repo{}, err
+	}
+	for _, repo := range have {
+		has, err := may(ctx, repo)
+		if err != nil {
+			return store.Repo{}, err
+		}
+		if has >= read {
+			found = append(found, repo)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return store.Repo{}, noApp(name)
+	case 1:
+		return found[0], nil
+	}
+	return store.Repo{}, refusal(http.StatusConflict, `several repositories have an app %s; say which one is meant: "repository": "owner/name"`, name)
 }
 
 func noApp(name string) error {
@@ -259,10 +297,8 @@ func noApp(name string) error {
 // mayTrigger asks what the decision will ask again, so that who may not, or names no ref, is told so.
 func (b *Bot) mayTrigger(ctx context.Context, repo store.Repo, login, ref string) error {
 	c := b.hub.client(repo.Installation)
-	has, err := b.access.permission(ctx, c, repo.Name, login)
+	has, err := b.may(login)(ctx, repo)
 	switch {
-	case declined(err):
-		return refusal(http.StatusForbidden, "what %s may do in this repository cannot be checked", login)
 	case err != nil:
 		return err
 	case has < write:

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,8 +27,9 @@ type commandOrder struct {
 	Token string `json:"token,omitempty"` // the name of the token, where it was the API
 	Login string `json:"login"`           // as whom it acts
 	Text  string `json:"text"`
-	Via   string `json:"via,omitempty"` // viaPage, or a chat: its kind and name; default viaAPI
-	SHA   string `json:"sha,omitempty"` // the commit that the page was about
+	Via   string `json:"via,omitempty"`  // viaPage, or a chat: its kind and name; default viaAPI
+	SHA   string `json:"sha,omitempty"`  // the commit that the page was about
+	Lang  string `json:"lang,omitempty"` // of the page: en or zh
 
 	// Of a chat:
 	App   string `json:"app,omitempty"`   // the one that it is about
@@ -95,7 +97,7 @@ func (b *Bot) sayCommand(w http.ResponseWriter, r *http.Request) (*commanded, er
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), decideTimeout)
 	defer cancel()
-	repo, err := b.repoFor(ctx, l, call.Repository)
+	repo, err := b.repoFor(ctx, l, call.Repository, b.may(token.GitHub))
 	if err != nil {
 		return nil, err
 	}
@@ -104,15 +106,6 @@ func (b *Bot) sayCommand(w http.ResponseWriter, r *http.Request) (*commanded, er
 		return nil, err
 	}
 	e := store.Event{ID: "api/" + token.Name + "/" + key, Kind: kindCommand, Repo: &repo.Name, Body: body}
-	has, err := b.access.permission(ctx, b.hub.client(repo.Installation), repo.Name, token.GitHub)
-	switch {
-	case declined(err):
-		return nil, refusal(http.StatusForbidden, "what %s may do in this repository cannot be checked", token.GitHub)
-	case err != nil:
-		return nil, err
-	case has < read: // what there is, is not for everybody
-		return nil, noRepo()
-	}
 	if err := b.acceptOnce(ctx, e); err != nil {
 		return nil, err
 	}
@@ -146,13 +139,13 @@ func lineOf(said string, lang text.Lang) line {
 	return l
 }
 
-// repoFor finds the repository that a command is about.
-func (b *Bot) repoFor(ctx context.Context, l line, in string) (repo store.Repo, err error) {
+// repoFor finds the repository that a command is about, which the caller may read.
+func (b *Bot) repoFor(ctx context.Context, l line, in string, may mayIn) (repo store.Repo, err error) {
 	if in == "" {
 		if len(l.Args) == 0 {
 			return repo, refusal(http.StatusBadRequest, `say what it is about: an app as the first argument, or "repository": "owner/name"`)
 		}
-		if repo, err = b.repoOf(ctx, l.Args[0], ""); err == nil {
+		if repo, err = b.repoOf(ctx, l.Args[0], "", may); err == nil {
 			return repo, nil
 		}
 		var p *problem
@@ -169,7 +162,11 @@ func (b *Bot) repoFor(ctx context.Context, l line, in string) (repo store.Repo, 
 	if known == nil || b.cfg.MayUseServer(known.Name) != nil {
 		return repo, noRepo()
 	}
-	return *known, nil
+	has, err := may(ctx, *known)
+	if err == nil && has < read { // what there is, is not for everybody
+		err = noRepo()
+	}
+	return *known, err
 }
 
 func noRepo() error {
@@ -231,17 +228,18 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 		return nil
 	}
 	call := &call{bot: b, login: o.Login, via: viaAPI, event: e.ID, language: b.lang, sha: o.SHA, said: e.ReceivedAt.Time, d: d}
+	l := lineOf(o.Text, b.lang)
 	switch {
 	case o.Via == viaPage:
-		call.via = viaPage
+		call.via, call.language = viaPage, cmp.Or(text.Lang(o.Lang), b.lang)
 		d.note("%s says a command on a page", o.Login)
 	case o.Via != "":
 		call.via, call.named, call.bound, call.language = o.Via, o.App, o.Bound, b.cfg.chatLanguage(o.Via)
+		l = lineOf(o.Text, call.language)
 		d.note("%s says a command in the chat %s", o.Login, o.Via)
 	default:
 		d.note("the token %s says a command, as %s", o.Token, o.Login)
 	}
-	l := lineOf(o.Text, call.language)
 	return b.asNow(ctx, e, d, func(client *github.Client, repo store.Repo) error {
 		call.client, call.repo = client, repo
 		all, err := b.hidden(ctx, call)

@@ -28,6 +28,44 @@ type apiEnvironment struct {
 	Locks []apiLock  `json:"locks"` // that cover it now
 }
 
+// apiFigures are the four figures of DORA in the environments of an app.
+type apiFigures struct {
+	Repository   string     `json:"repository"`
+	App          string     `json:"app"`
+	Until        time.Time  `json:"until"`        // where the last of the weeks ends
+	Environments []apiTrend `json:"environments"` // in the order of promotion
+}
+
+type apiTrend struct {
+	Name string `json:"name"`
+	apiFigure
+	Weeks []apiFigure `json:"weeks"` // the oldest first
+}
+
+// An apiFigure is what store.Figures has. What there is none of is null.
+type apiFigure struct {
+	Since       time.Time `json:"since"`
+	Deployments int       `json:"deployments"`
+	LeadTime    *float64  `json:"lead_time_seconds"`
+	Led         int       `json:"lead_time_of"`
+	Changes     int       `json:"changes"`
+	Failed      int       `json:"failed"`
+	FailureRate *float64  `json:"failure_rate"`
+	Restore     *float64  `json:"restore_seconds"`
+	Restored    int       `json:"restore_of"`
+	Open        int       `json:"unrestored"`
+}
+
+func figureOf(f store.Figures, since time.Time) apiFigure {
+	some := func(of int, v float64) *float64 {
+		if of == 0 {
+			return nil
+		}
+		return &v
+	}
+	return apiFigure{since, f.Deployments, some(f.Led, f.LeadTime.Seconds()), f.Led, f.Changes, f.Failed, some(f.Changes, f.FailureRate), some(f.Restored, f.Restore.Seconds()), f.Restored, f.Open}
+}
+
 type apiLive struct {
 	Deployment string    `json:"deployment"`
 	Number     int       `json:"number"`
@@ -189,9 +227,10 @@ func (b *Bot) apiRun(r store.Run, hidden bool) apiRun {
 
 func (b *Bot) apiDeployment(tx *store.Tx, d store.Deployment, hidden bool) (apiDeployment, error) {
 	rel, err := tx.Release(d.Repo, d.App, d.Release)
-	blocks := d.Blocks.V
-	if blocks == nil {
-		blocks = []store.Block{}
+	blocks := []store.Block{}
+	for _, block := range d.Blocks.V { // a freeze has the zone of its window
+		block.Since, block.Until = block.Since.UTC(), block.Until.UTC()
+		blocks = append(blocks, block)
 	}
 	return apiDeployment{d.ID, d.Number, d.Repo, d.App, d.Environment, d.Release, rel.SHA, d.Cause, d.Requester, d.Note, d.Run, d.OrderID, d.RollbackOf, d.Restores,
 		d.State, blocks, d.Reason, withheld(d.Failure.V, hidden), d.Progress, d.CreatedAt.Time, d.BeganAt.Time, d.FinishedAt.Time, d.ExpiresAt.Time,
@@ -320,12 +359,12 @@ func (q *reader) order() (any, error) {
 	return full, err
 }
 
-// app tells of one app, with its environments as the file of its newest run names them.
-func (q *reader) app() (any, error) {
-	name, in := q.r.PathValue("app"), q.param("repository")
+// repoOf finds the repository of an app, among those that the caller may see.
+func (q *reader) repoOf(app string) (string, error) {
+	in := q.param("repository")
 	var found []store.Declared
-	if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) { found, err = tx.DeclaredApps(name); return err }); err != nil {
-		return nil, err
+	if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) { found, err = tx.DeclaredApps(app); return err }); err != nil {
+		return "", err
 	}
 	found = slices.DeleteFunc(found, func(a store.Declared) bool { return in != "" && !strings.EqualFold(a.Repo, in) })
 	var repos []string
@@ -333,29 +372,48 @@ func (q *reader) app() (any, error) {
 		repos = append(repos, a.Repo)
 	}
 	if err := q.ask(repos...); err != nil {
-		return nil, err
+		return "", err
 	}
 	found = slices.DeleteFunc(found, func(a store.Declared) bool { return q.sees(a.Repo).can < read })
 	switch len(found) {
 	case 0:
-		return nil, noApp(name)
+		return "", noApp(app)
 	case 1:
-	default:
-		return nil, refusal(http.StatusConflict, "several repositories have an app %s; say which one is meant: ?repository=owner/name", name)
+		return found[0].Repo, nil
 	}
-	repo := found[0].Repo
-	app := apiApp{Repository: repo, App: name, URL: q.bot.apiApp(repo, name), Environments: []apiEnvironment{}}
-	err := q.bot.db.View(q.ctx, func(tx *store.Tx) error {
+	return "", refusal(http.StatusConflict, "several repositories have an app %s; say which one is meant: ?repository=owner/name", app)
+}
+
+// declared finds the app that is asked for, among those that the caller may see, and the environments that the file of its newest
+// run names.
+func (q *reader) declared() (repo, name string, envs []string, err error) {
+	name = q.r.PathValue("app")
+	if repo, err = q.repoOf(name); err != nil {
+		return "", "", nil, err
+	}
+	err = q.bot.db.View(q.ctx, func(tx *store.Tx) error {
 		newest, err := store.Optional(tx.NewestRun(repo, name))
 		if err != nil || newest == nil {
 			return err
 		}
 		var cfg pipeline.Config
-		if err := json.Unmarshal(newest.Config.V, &cfg); err != nil {
-			return err
-		}
-		for _, env := range cfg.Environments {
-			one, err := q.environment(tx, repo, name, env.Name)
+		err = json.Unmarshal(newest.Config.V, &cfg)
+		envs = cfg.EnvironmentNames()
+		return err
+	})
+	return repo, name, envs, err
+}
+
+// app tells of one app, with its environments.
+func (q *reader) app() (any, error) {
+	repo, name, envs, err := q.declared()
+	if err != nil {
+		return nil, err
+	}
+	app := apiApp{Repository: repo, App: name, URL: q.bot.apiApp(repo, name), Environments: []apiEnvironment{}}
+	err = q.bot.db.View(q.ctx, func(tx *store.Tx) error {
+		for _, env := range envs {
+			one, err := q.environment(tx, repo, name, env)
 			if err != nil {
 				return err
 			}
@@ -364,6 +422,31 @@ func (q *reader) app() (any, error) {
 		return nil
 	})
 	return app, err
+}
+
+// figures tells the four figures of DORA, of each environment of an app.
+func (q *reader) figures() (any, error) {
+	repo, name, envs, err := q.declared()
+	if err != nil {
+		return nil, err
+	}
+	all := apiFigures{Repository: repo, App: name, Environments: []apiTrend{}}
+	err = q.bot.db.View(q.ctx, func(tx *store.Tx) error {
+		all.Until = store.TrendHour(tx.Now())
+		for _, env := range envs {
+			t, err := tx.Trend(repo, name, env)
+			if err != nil {
+				return err
+			}
+			one := apiTrend{Name: env, apiFigure: figureOf(t.Figures, t.Since(0))}
+			for i, f := range t.Weeks {
+				one.Weeks = append(one.Weeks, figureOf(f, t.Since(i)))
+			}
+			all.Environments = append(all.Environments, one)
+		}
+		return nil
+	})
+	return all, err
 }
 
 func (q *reader) environment(tx *store.Tx, repo, app, name string) (apiEnvironment, error) {

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -55,6 +56,8 @@ func (b *Bot) apiRoutes() []apiRoute {
 		{"GET", "/api/v1/openapi.json", nil, b.apiDescription},
 		{"GET", "/api/v1/apps", paged, b.lists((*reader).apps)},
 		{"GET", "/api/v1/apps/{app}", []string{"repository"}, b.tells((*reader).app)},
+		{"GET", "/api/v1/apps/{app}/plan", []string{"ref", "repository"}, b.tells((*reader).plan)},
+		{"GET", "/api/v1/apps/{app}/figures", []string{"repository"}, b.tells((*reader).figures)},
 		{"GET", "/api/v1/runs", append(paged, "app", "state", "ref"), b.lists((*reader).runs)},
 		{"GET", "/api/v1/runs/{id}", nil, b.tells((*reader).run)},
 		{"GET", "/api/v1/runs/{id}/log", []string{"follow"}, b.apiLog},
@@ -77,7 +80,12 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 			methods = append(methods, route.method)
 		}
 		mux.HandleFunc(route.method+" "+route.path, func(w http.ResponseWriter, r *http.Request) {
-			for name := range r.URL.Query() {
+			query, err := url.ParseQuery(r.URL.RawQuery)
+			if err != nil { // what of it cannot be read would be no filter
+				b.answer(w, 0, nil, refusal(http.StatusBadRequest, "the parameters cannot be read: %v", err))
+				return
+			}
+			for name := range query {
 				if !slices.Contains(route.query, name) {
 					known := "none"
 					if len(route.query) > 0 {
@@ -96,6 +104,9 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 			probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 			if _, pattern := mux.Handler(probe); pattern != "/" {
 				allowed = append(allowed, method)
+				if method == http.MethodGet { // Go serves it along
+					allowed = append(allowed, http.MethodHead)
+				}
 			}
 		}
 		if len(allowed) > 0 {
@@ -105,7 +116,8 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 		}
 		b.answer(w, 0, nil, refusal(http.StatusNotFound, "there is nothing at this address; /api/v1/openapi.json tells what there is"))
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		w := &statusWriter{to, 0}
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -115,6 +127,9 @@ func (b *Bot) api(routes []apiRoute) http.Handler {
 				panic(p)
 			}
 			b.log.Error("panic", "route", r.Method+" "+r.URL.Path, "err", b.engine.Mask(fmt.Sprint(p)), "stack", string(debug.Stack()))
+			if w.status != 0 { // an answer has begun: it is cut off, so that nobody takes it for whole
+				panic(http.ErrAbortHandler)
+			}
 			b.answer(w, 0, nil, refusal(http.StatusInternalServerError, "this is a mistake of ours; the server's log tells more"))
 		}()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -265,6 +280,9 @@ func sendTagged(w http.ResponseWriter, r *http.Request, body []byte) {
 	w.Header().Set("Cache-Control", "private, no-cache")
 	w.Header().Set("Vary", "Authorization, Cookie")
 	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:12])+`"`)
+	// Neither a part of it nor a refusal without a body is described.
+	r.Header.Del("Range")
+	r.Header.Del("If-Match")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
@@ -299,12 +317,26 @@ func (b *Bot) apiLog(w http.ResponseWriter, r *http.Request) {
 		if err := b.db.View(q.ctx, func(tx *store.Tx) (err error) { run, err = tx.Run(r.PathValue("id")); return err }); err != nil {
 			return err
 		}
-		if hidden, err := q.look(run.Repo); err != nil || hidden {
-			return errors.Join(err, store.ErrNotFound)
+		hidden, err := q.look(run.Repo)
+		if err == nil && hidden {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return err
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		r.Header.Set("Accept", "text/plain") // never the events of the page
-		err = b.web.Log(w, r, run)
+		err = b.web.Log(w, r, run, func() bool {
+			now := *q
+			now.known = map[string]seen{}
+			if q.viewer != nil {
+				if now.viewer, err = b.signIn.viewer(r); err != nil || now.viewer == nil {
+					return false
+				}
+			}
+			hidden, err := now.look(run.Repo)
+			return err == nil && !hidden
+		})
 		if errors.Is(err, web.ErrBusy) {
 			err = &problem{Title: http.StatusText(http.StatusServiceUnavailable), Status: http.StatusServiceUnavailable, wait: 10 * time.Second, Detail: err.Error()}
 		}
@@ -339,11 +371,13 @@ func (q *reader) cursor(of string) (string, error) {
 		return "", nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(given)
-	at, ok := strings.CutPrefix(string(raw), of+" ")
-	if err != nil || !ok {
-		return "", refusal(http.StatusBadRequest, "cursor must be one that Link gave, with the same filters")
+	if err == nil {
+		raw, err = q.bot.engine.Sealer.Open(raw, "cursor of "+of)
 	}
-	return at, nil
+	if err != nil {
+		return "", refusal(http.StatusBadRequest, "cursor must be one that Link gave, whole, with the same filters")
+	}
+	return string(raw), nil
 }
 
 // row is cursor where that is a number.
@@ -352,15 +386,13 @@ func (q *reader) row(of string) (int64, error) {
 	if err != nil || at == "" {
 		return math.MaxInt64, err
 	}
-	n, err := strconv.ParseInt(at, 10, 64)
-	if err != nil {
-		return 0, refusal(http.StatusBadRequest, "cursor must be one that Link gave, with the same filters")
-	}
-	return n, nil
+	return strconv.ParseInt(at, 10, 64)
 }
 
-func cursorAt(of string, at any) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %v", of, at))
+// cursorAt is sealed: how many rows there are is not for everybody.
+func (q *reader) cursorAt(of string, at any) (string, error) {
+	sealed, err := q.bot.engine.Sealer.Seal(fmt.Append(nil, at), "cursor of "+of)
+	return base64.RawURLEncoding.EncodeToString(sealed), err
 }
 
 // inState refuses a state that there is none of: a list that is empty for a slip of the pen helps nobody.
@@ -382,8 +414,9 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 	if err != nil {
 		return nil, "", err
 	}
-	const size = 500
-	for scanned := 0; scanned < maxScan; scanned += size {
+	// Whoever sees all there is has a page at once, and GitHub is asked about the repositories on it alone.
+	size := limit + 1
+	for scanned := 0; scanned < maxScan; scanned, size = scanned+size, 500 {
 		var some []T
 		if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) { some, err = batch(tx, before, size); return err }); err != nil {
 			return nil, "", err
@@ -401,7 +434,8 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 			row, repo := at(one)
 			if wanted(one) && q.sees(repo).can >= read {
 				if len(found) == limit {
-					return found, cursorAt(of, before), nil
+					next, err = q.cursorAt(of, before)
+					return found, next, err
 				}
 				found = append(found, one)
 			}
@@ -410,8 +444,12 @@ func page[T any](q *reader, of string, batch func(tx *store.Tx, before int64, li
 		if len(some) < size {
 			return found, "", nil
 		}
+		if len(found) == limit { // whether there is one more that may be seen, the next page tells
+			break
+		}
 	}
-	return found, cursorAt(of, before), nil
+	next, err = q.cursorAt(of, before)
+	return found, next, err
 }
 
 // heads reads one page of what is filtered by repository, app, environment, state and ref, as far as the list knows them.
@@ -518,38 +556,44 @@ func (q *reader) apps() (any, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	afterRepo, afterApp, _ := strings.Cut(at, " ")
+	in := q.param("repository")
+	afterRepo, afterApp, _ := strings.Cut(cmp.Or(at, in), " ") // those of a repository stand together
 	items := []apiApp{}
 	for {
 		var some []store.Declared
 		if err := q.bot.db.View(q.ctx, func(tx *store.Tx) (err error) {
-			some, err = tx.DeclaredAfter(afterRepo, afterApp, maxPageSize)
+			some, err = tx.DeclaredAfter(afterRepo, afterApp, limit+1)
 			return err
 		}); err != nil {
 			return nil, "", err
 		}
+		if i := slices.IndexFunc(some, func(a store.Declared) bool { return in != "" && !strings.EqualFold(a.Repo, in) }); i >= 0 {
+			some = some[:i]
+		}
 		var repos []string
-		in := q.param("repository")
 		for _, a := range some {
-			if in == "" || strings.EqualFold(a.Repo, in) {
-				repos = append(repos, a.Repo)
-			}
+			repos = append(repos, a.Repo)
 		}
 		if err := q.ask(repos...); err != nil {
 			return nil, "", err
 		}
 		for _, a := range some {
-			if q.sees(a.Repo).can >= read && (in == "" || strings.EqualFold(a.Repo, in)) {
+			if q.sees(a.Repo).can >= read {
 				if len(items) == limit {
 					last := items[limit-1]
-					return items, cursorAt("apps", last.Repository+" "+last.App), nil
+					next, err := q.cursorAt("apps", last.Repository+" "+last.App)
+					return items, next, err
 				}
 				items = append(items, apiApp{Repository: a.Repo, App: a.App, URL: q.bot.apiApp(a.Repo, a.App)})
 			}
 			afterRepo, afterApp = a.Repo, a.App
 		}
-		if len(some) < maxPageSize {
+		if len(some) <= limit {
 			return items, "", nil
+		}
+		if len(items) == limit { // as in page
+			next, err := q.cursorAt("apps", afterRepo+" "+afterApp)
+			return items, next, err
 		}
 	}
 }

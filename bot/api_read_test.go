@@ -1,7 +1,10 @@
 package bot
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -206,6 +210,14 @@ func TestAPIReads(t *testing.T) {
 		if a := d.get(t, "apps/{app}", "apps/web"); !strings.Contains(a.body, `"name":"staging","live":{"deployment":"`) {
 			t.Errorf("the app: %d %s", a.status, a.body)
 		}
+		if a := d.get(t, "apps/{app}/plan", "apps/web/plan?ref=master"); !strings.Contains(a.body, `"build":true`) || !strings.Contains(a.body, `"deploys":["staging"]`) {
+			t.Errorf("the plan: %d %s", a.status, a.body)
+		}
+		// What succeeded in staging counts there; what waits in production counts nowhere.
+		if a := d.get(t, "apps/{app}/figures", "apps/web/figures"); strings.Count(a.body, `"since"`) != 2*(1+store.TrendWeeks) || !strings.Contains(a.body, `"failure_rate":0,"restore_seconds":null`) ||
+			!strings.Contains(a.body, `"deployments":0,"lead_time_seconds":null,"lead_time_of":0,"changes":0,"failed":0,"failure_rate":null`) {
+			t.Errorf("its figures: %d %s", a.status, a.body)
+		}
 		if a := d.get(t, "runs/{id}", "runs/"+run); !strings.Contains(a.body, first) || !strings.Contains(a.body, `"kind":"build"`) {
 			t.Errorf("the run: %d %s", a.status, a.body)
 		}
@@ -284,24 +296,44 @@ func TestAPIReads(t *testing.T) {
 			t.Errorf("frank's %s: %d %s", target, a.status, a.body)
 		}
 	}
-	if a := d.get(t, "apps/{app}", "apps/web"); a.status != http.StatusNotFound {
-		t.Errorf("frank's app: %d %s", a.status, a.body)
+	for _, kind := range []string{"", "/plan", "/figures"} {
+		if a := d.get(t, "apps/{app}"+kind, "apps/web"+kind); a.status != http.StatusNotFound {
+			t.Errorf("frank's app%s: %d %s", kind, a.status, a.body)
+		}
 	}
 
 	// What is wrong.
 	d.cookie = b.cookies[sessionCookie]
 	l.clock.Advance(2 * accessTTL)
-	for target, want := range map[string]string{"runs?limit=0": "limit", "runs?limit=101": "limit", "runs?limit=x": "limit", "runs?cursor=x": "cursor", "runs?state=done": "superseded",
-		"runs?envrionment=x": "repository", "orders?cursor=" + cursorAt("runs all", 3): "cursor", "apps?cursor=" + cursorAt("runs all", 3): "cursor", "audit?state=x": "cursor"} {
+	ours, err := (&reader{bot: l.bot}).cursorAt("runs all", 3)
+	must(t, err)
+	if row, err := base64.RawURLEncoding.DecodeString(ours); err != nil || bytes.Contains(row, []byte("3")) && bytes.Contains(row, []byte("runs")) {
+		t.Errorf("a cursor shows what it is: %q %v", row, err)
+	}
+	if a := d.get(t, "runs", "runs?cursor="+ours); !slices.Equal(numbers(t, a), []int{2, 1}) {
+		t.Errorf("a cursor: %d %s", a.status, a.body)
+	}
+	tampered := []byte(ours)
+	tampered[len(tampered)/2] ^= 1
+	for target, want := range map[string]string{"runs?cursor=" + url.QueryEscape(string(tampered)): "cursor", "runs?limit=0": "limit", "runs?limit=101": "limit", "runs?limit=x": "limit", "runs?cursor=x": "cursor", "runs?state=done": "superseded",
+		"runs?envrionment=x": "repository", "orders?cursor=" + ours: "cursor", "apps?cursor=" + ours: "cursor", "audit?state=x": "cursor"} {
 		kind, _, _ := strings.Cut(target, "?")
 		if a := d.get(t, kind, target); a.status != http.StatusBadRequest || !strings.Contains(a.body, want) {
 			t.Errorf("%s: %d %s", target, a.status, a.body)
 		}
 	}
+	if a := d.get(t, "runs", "runs?state=%zz"); a.status != http.StatusBadRequest {
+		t.Errorf("half a filter: %d %s", a.status, a.body)
+	}
+	for _, header := range []string{"Range", "If-Match"} {
+		if a := d.get(t, "openapi.json", "openapi.json", header, map[string]string{"Range": "bytes=9999999-", "If-Match": `"x"`}[header]); a.status != http.StatusOK {
+			t.Errorf("%s: %d %s", header, a.status, a.body)
+		}
+	}
 	if a := d.get(t, "", "nowhere"); a.status != http.StatusNotFound {
 		t.Errorf("nowhere: %d %s", a.status, a.body)
 	}
-	for target, allow := range map[string]string{"DELETE /api/v1/runs": "GET", "GET /api/v1/command": "POST", "PUT /api/v1/apps/web/trigger": "POST"} {
+	for target, allow := range map[string]string{"DELETE /api/v1/runs": "GET, HEAD", "GET /api/v1/command": "POST", "PUT /api/v1/apps/web/trigger": "POST"} {
 		if a := d.call(t, "", target, ""); a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != allow {
 			t.Errorf("%s: %d %q %s", target, a.status, a.header.Get("Allow"), a.body)
 		}
@@ -379,6 +411,15 @@ func TestAPIPublic(t *testing.T) {
 			t.Errorf("the diff: %d %s", a.status, a.body)
 		}
 	}
+	// While nobody can say who may see it, it is not said to be gone.
+	l.clock.Advance(2 * accessTTL)
+	must(t, l.Settle())
+	for _, target := range []string{"runs/{id}/log", "runs/{id}"} {
+		l.gh.Fail("GET", "*permission", 500, 1, 0)
+		if a := d.get(t, target, strings.Replace(target, "{id}", run, 1)); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s while GitHub is down: %d %s", target, a.status, a.body)
+		}
+	}
 }
 
 // TestAPIPanics: a mistake of ours is told as such, and the server goes on.
@@ -393,5 +434,70 @@ func TestAPIPanics(t *testing.T) {
 	}
 	if !strings.Contains(l.log.String(), "panic") {
 		t.Error("the log says nothing")
+	}
+
+	// What has begun is cut off.
+	h = l.bot.api([]apiRoute{{"GET", "/api/v1/broken", nil, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "one\n")
+		_ = http.NewResponseController(w).Flush()
+		panic("two")
+	}}})
+	server := httptest.NewServer(h)
+	defer server.Close()
+	resp := got(http.Get(server.URL + "/api/v1/broken"))(t)
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	if body, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(body), "mistake") {
+		t.Errorf("%s %v", body, err)
+	}
+}
+
+// TestAPITimes: times are UTC, also where they come from a window with a zone of its own.
+func TestAPITimes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	until := time.Date(2026, 11, 30, 8, 0, 0, 0, time.FixedZone("", 8*60*60))
+	must(t, l.bot.db.View(t.Context(), func(tx *store.Tx) error {
+		d, _ := l.bot.apiDeployment(tx, store.Deployment{Blocks: store.JSON[[]store.Block]{V: []store.Block{{Kind: store.BlockFreeze, Until: until}}}}, false)
+		if text := got(jsonText(d.Blocks))(t); text != `[{"kind":"freeze","until":"2026-11-30T00:00:00Z"}]` {
+			t.Error(text)
+		}
+		return nil
+	}))
+}
+
+// TestAPIAsksLittle: for a page GitHub is asked about the repositories on it alone, however many there are.
+func TestAPIAsksLittle(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(text string) string {
+		return strings.Replace(text, "{name: reader, github: alice,", "{name: reader, github: root,", 1)
+	})
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	must(t, l.Settle())
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		repo := got(tx.Repo("acme/web"))(t)
+		for i := range 40 {
+			repo.Name, repo.ID = fmt.Sprintf("acme/x%02d", i), int64(100+i)
+			if err := errors.Join(tx.PutRepo(repo), tx.Declare(repo.Name, []store.Declared{{App: "web", SHA: sha}}), tx.Audit(store.Entry{Actor: "alice", Via: "api", Action: "test", Repo: repo.Name})); err != nil {
+				return err
+			}
+		}
+		return tx.Audit(store.Entry{Actor: "alice", Via: "api", Action: "test", Repo: "acme/web"})
+	}))
+	d := &described{l: l, operations: operations(t), answered: map[string]any{}, token: readToken}
+	for _, target := range []string{"apps?limit=1", "audit?limit=1"} {
+		l.clock.Advance(2 * accessTTL)
+		must(t, l.Settle())
+		kind, _, _ := strings.Cut(target, "?")
+		before, asked := len(l.gh.Requests()), 0
+		a := d.get(t, kind, target)
+		for _, r := range l.gh.Requests()[before:] {
+			if strings.HasSuffix(r.Path, "/permission") {
+				asked++
+			}
+		}
+		if a.status != http.StatusOK || asked == 0 || asked > 2 || !strings.Contains(a.body, "acme/web") || a.header.Get("Link") == "" {
+			t.Errorf("%s: %d questions: %d %s", target, asked, a.status, a.body)
+		}
 	}
 }

@@ -1,11 +1,15 @@
 package bot
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/shipmate-dev/shipmate/internal/sim"
+	"github.com/shipmate-dev/shipmate/store"
 )
 
 // TestTriggerLimits: no body is too large to be refused, and no token may call without end.
@@ -63,6 +67,16 @@ func TestTriggerOnce(t *testing.T) {
 
 	body := `{"ref": "master", "repository": "acme/web"}`
 	must(t, l.declare("acme/other", "web"))
+	if status, answer, err := l.Trigger(apiToken, "web", "", `{"ref": "master"}`); err != nil || status != http.StatusAccepted {
+		t.Errorf("the other one is not alice's to see: %d %s %v", status, answer, err)
+	}
+	got(l.gh.CreateRepo("acme/other", sim.RepoOptions{}))(t).SetPermission("alice", "read", "")
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		repo := got(tx.Repo("acme/web"))(t)
+		repo.Name, repo.ID = "acme/other", 7
+		return tx.PutRepo(repo)
+	}))
+	l.clock.Advance(2 * accessTTL)
 	if status, answer, err := l.Trigger(apiToken, "web", "", `{"ref": "master"}`); err != nil || status != http.StatusConflict || strings.Contains(answer, "acme/") {
 		t.Errorf("%d %s %v", status, answer, err)
 	}
@@ -123,5 +137,44 @@ func TestCalls(t *testing.T) {
 	}
 	if wait := c.take("a", now.Add(time.Minute)); wait != 0 {
 		t.Errorf("a minute later it waits %s", wait)
+	}
+}
+
+// TestAPINames: by none of its answers a stranger learns which apps and repositories there are.
+func TestAPINames(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(text string) string {
+		return strings.Replace(text, "{name: carol, github: carol, token: file:carol-token, may: [trigger]}", "{name: frank, github: frank, token: file:carol-token, may: [trigger, command]}", 1)
+	})
+	l.gh.AddUser("frank")
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	got(l.Status(sha, "shipmate/build", "success", ""))(t)
+	must(t, l.declare("acme/other", "twice"))
+	must(t, l.declare("acme/web", "twice"))
+	answer := func(path, body string) string {
+		t.Helper()
+		status, answer, err := l.Call(carolToken, path, "", body)
+		must(t, err)
+		return fmt.Sprint(status, answer)
+	}
+	for _, there := range []string{"web", "twice"} {
+		for path, body := range map[string]string{"apps/APP/trigger": `{"ref": "master"}`, "command": `{"text": "status APP"}`} {
+			call := func(app string) string {
+				return strings.ReplaceAll(answer(strings.ReplaceAll(path, "APP", app), strings.ReplaceAll(body, "APP", app)), `\"`+app+`\"`, "APP")
+			}
+			if there, none := call(there), call("none"); there != none {
+				t.Errorf("%s says %s of what there is, and %s of what there is not", path, there, none)
+			}
+		}
+	}
+	for _, call := range []func(repo string) string{
+		func(repo string) string { return answer("command", `{"text": "status", "repository": "`+repo+`"}`) },
+		func(repo string) string {
+			return answer("apps/web/trigger", `{"ref": "master", "repository": "`+repo+`"}`)
+		},
+	} {
+		if there, none := call("acme/web"), call("acme/none"); there != none {
+			t.Errorf("%s of what there is, and %s of what there is not", there, none)
+		}
 	}
 }

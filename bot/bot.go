@@ -298,11 +298,11 @@ func (b *Bot) works() map[string]work {
 
 func (b *Bot) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /webhooks/github", b.figures.delivered("github", b.webhook))
+	mux.HandleFunc("POST /webhooks/github", b.figures.delivered(sourceGitHub, b.webhook))
 	mux.Handle("/api/", b.api(b.apiRoutes()))
-	mux.HandleFunc("POST /webhooks/registry/{host}", b.figures.delivered("registry", b.registryEvent))
-	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.figures.delivered("registry", b.registryEvent))
-	mux.HandleFunc("POST /chat/{kind}/{name}/{what}", b.figures.delivered("chat", b.hear))
+	mux.HandleFunc("POST /webhooks/registry/{host}", b.figures.delivered(sourceRegistry, b.registryEvent))
+	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.figures.delivered(sourceRegistry, b.registryEvent))
+	mux.HandleFunc("POST /chat/{kind}/{name}/{what}", b.figures.delivered(sourceChat, b.hear))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)
 	if s := b.signIn; s != nil {

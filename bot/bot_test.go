@@ -1119,11 +1119,26 @@ func (c *fakeCluster) EnsurePullSecret(_ context.Context, _, _, host, username, 
 }
 
 func (c *fakeCluster) Status(_ context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
+	if err := c.call("status", nil); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var all []kube.WorkloadStatus
 	for _, o := range objs {
-		all = append(all, kube.WorkloadStatus{Object: kube.RefOf(o).String(), Found: true, Desired: 1, Ready: 1, Stable: true})
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		s := kube.WorkloadStatus{Object: kube.RefOf(o).String()}
+		if there := c.objects[o.GetNamespace()+"/"+s.Object]; there != nil {
+			s.Found, s.Desired, s.Ready, s.Stable, s.Release = true, 1, 1, true, there.GetAnnotations()[kube.AnnotationRelease]
+			if problem := there.GetAnnotations()["test/problem"]; problem != "" { // a test put it there
+				s.Ready, s.Problem = 0, problem
+			}
+		}
+		all = append(all, s)
 	}
-	return all, c.call("status", nil)
+	return all, nil
 }
 
 // Image is what the Deployment web runs.
@@ -1160,6 +1175,13 @@ func (c *fakeCluster) Release() {
 		close(c.release)
 		c.release = nil
 	}
+}
+
+// Change changes what is in the cluster by hand.
+func (c *fakeCluster) Change(change func(objects map[string]*unstructured.Unstructured)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(c.objects)
 }
 
 // Fail makes the next calls of a verb fail.

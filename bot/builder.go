@@ -58,9 +58,10 @@ type builders struct {
 type builder struct {
 	daemon
 	name   string
-	forks  bool // builds what forks have, and nothing else
-	away   bool // it was not there when it was last spoken to
-	silent int  // pings in a row that failed
+	forks  bool   // builds what forks have, and nothing else
+	away   bool   // it was not there when it was last spoken to
+	why    string // it is away
+	silent int    // pings in a row that failed
 }
 
 // underway is a build that is being done.
@@ -243,7 +244,8 @@ func (b *builders) heard(one *builder, err error) {
 	if one.away == (err != nil) {
 		return
 	}
-	if one.away = err != nil; one.away {
+	if one.away, one.why = err != nil, ""; one.away {
+		one.why = err.Error()
 		b.log.Warn("a builder does not answer; its builds go to others where there are some", "builder", one.name, "err", err)
 		return
 	}

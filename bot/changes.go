@@ -33,6 +33,17 @@ type comparison struct {
 	known  map[string]pipeline.Trigger // by what it is compared with
 }
 
+// plan decides a push for an app, and returns what it was decided by: what changed is asked only where all other rules let it
+// through.
+func (c *comparison) plan(ctx context.Context, a app, t pipeline.Trigger) (pipeline.Plan, pipeline.Trigger, error) {
+	plan := a.reviewed.Plan(t)
+	if !plan.Build || !a.reviewed.AsksChanges(t.Ref) {
+		return plan, t, nil
+	}
+	t, err := c.fill(ctx, a.name, t)
+	return a.reviewed.Plan(t), t, err
+}
+
 // fill returns t with Files, FilesKnown, Authors and Base since the newest release of t.Ref: what was pushed in between may
 // have failed, or never have been built. A branch without a release is compared with the default branch, from where it left
 // that; the default branch without one is compared with nothing.

@@ -438,17 +438,20 @@ func (c *Config) check() {
 }
 
 func (c *Config) checkServer() {
-	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
+	if !isAddress(c.Listen) {
 		c.doc.Errorf("listen", "%q is no address; write host:port, such as 127.0.0.1:8080", c.Listen)
 	}
 	if c.Metrics != "" {
-		if _, port, err := net.SplitHostPort(c.Metrics); err != nil || port == "" {
+		if !isAddress(c.Metrics) {
 			c.doc.Errorf("metrics", "%q is no address; write host:port, such as 127.0.0.1:9090, or nothing for no figures", c.Metrics)
 		} else if c.Metrics == c.Listen {
 			c.doc.Errorf("metrics", "is the address of listen, which everybody may reach; write another, such as 127.0.0.1:9090")
 		}
 	}
 	c.checkURL("public_url", c.PublicURL)
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" && u.Path != "" && c.doc.Has("public_url") {
+		c.doc.Errorf("public_url", "has a path, below which the pages do not work; write a host of its own, such as https://ship.example.com")
+	}
 	c.checkLanguage("language", c.Language)
 	if c.Keep.Events < minKeepEvents {
 		c.doc.Errorf("keep.events", "is shorter than 7 days, for which a delivery that comes again must be recognised; write for example 30d")
@@ -456,6 +459,15 @@ func (c *Config) checkServer() {
 	if c.Keep.Logs < day {
 		c.doc.Errorf("keep.logs", "is shorter than a day; write for example 90d")
 	}
+}
+
+// isAddress tells whether something can listen there.
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil && port != ""
 }
 
 func (c *Config) checkGitHub() {
@@ -467,6 +479,13 @@ func (c *Config) checkGitHub() {
 	}
 	if c.unregistered {
 		return
+	}
+	// One without the other would leave the pages open to whoever has an address, and not say so.
+	if g.ClientID != "" && !g.ClientSecret.IsSet() {
+		c.doc.Errorf("github.client_secret", "is missing beside client_id, so that nobody could sign in; write where the App's client secret is, such as file:./client-secret")
+	}
+	if g.ClientID == "" && g.ClientSecret.IsSet() {
+		c.doc.Errorf("github.client_id", "is missing beside client_secret, so that nobody could sign in; write the Client ID from the GitHub App's settings page")
 	}
 	if g.AppID <= 0 {
 		c.doc.Errorf("github.app_id", "is missing; write the App ID from the GitHub App's settings page, or start bot serve without any of the App's keys to register one")

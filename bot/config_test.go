@@ -233,6 +233,10 @@ func TestServerMistakes(t *testing.T) {
 	tests := map[string]struct{ old, new, want string }{
 		"unknown key":                        {"data_dir: ./data", "datadir: ./data", `:6: datadir: unknown key; did you mean data_dir?`},
 		"listen":                             {"127.0.0.1:8080", "localhost", `listen: "localhost" is no address; write host:port, such as 127.0.0.1:8080`},
+		"listen, port":                       {"127.0.0.1:8080", "127.0.0.1:80800", `listen: "127.0.0.1:80800" is no address; write host:port`},
+		"public_url, path":                   {"https://ship.example.com", "https://www.example.com/ship/", `public_url: has a path, below which the pages do not work; write a host of its own`},
+		"client_id alone":                    {"  client_secret: env:GITHUB_CLIENT_SECRET\n", "", `github.client_secret: is missing beside client_id, so that nobody could sign in; write`},
+		"client_secret alone":                {"  client_id: Iv1.0123456789abcdef\n", "", `github.client_id: is missing beside client_secret, so that nobody could sign in; write`},
 		"public_url":                         {"https://ship.example.com", "ship.example.com", `public_url: is no web address; write http:// or https:// and a host, without credentials or query`},
 		"public_url, password":               {"https://ship", "https://u:s3cret-x@ship", `public_url: is no web address`},
 		"language":                           {"language: en", "language: de", `language: "de" is not spoken here; write en or zh`},

@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/go-github/v60/github"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/shipmate-dev/shipmate"
@@ -36,6 +37,8 @@ import (
 const (
 	// examTime is how long one examination may take.
 	examTime = 10 * time.Second
+	// tidyTime is how long one may take after that to take away what it left somewhere.
+	tidyTime = 5 * time.Second
 	// maxSkew is how far this machine's clock may be from GitHub's: a token of the App is dated half a minute back, and one from
 	// the future is refused.
 	maxSkew = 30 * time.Second
@@ -85,10 +88,14 @@ type doctor struct {
 
 // Doctor examines everything that the server's file leads to, all at once, and writes one line for each in an order that is
 // always the same, with a remedy where one is needed. With send it also sends test messages where nothing else tells. It needs
-// no running bot, disturbs none, and leaves nothing behind. The error says how many examinations failed.
+// no running bot, disturbs none, and leaves nothing behind, also when ctx ends early. The error says how many examinations failed.
 func Doctor(ctx context.Context, cfg *Config, send bool, out io.Writer) error {
 	d := &doctor{cfg: cfg, send: send, http: &http.Client{Timeout: examTime}, now: time.Now}
-	exams := d.exams()
+	engine := &pipeline.Engine{Server: cfg}
+	return examine(ctx, d.exams(), engine.Mask, out)
+}
+
+func examine(ctx context.Context, exams []exam, mask func(string) string, out io.Writer) error {
 	results := make([]chan findings, len(exams))
 	for i, e := range exams {
 		results[i] = make(chan findings, 1)
@@ -100,21 +107,38 @@ func Doctor(ctx context.Context, cfg *Config, send bool, out io.Writer) error {
 			results[i] <- f
 		}()
 	}
-	engine := &pipeline.Engine{Server: cfg}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), examTime+tidyTime)
+	defer cancel()
 	bad, all := 0, 0
 	for i, e := range exams {
-		for _, f := range <-results[i] {
+		var found findings
+		select {
+		case found = <-results[i]:
+		case <-late.Done():
+			select {
+			case found = <-results[i]: // it waited for one before it
+			default: // what reads a disk does not end with a context
+				found.fail("look whether the disks and network file systems of this machine answer", "no end within %s", examTime+tidyTime)
+			}
+		}
+		if ctx.Err() != nil {
+			continue // nobody wants to read what it makes fail, but each tidies up
+		}
+		for _, f := range found {
 			says := e.name + ": " + f.says
 			if f.remedy != "" {
 				says += "; " + f.remedy
 			}
-			if _, err := fmt.Fprintf(out, "%-4s  %s\n", f.level, shown(engine.Mask(says))); err != nil {
+			if _, err := fmt.Fprintf(out, "%-4s  %s\n", f.level, shown(mask(says))); err != nil {
 				return err
 			}
 			if all++; f.level == failed {
 				bad++
 			}
 		}
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted before the end")
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d failed", bad, all)
@@ -420,6 +444,32 @@ func (d *doctor) installations(ctx context.Context, f *findings) {
 			f.warn("install it there, or remove that line", "github.allow names %s, where the App is not installed", owner)
 		}
 	}
+	// An installation may be for some of its owner's repositories alone.
+	var named []string
+	for _, pattern := range d.cfg.GitHub.Allow {
+		if owner, name, _ := strings.Cut(strings.ToLower(pattern), "/"); name != "*" && allowed[owner] {
+			named = append(named, pattern)
+		}
+	}
+	errs := make([]error, len(named))
+	var g errgroup.Group
+	g.SetLimit(asksAtOnce)
+	for i, repo := range named {
+		g.Go(func() error {
+			owner, name, _ := strings.Cut(repo, "/")
+			_, _, errs[i] = d.hub.asApp().Apps.FindRepositoryInstallation(ctx, owner, name)
+			return nil
+		})
+	}
+	_ = g.Wait() // each error is told below
+	for i, repo := range named {
+		switch {
+		case isNotFound(errs[i]):
+			f.warn("add it to the installation's repositories at GitHub, or remove that line", "github.allow names %s, which is not among those that the App is installed on", repo)
+		case errs[i] != nil:
+			d.refusedByGitHub(f, errs[i])
+		}
+	}
 }
 
 func (d *doctor) webhook(ctx context.Context, f *findings) {
@@ -564,21 +614,20 @@ func (d *doctor) registry(images *image.Client, host string) []exam {
 	r := d.cfg.Registries[host]
 	var paths []string
 	for _, allow := range r.Allow {
-		for _, p := range allow.Paths {
-			if !slices.Contains(paths, p) {
-				paths = append(paths, p)
-			}
-		}
+		paths = append(paths, allow.Paths...)
 	}
-	if len(paths) == 0 {
-		return []exam{{"registry " + host, func(_ context.Context, f *findings) {
-			f.warn("write which under registries."+host+".allow", "no repository may use it, so there is nothing to try")
-		}}}
+	return forEach(paths, "registry "+host, "/", "write which under registries."+host+".allow", "no repository may use it, so there is nothing to try",
+		func(ctx context.Context, f *findings, p string) { d.probe(ctx, f, images, r, host, probed(p)) })
+}
+
+// forEach makes an exam for each of what the rules of allow name, or a doubt where they name nothing.
+func forEach(allowed []string, name, between, remedy, nothing string, do func(ctx context.Context, f *findings, one string)) (exams []exam) {
+	slices.Sort(allowed)
+	for _, one := range slices.Compact(allowed) {
+		exams = append(exams, exam{name + between + one, func(ctx context.Context, f *findings) { do(ctx, f, one) }})
 	}
-	slices.Sort(paths)
-	var exams []exam
-	for _, p := range paths {
-		exams = append(exams, exam{"registry " + host + "/" + p, func(ctx context.Context, f *findings) { d.probe(ctx, f, images, r, host, probed(p)) }})
+	if len(exams) == 0 {
+		exams = []exam{{name, func(_ context.Context, f *findings) { f.warn(remedy, "%s", nothing) }}}
 	}
 	return exams
 }
@@ -626,23 +675,10 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 	}
 	var namespaces []string
 	for _, allow := range c.Allow {
-		for _, ns := range allow.Namespaces {
-			if !slices.Contains(namespaces, ns) {
-				namespaces = append(namespaces, ns)
-			}
-		}
+		namespaces = append(namespaces, allow.Namespaces...)
 	}
-	if len(namespaces) == 0 {
-		return []exam{{"cluster " + name, func(_ context.Context, f *findings) {
-			f.warn("write which under clusters."+name+".allow", "no repository may deploy there, so there is no namespace to ask about")
-		}}}
-	}
-	slices.Sort(namespaces)
-	var exams []exam
-	for _, ns := range namespaces {
-		exams = append(exams, exam{"cluster " + name + ", namespace " + ns, func(ctx context.Context, f *findings) { mayDeploy(ctx, f, k, ns) }})
-	}
-	return exams
+	return forEach(namespaces, "cluster "+name, ", namespace ", "write which under clusters."+name+".allow", "no repository may deploy there, so there is no namespace to ask about",
+		func(ctx context.Context, f *findings, ns string) { mayDeploy(ctx, f, k, ns) })
 }
 
 // mayDeploy tells what our account may not do in a namespace. A kind of which it may do nothing may be meant so, but for those

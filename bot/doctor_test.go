@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,8 +16,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -279,6 +282,9 @@ func TestDoctorFinds(t *testing.T) {
 		"allowed in vain": {func(t *testing.T, w *ward) {
 			w.change(t, "  allow: [\"acme/*\"]\n", "  allow: [\"acme/*\", \"other/x\"]\n")
 		}, []string{`^warn  github installations: github.allow names other, .*; install it there`}, 0},
+		"not among them": {func(t *testing.T, w *ward) {
+			w.change(t, "  allow: [\"acme/*\"]\n", "  allow: [\"acme/web\", \"Acme/none\"]\n")
+		}, []string{`^warn  github installations: github.allow names Acme/none, which is not among .*; add it`, `^ok    github installations: acme has accepted`}, 0},
 		"another hook":   {func(t *testing.T, w *ward) { w.gh.SetHook("https://old.example.com/webhooks/github", hookSecret) }, []string{`^FAIL  github webhook: GitHub sends to "https://old.example.com/webhooks/github", .*https://ship.example.com/webhooks/github; write the latter`}, 0},
 		"another secret": {func(t *testing.T, w *ward) { w.answer(t, http.StatusUnauthorized) }, []string{`^FAIL  github deliveries: the newest delivery \(push of .*\) did not arrive: 401 .*; write the App's webhook secret`}, 0},
 		"another path":   {func(t *testing.T, w *ward) { w.answer(t, http.StatusNotFound) }, []string{`^FAIL  github deliveries: .*: 404 .*; have the proxy hand`}, 0},
@@ -294,7 +300,9 @@ func TestDoctorFinds(t *testing.T) {
 			w.answer(t, http.StatusBadGateway)
 			w.answer(t, http.StatusAccepted)
 		}, []string{`^warn  github deliveries: .* 1 of the last 3 did not; set github.recover_every`}, 0},
-		"no sign-in":        {func(t *testing.T, w *ward) { w.change(t, "  client_secret: file:client\n", "") }, []string{`^warn  github sign-in: nobody can.*; write client_id and client_secret`}, 0},
+		"no sign-in": {func(t *testing.T, w *ward) {
+			w.text = regexp.MustCompile(`(?m)^  client_.*\n`).ReplaceAllString(w.text, "")
+		}, []string{`^warn  github sign-in: nobody can.*; write client_id and client_secret`}, 0},
 		"a client's secret": {func(t *testing.T, w *ward) { w.change(t, "file:client", "file:wrong") }, []string{`^FAIL  github sign-in: GitHub does not know client_id with client_secret; copy`}, 0},
 		"no builder": {func(t *testing.T, w *ward) {
 			w.text = regexp.MustCompile(`(?m)^builder: .*\n`).ReplaceAllString(w.text, "")
@@ -432,6 +440,62 @@ func TestDoctorClock(t *testing.T) {
 	if (&doctor{now: time.Now}).clock(&f, "yesterday"); len(f) > 0 {
 		t.Errorf("without a date: %v", f)
 	}
+}
+
+// TestDoctorInterrupted: who interrupts it reads of no failures that are none, and nothing that was pushed is left.
+func TestDoctorInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWard(t)
+	w.change(t, "paths: [team, team/web]", "paths: [team/web]") // one probe, which has arrived when it is pulled
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var mu sync.Mutex
+	left := map[string]bool{} // what was pushed and not deleted
+	f := func(rw http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			switch r.Method {
+			case http.MethodPut:
+				left[r.URL.Path] = true
+			case http.MethodDelete:
+				delete(left, r.URL.Path)
+			case http.MethodGet:
+				cancel()
+				rw.WriteHeader(http.StatusInternalServerError)
+				return true
+			}
+		}
+		return false
+	}
+	w.registry.Store(&f)
+	file := filepath.Join(w.dir, "shipmate.yaml")
+	must(t, os.WriteFile(file, []byte(w.text), 0o600))
+	cfg, err := LoadConfig(file)
+	must(t, err)
+	var out strings.Builder
+	if err := Doctor(ctx, cfg, false, &out); err == nil || err.Error() != "interrupted before the end" || strings.Contains(out.String(), failed) {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(left) > 0 {
+		t.Errorf("it left %v", slices.Collect(maps.Keys(left)))
+	}
+}
+
+// TestDoctorEnds: what hangs without looking at its context, as a file system of the network does, is told, and not waited for.
+func TestDoctorEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		defer close(hang)
+		var out strings.Builder
+		began := time.Now()
+		err := examine(t.Context(), []exam{{"data_dir", func(context.Context, *findings) { <-hang }}, {"builder", func(_ context.Context, f *findings) { f.ok("it builds") }}}, strings.Clone, &out)
+		if took := time.Since(began); err == nil || took > examTime+tidyTime || !strings.HasPrefix(out.String(), "FAIL  data_dir: no end within 15s; look") || !strings.Contains(out.String(), "ok    builder") {
+			t.Errorf("%s, %v\n%s", took, err, out.String())
+		}
+	})
 }
 
 // TestDoctorUnsent: without --send no message goes out, and the doctor says so.

@@ -126,7 +126,13 @@ func (b *Bot) decide(ctx context.Context, e store.Event, d *decision) error {
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.checkSuite(ctx, e, p, repo, d) })
 	case *github.StatusEvent:
 		return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(repo store.Repo) error { return b.statusSet(e, p, repo, d) })
-	case *github.MemberEvent, *github.MembershipEvent, *github.OrganizationEvent, *github.TeamEvent, *github.TeamAddEvent, *github.RepositoryEvent:
+	case *github.RepositoryEvent:
+		b.peopleChanged(e, d)
+		if a := p.GetAction(); a == "publicized" || a == "privatized" { // who sees its pages, and what is posted, goes by that
+			return b.withRepo(e, d, p.GetInstallation(), p.GetRepo(), func(store.Repo) error { return nil })
+		}
+		return nil
+	case *github.MemberEvent, *github.MembershipEvent, *github.OrganizationEvent, *github.TeamEvent, *github.TeamAddEvent:
 		b.peopleChanged(e, d)
 		return nil
 	default: // the body is null

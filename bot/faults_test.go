@@ -386,7 +386,7 @@ func (c remoteCluster) EnsurePullSecret(context.Context, string, string, string,
 func (c remoteCluster) Status(_ context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
 	var all []kube.WorkloadStatus
 	for _, o := range objs {
-		all = append(all, kube.WorkloadStatus{Object: kube.RefOf(o).String(), Found: true, Desired: 1, Ready: 1, Stable: true})
+		all = append(all, kube.WorkloadStatus{Object: kube.RefOf(o).String(), Found: true, Desired: 1, Ready: 1, Stable: true, Release: o.GetAnnotations()[kube.AnnotationRelease]})
 	}
 	return all, nil
 }

@@ -61,7 +61,7 @@ func newFigures(b *Bot, version string) *figures {
 		f.registry.MustRegister(v)
 		return v
 	}
-	minutes := []float64{5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600}
+	minutes := []float64{5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200}
 	f.deliveries = counter("shipmate_deliveries_total", "Deliveries received, by how they were answered.", "source", "result")
 	f.tasks = histogram("shipmate_task_duration_seconds", "What one attempt at a task took, by what came of it.", []float64{.005, .025, .1, .5, 1, 5, 15, 60, 300, 1800}, "kind", "outcome")
 	f.requests = counter("shipmate_github_requests_total", "Requests to GitHub as an installation, by what came of them.", "outcome")
@@ -69,17 +69,45 @@ func newFigures(b *Bot, version string) *figures {
 	f.runs = counter("shipmate_runs_total", "Runs that ended.", "outcome")
 	f.deployments = counter("shipmate_deployments_total", "Deployments that ended. Environments beyond the first 50 names are other.", "environment", "outcome")
 	f.rollouts = histogram("shipmate_deployment_duration_seconds", "What a deployment took from its begin to its end, without its waits before.", minutes, "outcome")
+	// What is known beforehand begins with 0: of a counter that begins with 1 Prometheus sees no increase.
+	for _, source := range []string{sourceGitHub, sourceRegistry, sourceChat} {
+		for _, result := range results {
+			f.deliveries.WithLabelValues(source, result)
+		}
+		f.deliveries.WithLabelValues(source, "other")
+	}
+	for _, outcome := range []string{"ok", "limited", "unreachable", "failed", "refused"} {
+		f.requests.WithLabelValues(outcome)
+	}
+	for _, outcome := range []string{"succeeded", "cancelled", "builder_away", "failed"} {
+		f.builds.WithLabelValues(outcome)
+	}
+	for _, state := range runStates {
+		if store.Final(state) {
+			f.runs.WithLabelValues(state)
+		}
+	}
 	f.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &gauges{f, version})
 	return f
 }
+
+// Where deliveries come from.
+const (
+	sourceGitHub   = "github"
+	sourceRegistry = "registry"
+	sourceChat     = "chat"
+)
+
+// results are how deliveries are answered, by the status.
+var results = map[int]string{http.StatusAccepted: "accepted", http.StatusOK: "known", http.StatusBadRequest: "malformed", http.StatusUnauthorized: "unsigned",
+	http.StatusNotFound: "unknown", http.StatusRequestTimeout: "slow", http.StatusRequestEntityTooLarge: "too_large", http.StatusServiceUnavailable: "unavailable"}
 
 // delivered counts how deliveries are answered.
 func (f *figures) delivered(source string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s := &statusWriter{w, http.StatusOK}
 		h(s, r)
-		result, ok := map[int]string{http.StatusAccepted: "accepted", http.StatusOK: "known", http.StatusBadRequest: "malformed", http.StatusUnauthorized: "unsigned",
-			http.StatusNotFound: "unknown", http.StatusRequestTimeout: "slow", http.StatusRequestEntityTooLarge: "too_large", http.StatusServiceUnavailable: "unavailable"}[s.status]
+		result, ok := results[s.status]
 		if !ok {
 			result = "other"
 		}
@@ -96,6 +124,13 @@ type statusWriter struct {
 func (s *statusWriter) WriteHeader(status int) {
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *statusWriter) Write(b []byte) (int, error) {
+	if s.status == 0 {
+		s.status = http.StatusOK
+	}
+	return s.ResponseWriter.Write(b)
 }
 
 // Unwrap is for http.ResponseController.
@@ -180,6 +215,11 @@ func (f *figures) environment(name string) string {
 			return "other"
 		}
 		f.environments[name] = true
+		for _, state := range deploymentStates { // as in newFigures
+			if store.Final(state) {
+				f.deployments.WithLabelValues(name, state)
+			}
+		}
 	}
 	return name
 }

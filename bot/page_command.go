@@ -82,14 +82,13 @@ func (s *signIn) say(r *http.Request) (*commanded, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), decideTimeout)
 	defer cancel()
-	repo, err := b.repoFor(ctx, l, r.PostFormValue("repository"))
+	repo, err := b.repoFor(ctx, l, r.PostFormValue("repository"), func(_ context.Context, repo store.Repo) (permission, error) {
+		return permission(who.Permission(&repo, repo.Name)), nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	if who.Permission(&repo, repo.Name) < int(read) { // what there is, is not for everybody
-		return nil, noRepo()
-	}
-	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha}})
+	body, err := json.Marshal(map[string]commandOrder{kindCommand: {Login: who.Login, Text: said, Via: viaPage, SHA: sha, Lang: web.LanguageOf(r)}})
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,13 @@ package bot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/shipmate-dev/shipmate/bot/web"
 	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -87,6 +90,13 @@ func (l *looks) ask(question string, fn func(context.Context)) {
 	})
 }
 
+// said remembers how it went when a cluster or a registry was asked.
+func (l *looks) said(key string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.parts[key] = partSaid{err, time.Now()}
+}
+
 // pages is what the pages are made from.
 func (b *Bot) pages(version string) web.Config {
 	c := web.Config{DB: b.db, Version: version, Stop: b.stopping, Logger: b.log, Mask: b.engine.Mask, Typed: b.typed, Health: b.health, System: b.system, Frozen: frozen(),
@@ -125,7 +135,7 @@ func frozen() func(windows []string, now time.Time) (string, time.Time) {
 	}
 }
 
-// health tells what clusters last said of deployments. Those that were not asked within statusTTL are asked again.
+// health tells what clusters last said of deployments. What is old is asked for again.
 func (b *Bot) health(ids []string) map[string]web.Health {
 	all := map[string]web.Health{}
 	for _, id := range ids {
@@ -135,7 +145,7 @@ func (b *Bot) health(ids []string) map[string]web.Health {
 		if ok {
 			all[id] = b.healthOf(said)
 		}
-		if !ok || time.Since(said.at) >= statusTTL {
+		if !ok || said.old() {
 			b.looks.ask(id, func(ctx context.Context) { b.look(ctx, id) })
 		}
 	}
@@ -148,7 +158,7 @@ func (b *Bot) look(ctx context.Context, id string) {
 	if err == nil {
 		var spec pipeline.Spec
 		if err = json.Unmarshal(d.Spec.V, &spec); err == nil {
-			_, err = b.workloads(ctx, d, spec.Environment.Cluster)
+			err = b.lookIn(ctx, d, spec.Environment.Cluster)
 		}
 	}
 	if err != nil {
@@ -156,24 +166,48 @@ func (b *Bot) look(ctx context.Context, id string) {
 	}
 }
 
+// lookIn reads what runs of a deployment. A cluster that does not answer is not asked for each: once that is known it counts for all
+// until statusTTL is over, so that questions to others need not wait behind it.
+func (b *Bot) lookIn(ctx context.Context, d store.Deployment, cluster string) error {
+	key := "cluster " + cluster
+	b.looks.mu.Lock()
+	said := b.looks.parts[key]
+	b.looks.mu.Unlock()
+	if silent(said.err) && time.Since(said.at) < statusTTL {
+		b.statuses.put(d.ID, clusterSaid{err: said.err, at: said.at, release: strconv.Itoa(d.Release), state: d.State})
+		return said.err
+	}
+	_, err := b.workloads(ctx, d, cluster)
+	if silent(err) {
+		b.looks.said(key, err)
+	}
+	return err
+}
+
+// silent tells whether an error means that a cluster did not answer, or would not for now, whatever it was asked.
+func silent(err error) bool {
+	var e *kube.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &e) && e.Temporary
+}
+
 func (b *Bot) healthOf(said clusterSaid) web.Health {
-	h := web.Health{At: said.at}
+	h := web.Health{At: said.read}
+	if !said.read.IsZero() {
+		h.Age = time.Since(said.read)
+	}
 	if said.err != nil {
 		h.Unread = b.engine.Mask(said.err.Error())
-		return h
 	}
-	var drift []string
 	for _, w := range said.workloads {
 		h.Ready, h.Desired = h.Ready+w.Ready, h.Desired+w.Desired
-		h.Workloads = append(h.Workloads, web.Workload{Object: w.Object, Ready: w.Ready, Desired: w.Desired, Text: w.Text, Problem: b.engine.Mask(w.Problem)})
-		switch {
-		case !w.Found:
-			drift = append(drift, w.Object+" is gone")
-		case w.Release != said.release:
-			drift = append(drift, fmt.Sprintf("%s has release %q", w.Object, w.Release))
+		see := web.Workload{Object: w.Object, Ready: w.Ready, Desired: w.Desired, Text: w.Text, Problem: b.engine.Mask(w.Problem), Release: w.Release}
+		if said.state == store.Succeeded { // until then what was there before still is
+			see.Gone = !w.Found && !strings.HasPrefix(w.Object, "Job/") // which may remove itself
+			see.Foreign = w.Found && w.Release != said.release
 		}
+		h.Drift = h.Drift || see.Gone || see.Foreign
+		h.Workloads = append(h.Workloads, see)
 	}
-	h.Drift = strings.Join(drift, ", ")
 	return h
 }
 
@@ -204,12 +238,9 @@ func (b *Bot) part(kind, name string, ask func(context.Context, string) error) w
 	if !ok || time.Since(said.at) >= statusTTL {
 		b.looks.ask(key, func(ctx context.Context) {
 			err := ask(ctx, name)
-			if b.looks.ctx.Err() != nil {
-				return
+			if b.looks.ctx.Err() == nil {
+				b.looks.said(key, err)
 			}
-			b.looks.mu.Lock()
-			defer b.looks.mu.Unlock()
-			b.looks.parts[key] = partSaid{err, time.Now()}
 		})
 	}
 	return p
@@ -261,12 +292,9 @@ func (b *builders) parts() (all []web.Part) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, one := range b.all {
-		p := web.Part{Kind: "builder", Name: one.name, State: store.Succeeded}
+		p := web.Part{Kind: "builder", Name: one.name, State: store.Succeeded, Forks: one.forks}
 		if one.away {
-			p.State = store.Failed
-		}
-		if one.forks {
-			p.Detail = "forks"
+			p.State, p.Detail = store.Failed, one.why
 		}
 		all = append(all, p)
 	}

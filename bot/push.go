@@ -71,13 +71,9 @@ func (b *Bot) push(ctx context.Context, e store.Event, p *github.PushEvent, repo
 			}
 			continue
 		}
-		plan := app.reviewed.Plan(trigger)
-		if plan.Build && app.reviewed.AsksChanges(trigger.Ref) { // only what passes all other rules is worth a request
-			changed, err := since.fill(ctx, app.name, trigger)
-			if err != nil {
-				return err
-			}
-			plan = app.reviewed.Plan(changed)
+		plan, _, err := since.plan(ctx, app, trigger)
+		if err != nil {
+			return err
 		}
 		d.trace = append(d.trace, plan.Trace...)
 		if !plan.Build {

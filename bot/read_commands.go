@@ -395,7 +395,7 @@ func (b *Bot) logTail(run, step string) (of string, lines []string, err error) {
 			return "", nil, err
 		}
 		of = logStep(l.Step)
-		if lines := append(ends[of], l.Text); len(lines) > 2*maxLogLines {
+		if lines := append(ends[of], runlog.Uncoloured(l.Text)); len(lines) > 2*maxLogLines {
 			ends[of] = slices.Clone(lastLines(lines))
 		} else {
 			ends[of] = lines

@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-github/v60/github"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shipmate-dev/shipmate/bot/web"
 	"github.com/shipmate-dev/shipmate/store"
@@ -74,10 +76,29 @@ func localPath(to string) string {
 	return u.RequestURI()
 }
 
+// maxReturn is how long the path is at most, in bytes, to which somebody comes back: it is kept in a cookie, of which browsers
+// take 4096 bytes.
+const maxReturn = 2048
+
 // login sends a person to GitHub: GET /auth/login?to=PATH.
 func (s *signIn) login(w http.ResponseWriter, r *http.Request) {
+	public := s.bot.cfg.PublicURL
+	if strings.HasPrefix(public, "http:") && !loopback(public) {
+		s.bot.web.Error(w, r, http.StatusInternalServerError, "Not signed in", "Sign-in needs https://, without which a browser keeps no session, and public_url in the server's file begins with http://. Please tell who runs this server.")
+		return
+	}
+	back := localPath(r.URL.Query().Get("to"))
+	if len(back) > maxReturn {
+		back = "/"
+	}
+	// GitHub sends the browser to public_url, and what is kept for another host is not seen there. Only once: before a proxy that
+	// hands on no name every host is another one.
+	if _, host, _ := strings.Cut(public, "://"); !strings.EqualFold(r.Host, host) && !r.URL.Query().Has("moved") {
+		http.Redirect(w, r, public+"/auth/login?moved=&to="+url.QueryEscape(back), http.StatusSeeOther)
+		return
+	}
 	state, verifier := rand.Text(), oauth2.GenerateVerifier()
-	to := base64.RawURLEncoding.EncodeToString([]byte(localPath(r.URL.Query().Get("to"))))
+	to := base64.RawURLEncoding.EncodeToString([]byte(back))
 	setCookie(w, loginCookie, state+"."+verifier+"."+to, loginTime)
 	http.Redirect(w, r, s.oauth.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier)), http.StatusSeeOther)
 }
@@ -91,15 +112,16 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 			parts = got
 		}
 	}
-	setCookie(w, loginCookie, "", 0)
 	q := r.URL.Query()
-	switch {
-	case parts[0] == "" || !hmac.Equal([]byte(q.Get("state")), []byte(parts[0])):
-		// Also what a link to /auth/callback comes to that somebody else made, to have this browser act as them.
+	if parts[0] == "" || !hmac.Equal([]byte(q.Get("state")), []byte(parts[0])) {
+		// Also what a link to /auth/callback comes to that somebody else made, to have this browser act as them. The sign-in that
+		// this browser began, in another tab, goes on.
 		b.web.Error(w, r, http.StatusBadRequest, "Not signed in", "This sign-in was not begun in this browser, or took longer than ten minutes. Please sign in again.")
 		return
-	case q.Get("error") != "":
-		b.web.Error(w, r, http.StatusForbidden, "Not signed in", "GitHub did not let you in: "+q.Get("error_description")+" Please sign in again if that was not what you wanted.")
+	}
+	setCookie(w, loginCookie, "", 0)
+	if q.Get("error") != "" {
+		b.web.Error(w, r, http.StatusForbidden, "Not signed in", "GitHub did not let you in: %s Please sign in again if that was not what you wanted.", q.Get("error_description"))
 		return
 	}
 	login, token, err := s.who(r.Context(), q.Get("code"), parts[1])
@@ -176,6 +198,7 @@ func csrf(secret string) string {
 
 // logout ends a session: POST /auth/logout.
 func (s *signIn) logout(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxCall)
 	c, err := r.Cookie(sessionCookie)
 	if err != nil || !hmac.Equal([]byte(r.PostFormValue("csrf")), []byte(csrf(c.Value))) {
 		s.bot.web.Error(w, r, http.StatusForbidden, "Not signed out", "This form is out of date. Please go back, load the page again and try once more.")
@@ -222,33 +245,47 @@ func (s *signIn) viewer(r *http.Request) (*web.Viewer, error) {
 	return &web.Viewer{Login: session.Login, CSRF: csrf(c.Value), Repos: repos}, nil
 }
 
-// visible lists what a person may do in the repositories of the App's installations, by lower-case name: those that somebody
-// gave them access to.
+// visible lists what a person may do in the repositories of the App's installations that may use this server, by lower-case name:
+// those that somebody gave them access to.
 func (s *signIn) visible(ctx context.Context, c *github.Client) (map[string]int, error) {
+	const most = 100 // of a page
 	repos := map[string]int{}
-	installations := &github.ListOptions{PerPage: 100}
-	for {
-		found, resp, err := c.Apps.ListUserInstallations(ctx, installations)
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	read := func(installation int64, page int) (total int, err error) {
+		list, _, err := c.Apps.ListUserRepos(ctx, installation, &github.ListOptions{PerPage: most, Page: page})
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		for _, i := range found {
-			opt := &github.ListOptions{PerPage: 100}
-			for {
-				list, resp, err := c.Apps.ListUserRepos(ctx, i.GetID(), opt)
-				if err != nil {
-					return nil, err
-				}
-				for _, repo := range list.Repositories {
-					repos[strings.ToLower(repo.GetFullName())] = int(highest(repo.GetPermissions()))
-				}
-				if opt.Page = resp.NextPage; opt.Page == 0 {
-					break
-				}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, repo := range list.Repositories {
+			if matchesAny(s.bot.cfg.GitHub.Allow, repo.GetFullName()) {
+				repos[strings.ToLower(repo.GetFullName())] = int(highest(repo.GetPermissions()))
 			}
 		}
-		if installations.Page = resp.NextPage; installations.Page == 0 {
-			return repos, nil
+		return list.GetTotalCount(), nil
+	}
+	for opt := (&github.ListOptions{PerPage: most}); ; {
+		found, resp, err := c.Apps.ListUserInstallations(ctx, opt)
+		if err != nil {
+			return nil, errors.Join(err, g.Wait())
+		}
+		for _, i := range found {
+			total, err := read(i.GetID(), 1)
+			if declined(err) {
+				continue // it is suspended, gone, or for other addresses than ours: its repositories are not seen, the others are
+			}
+			if err != nil {
+				return nil, errors.Join(err, g.Wait())
+			}
+			for page := 2; (page-1)*most < total; page++ {
+				g.Go(func() error { _, err := read(i.GetID(), page); return err })
+			}
+		}
+		if opt.Page = resp.NextPage; opt.Page == 0 {
+			return repos, g.Wait()
 		}
 	}
 }

@@ -1,12 +1,20 @@
 package bot
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-github/v60/github"
 )
 
 const publicURL = "https://ship.example.com"
@@ -16,6 +24,7 @@ type browser struct {
 	l       *lab
 	cookies map[string]*http.Cookie
 	raw     []string // every Set-Cookie
+	host    string   // by which it comes; default: that of publicURL
 	client  http.Client
 }
 
@@ -44,6 +53,10 @@ func (b *browser) send(address string, form url.Values, header ...string) (statu
 		r.Header.Set(header[i], header[i+1])
 	}
 	if ours {
+		r.Host = strings.TrimPrefix(publicURL, "https://")
+		if b.host != "" {
+			r.Host = b.host
+		}
 		for _, c := range b.cookies {
 			r.AddCookie(c)
 		}
@@ -156,6 +169,35 @@ func TestSignIn(t *testing.T) {
 	if status, _, _ := b.get(t, run, ""); status != http.StatusUnauthorized {
 		t.Errorf("the session has not ended: %d", status)
 	}
+	got(l.bot.keep(t.Context(), "", 0))(t)
+	if n := got(l.lookup("SELECT count(*) FROM sessions"))(t); n != "0" {
+		t.Errorf("the tokens of %s sessions that have expired are kept", n)
+	}
+}
+
+// TestMadePrivate: a repository that is made private is hidden at once, not when something is pushed to it the next time.
+func TestMadePrivate(t *testing.T) {
+	t.Parallel()
+	l := signInLab(t)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	must(t, l.Settle())
+	run := "/runs/" + got(l.lookup("SELECT id FROM runs WHERE sha = ?", sha))(t)
+	l.gh.AddUser("frank")
+	frank := l.browser()
+	frank.signIn(t, "frank")
+	installation, id := got(l.lookup("SELECT installation FROM repos"))(t), got(l.lookup("SELECT id FROM repos"))(t)
+	for _, to := range []struct {
+		action  string
+		private bool
+		status  int
+	}{{"publicized", false, http.StatusOK}, {"privatized", true, http.StatusNotFound}} {
+		l.gh.Deliver("repository", fmt.Appendf(nil, `{"action":%q,"installation":{"id":%s},"repository":{"id":%s,"full_name":"acme/web","default_branch":"master","private":%v}}`, to.action, installation, id, to.private))
+		must(t, l.gh.Flush(t.Context()))
+		must(t, l.Settle())
+		if status, _, _ := frank.get(t, run, ""); status != to.status {
+			t.Errorf("once it is %s frank, whom nobody let see it, gets %d", to.action, status)
+		}
+	}
 }
 
 func TestSignOut(t *testing.T) {
@@ -262,6 +304,109 @@ func TestSignInAttacks(t *testing.T) {
 	refused("GitHub is down", status, down)
 	if !strings.Contains(body, "sign in again") {
 		t.Errorf("GitHub is down: %s", body)
+	}
+}
+
+// TestSignInPlaces: who comes by another name of the server is taken to the one that GitHub sends them back to, and where no
+// browser would keep a session that is said, instead of a sign-in that never ends.
+func TestSignInPlaces(t *testing.T) {
+	t.Parallel()
+	l := signInLab(t)
+	l.gh.AddUser("alice")
+	inside := l.browser()
+	inside.host = "10.0.0.5:8080"
+	status, to, _, err := inside.send("/auth/login?to=/audit", nil)
+	if err != nil || status != http.StatusSeeOther || to != publicURL+"/auth/login?moved=&to=%2Faudit" || len(inside.cookies) > 0 {
+		t.Errorf("by an address inside: %d %s %v %v", status, to, inside.cookies, err)
+	}
+	inside.signIn(t, "alice") // behind a proxy that hands on no name: it does not go round for ever
+	// A page's address is kept in a cookie, which a browser refuses where it is too large.
+	long := l.browser()
+	status, at, _ := long.get(t, "/auth/login?to="+url.QueryEscape("/audit?q="+strings.Repeat("x", 4000)), "alice")
+	if status != http.StatusOK || at != "/" {
+		t.Errorf("from a long address: %d at %s", status, at)
+	}
+	for _, raw := range long.raw {
+		if len(raw) > 4096 {
+			t.Errorf("a cookie of %d bytes", len(raw))
+		}
+	}
+	// Another tab's older sign-in does not end this one.
+	tabs := l.browser()
+	_, first, _, err := tabs.send("/auth/login", nil)
+	must(t, err)
+	_, second, _, err := tabs.send("/auth/login", nil)
+	must(t, err)
+	if status, _, _ := tabs.get(t, first, "alice"); status != http.StatusBadRequest {
+		t.Errorf("the older tab: %d", status)
+	}
+	if status, at, _ := tabs.get(t, second, "alice"); status != http.StatusOK || at != "/" {
+		t.Errorf("the newer tab: %d at %s", status, at)
+	}
+	// In Chinese, too, a refusal is told with GitHub's words.
+	_, to, _, err = tabs.send("/auth/login", nil)
+	must(t, err)
+	_, back, _, err := tabs.send(to+"&deny=1", nil)
+	must(t, err)
+	if _, _, body, err := tabs.send(back, nil, "Accept-Language", "zh"); err != nil || !strings.Contains(body, "GitHub 未允许登录：The user has denied") {
+		t.Errorf("a refusal in Chinese: %v %s", err, body)
+	}
+	// What is sent to sign out is not read without an end.
+	large := url.Values{"x": {strings.Repeat("x", maxCall)}, "csrf": {tabs.csrf(t)}}
+	if status, _, _, err := tabs.send("/auth/logout", large); err == nil && status == http.StatusSeeOther {
+		t.Errorf("a form of %d bytes: %d", maxCall, status)
+	}
+	l.bot.cfg.PublicURL = "http://ship.example.com"
+	if status, _, body, err := l.browser().send("/auth/login", nil); err != nil || status != http.StatusInternalServerError || !strings.Contains(body, "begins with http://") {
+		t.Errorf("in the clear: %d %v %s", status, err, body)
+	}
+}
+
+// TestSignInSees: of what GitHub shows a person counts what may use this server, and an installation that GitHub tells nothing of
+// takes nobody the rest away.
+func TestSignInSees(t *testing.T) {
+	t.Parallel()
+	var pages atomic.Int32
+	both := make(chan struct{})
+	gh := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repos := func(total int, names ...string) {
+			list := []string{}
+			for _, name := range names {
+				list = append(list, `{"full_name":"`+name+`","permissions":{"pull":true,"admin":true}}`)
+			}
+			_, _ = fmt.Fprintf(w, `{"total_count":%d,"repositories":[%s]}`, total, strings.Join(list, ","))
+		}
+		switch page := r.URL.Query().Get("page"); {
+		case r.URL.Path == "/user/installations":
+			_, _ = io.WriteString(w, `{"installations":[{"id":1},{"id":2},{"id":3},{"id":4}]}`)
+		case r.URL.Path == "/user/installations/2/repositories":
+			w.WriteHeader(http.StatusForbidden)
+		case r.URL.Path == "/user/installations/3/repositories":
+			w.WriteHeader(http.StatusNotFound)
+		case r.URL.Path == "/user/installations/4/repositories":
+			repos(1, "stranger/own") // the App is public by mistake, and installed by anybody
+		case page == "1":
+			repos(201, "acme/web", "Acme/Api")
+		case page == "2" || page == "3":
+			if pages.Add(1) == 2 {
+				close(both)
+			}
+			select {
+			case <-both: // they are asked for at the same time
+				repos(201, "acme/of-page-"+page)
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(gh.Close)
+	c := github.NewClient(nil)
+	c.BaseURL = got(url.Parse(gh.URL + "/"))(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s := &signIn{bot: &Bot{cfg: &Config{GitHub: GitHubConfig{Allow: []string{"acme/*"}}}}}
+	repos, err := s.visible(ctx, c)
+	if names := slices.Sorted(maps.Keys(repos)); err != nil || !slices.Equal(names, []string{"acme/api", "acme/of-page-2", "acme/of-page-3", "acme/web"}) {
+		t.Errorf("they see %v, %v", names, err)
 	}
 }
 

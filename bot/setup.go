@@ -108,6 +108,9 @@ func newSetUp(path, version string, log *slog.Logger) (*setUp, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := nothingThere(file, log); err != nil {
+		return nil, err
+	}
 	s := &setUp{file: file, code: rand.Text(), pages: web.NewSetup(version, log), log: log, over: make(chan struct{})}
 	if err := s.resume(); err != nil {
 		return nil, fmt.Errorf("finish the set-up: %w", err)
@@ -118,6 +121,32 @@ func newSetUp(path, version string, log *slog.Logger) (*setUp, error) {
 	return s, nil
 }
 
+// serverKey begins a line of a server's file.
+var serverKey = regexp.MustCompile(`(?m)^(listen|data_dir|github):`)
+
+// nothingThere says what a path that leads nowhere may be a slip of: a folder that is not there is an error, and another file that looks like a
+// server's is told, since without its file a bot begins anew.
+func nothingThere(file string, log *slog.Logger) error {
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir := filepath.Dir(file)
+	others, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no folder %s, so %s cannot be its server's file: name another by --config, or make the folder; bot init --server writes a file into the current one", dir, file)
+	}
+	for _, other := range others { // none, where the folder cannot be read
+		ext := filepath.Ext(other.Name())
+		if !other.Type().IsRegular() || ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		if text, err := readSmall(filepath.Join(dir, other.Name())); err == nil && serverKey.Match(text) {
+			log.Warn("this file does not exist, but another beside it looks like a server's file: if that is meant, stop this bot and name it by --config", "config", file, "other", filepath.Join(dir, other.Name()))
+		}
+	}
+	return nil
+}
+
 // resume ends a set-up that was cut off.
 func (s *setUp) resume() error {
 	data, err := readSmall(s.beside(journalFile))
@@ -125,11 +154,11 @@ func (s *setUp) resume() error {
 		return nil
 	}
 	app := &registered{}
-	if err == nil {
-		err = json.Unmarshal(data, app)
-	}
 	if err != nil {
 		return err
+	}
+	if err := json.Unmarshal(data, app); err != nil {
+		return fmt.Errorf("%s cannot be read (%w): it holds what GitHub told of the App; move it away to begin again, and delete that App at GitHub", s.beside(journalFile), err)
 	}
 	if err := s.save(app); err != nil {
 		return err
@@ -225,12 +254,20 @@ func (s *setUp) inTheWay() *web.Saying {
 			return web.Say("%s is there already, and is not overwritten: move it away.", s.beside(name))
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(s.file), halfWritten)
-	if err != nil {
+	// As the files will be written: some file systems lack what that needs.
+	probe := s.beside(strings.Replace(halfWritten, "*", rand.Text(), 1))
+	if err := writeOnce(probe, nil); err != nil {
 		return web.Say("%s: let the bot's user write to this folder.", err)
 	}
-	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+	if err := os.Remove(probe); err != nil {
 		return web.Say("The folder of the server's file cannot be written to: %s", err)
+	}
+	if c, err := s.unregistered(); err == nil && c == nil {
+		return web.Say("%s names an App by now: start the bot again.", s.file)
+	}
+	example := &registered{ID: 1, ClientID: "Iv1.x", PublicURL: s.cfg.PublicURL, APIURL: s.cfg.GitHub.APIURL}
+	if _, err := s.completed(example, func(string) bool { return false }); err != nil {
+		return web.Say("The App could not be put into the server's file: %s", err)
 	}
 	return nil
 }
@@ -255,7 +292,8 @@ func (s *setUp) ask(w http.ResponseWriter, r *http.Request) {
 	form := &web.SetupForm{Code: s.code, Name: "Shipmate", GitHub: webOf(s.cfg.GitHub.APIURL), PublicURL: s.cfg.PublicURL,
 		FixedGitHub: s.cfg.doc.Has("github.api_url"), FixedPublicURL: s.cfg.doc.Has("public_url")}
 	if !q.Has("name") {
-		if host, _, _ := strings.Cut(r.Host, ":"); !form.FixedPublicURL && net.ParseIP(host) == nil && host != "localhost" && webOrigin.MatchString("https://"+r.Host) {
+		at, err := url.Parse("https://" + r.Host)
+		if err == nil && !form.FixedPublicURL && net.ParseIP(at.Hostname()) == nil && at.Hostname() != "localhost" && webOrigin.MatchString("https://"+r.Host) {
 			form.PublicURL = "https://" + r.Host // by a proxy, most likely
 		}
 		s.pages.Show(w, r, http.StatusOK, web.SetupPage{Form: form})
@@ -310,7 +348,6 @@ func apiOf(pages string) string {
 var (
 	accountName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
 	webOrigin   = regexp.MustCompile(`^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$`)
-	webAddress  = regexp.MustCompile(strings.TrimSuffix(webOrigin.String(), "$") + `(/[A-Za-z0-9._~-]+)*$`)
 )
 
 // wrong says what of a choice cannot be; nil: nothing.
@@ -324,7 +361,7 @@ func (c choice) wrong() *web.Saying {
 		return web.Say("GitHub's address is no web address: write https:// and its host alone, such as https://github.com.")
 	case strings.HasPrefix(c.GitHub, "http:") && !loopback(c.GitHub) && c.api == apiOf(c.GitHub):
 		return web.Say("GitHub's address begins with http://, by which others could read the App's key: write https://.")
-	case !webAddress.MatchString(c.PublicURL):
+	case !webOrigin.MatchString(c.PublicURL):
 		return web.Say("The public address is no web address: write https:// and a host, such as https://ship.example.com.")
 	}
 	return nil
@@ -520,28 +557,49 @@ func syncDir(name string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// writeConfig puts the App into the server's file, which keeps all else that it has.
-func (s *setUp) writeConfig(app *registered) error {
+// completed is the server's file with the App in it, and all else that it has; nil where the App is in it already.
+func (s *setUp) completed(app *registered, wanted func(secret string) bool) ([]byte, error) {
 	text, err := s.text()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	before, err := parseConfig(s.file, text, true, func(string) bool { return false })
 	if err == nil {
 		err = before.doc.Err()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if before.doc.Has("github.app_id") {
 		if before.GitHub.AppID == app.ID {
-			return nil
+			return nil, nil
 		}
-		return fmt.Errorf("%s names the App %d, and %s what belongs to the App %d: remove the latter, if that is not wanted", s.file, before.GitHub.AppID, s.beside(journalFile), app.ID)
+		return nil, fmt.Errorf("%s names the App %d, and %s what belongs to the App %d: remove the latter, if that is not wanted", s.file, before.GitHub.AppID, s.beside(journalFile), app.ID)
 	}
-	text, err = withApp(text, before, app)
+	if text, err = withApp(text, before, app); err != nil {
+		return nil, err
+	}
+	after, err := parseConfig(s.file, text, false, wanted)
+	if err == nil {
+		err = after.doc.Err()
+	}
+	if err == nil && (after.GitHub.AppID != app.ID || after.PublicURL != app.PublicURL || after.GitHub.ClientID != app.ClientID) {
+		err = errors.New("it does not come out as meant")
+	}
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("with the App in it: %w", err)
+	}
+	return text, nil
+}
+
+// writeConfig puts the App into the server's file.
+func (s *setUp) writeConfig(app *registered) error {
+	text, err := s.completed(app, func(string) bool { return true })
+	if err != nil {
+		return fmt.Errorf("complete %s: %w; mend that, or write this into it yourself, as github: {%s}", s.file, err, flow(app.entries()))
+	}
+	if text == nil {
+		return nil
 	}
 	target, mode := s.file, fs.FileMode(0o600)
 	if real, err := filepath.EvalSymlinks(s.file); err == nil {
@@ -550,16 +608,9 @@ func (s *setUp) writeConfig(app *registered) error {
 	if info, err := os.Stat(target); err == nil {
 		mode = info.Mode().Perm()
 	}
-	temp, err := writeTemp(s.file, text, mode)
+	temp, err := writeTemp(target, text, mode) // where it is, which may be another file system than the link's
 	if err != nil {
 		return err
-	}
-	after, err := LoadConfig(temp)
-	if err == nil && (after.GitHub.AppID != app.ID || after.PublicURL != app.PublicURL || after.GitHub.ClientID != app.ClientID) {
-		err = errors.New("it does not come out as meant")
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("complete %s: %s; write the lines into it yourself", s.file, strings.ReplaceAll(err.Error(), temp, s.file)), os.Remove(temp))
 	}
 	if err := os.Rename(temp, target); err != nil {
 		return errors.Join(err, os.Remove(temp))

@@ -27,6 +27,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shipmate-dev/shipmate/internal/sim"
 )
 
@@ -48,7 +50,7 @@ func TestServerTemplate(t *testing.T) {
 	for name, content := range map[string]string{"ca.pem": ca, "cert.pem": cert, "key.pem": key} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	for _, name := range []string{"REGISTRY_USER", "REGISTRY_PASSWORD", "TCR_EVENT_SECRET", "API_TOKEN"} {
+	for _, name := range []string{"REGISTRY_USER", "REGISTRY_PASSWORD", "TCR_EVENT_SECRET", "API_TOKEN", "SLACK_SIGNING_SECRET"} {
 		t.Setenv(name, strings.Repeat("x", minToken))
 	}
 	on := turnedOff.ReplaceAllString(string(serverTemplate), "$1$2")
@@ -153,6 +155,48 @@ func TestSetUpLinked(t *testing.T) {
 	}
 	if info, err := os.Lstat(file); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("it is no link any more: %v %v", info, err)
+	}
+}
+
+// TestSetUpLinkedFar: so does one that is a link into another file system, over whose border no file can be moved.
+func TestSetUpLinkedFar(t *testing.T) {
+	device := func(name string) uint64 {
+		var stat unix.Stat_t
+		must(t, unix.Stat(name, &stat))
+		return stat.Dev
+	}
+	dir, far := t.TempDir(), ""
+	for _, other := range []string{"/dev/shm", "/var/tmp", "."} {
+		if device(other) != device(dir) {
+			far = got(os.MkdirTemp(other, "setup-test-"))(t)
+			t.Cleanup(func() { must(t, os.RemoveAll(far)) })
+			break
+		}
+	}
+	if far == "" {
+		t.Skip("this machine has one file system alone")
+	}
+	elsewhere, file := filepath.Join(far, "real.yaml"), filepath.Join(dir, "shipmate.yaml")
+	must(t, os.WriteFile(elsewhere, []byte("language: zh\n"), 0o600))
+	must(t, os.Symlink(elsewhere, file))
+	s, err := newSetUp(file, "test", slog.New(slog.DiscardHandler))
+	must(t, err)
+	must(t, s.save(&registered{ID: 7, Owner: "acme", ClientID: "Iv1.x", ClientSecret: "client", WebhookSecret: "hook", Key: "key", APIURL: "https://api.github.com/", PublicURL: publicURL}))
+	if c, err := LoadConfig(file); err != nil || c.GitHub.AppID != 7 {
+		t.Errorf("%v %v", c, err)
+	}
+	if left := gotFiles(t, far); len(left) != 1 {
+		t.Errorf("it left %v", left)
+	}
+}
+
+// TestSetUpBrokenJournal: what cannot be brought to its end is named, with what to do.
+func TestSetUpBrokenJournal(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "shipmate.yaml")
+	journal := filepath.Join(filepath.Dir(file), journalFile)
+	must(t, os.WriteFile(journal, []byte(`{"ID":`), 0o600))
+	if _, err := newSetUp(file, "test", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), journal+" cannot be read") || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -289,6 +333,13 @@ func TestSetUp(t *testing.T) {
 				!strings.Contains(body, `name="organization"`) || !strings.Contains(body, `value="https://github.com"`) || !strings.Contains(body, `value="http://127.0.0.1:8080"`) {
 				t.Fatalf("the form: %d %v %s", status, header, body)
 			}
+			for host, want := range map[string]string{"[::1]:8080": "http://127.0.0.1:8080", "10.0.0.5:80": "http://127.0.0.1:8080", "localhost": "http://127.0.0.1:8080", "ship.example.com": "https://ship.example.com"} {
+				r, w := httptest.NewRequest("GET", "/setup?code="+l.code, nil), httptest.NewRecorder()
+				r.Host = host
+				if l.ask(w, r); !strings.Contains(w.Body.String(), `value="`+want+`"`) {
+					t.Errorf("who comes by %s is offered: %s", host, w.Body.String())
+				}
+			}
 			style := regexp.MustCompile(`href="(/assets/style[^"]+)"`).FindStringSubmatch(body)
 			if status, _, _ := do(t, "GET", l.url+style[1], nil); status != http.StatusOK {
 				t.Errorf("its style: %d", status)
@@ -370,6 +421,7 @@ func TestSetUpWrong(t *testing.T) {
 		"a login":              {"github", "https://a:b@github.com", "no web address"},
 		"GitHub in the clear":  {"github", "http://git.example.com", "begins with http://"},
 		"no public address":    {"public_url", "ship", "no web address"},
+		"a path of it":         {"public_url", "https://www.example.com/ship", "no web address"},
 		"a query of it":        {"public_url", "https://ship.example.com/?x=y", "no web address"},
 		"a public address, js": {"public_url", "javascript:alert(1)//", "no web address"},
 	} {
@@ -400,6 +452,13 @@ func TestSetUpInTheWay(t *testing.T) {
 		t.Errorf("before: %d %s", status, body)
 	}
 	must(t, os.Remove(mine))
+	for text, want := range map[string]string{"language: zh\n...\n": "could not be put into the server's file", smallest: "names an App by now"} { // as somebody changed it meanwhile
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		if status, _, body := do(t, "GET", l.url+"/setup?code="+l.code, nil); status != http.StatusConflict || !strings.Contains(html.UnescapeString(body), want) || !strings.Contains(body, file) {
+			t.Errorf("before, the server's file: %d %s", status, body)
+		}
+	}
+	must(t, os.Remove(file))
 	back := l.choose(t, "acme")
 	must(t, os.WriteFile(mine, []byte("mine"), 0o600))
 	if status, _, body := do(t, "GET", back, nil); status != http.StatusConflict || !strings.Contains(body, mine+" is there already") || !strings.Contains(body, "within an hour") {
@@ -490,7 +549,7 @@ func TestSetUpNotNeeded(t *testing.T) {
 	file := filepath.Join(dir, "shipmate.yaml")
 	for text, want := range map[string]string{
 		smallest: "", "github: {private_key: \"file:app.pem\"}\n": "", "github: {client_id: x}\n": "",
-		"nonsense: 1\n": "unknown key", "language: xx\n": "is not spoken here", "a: [\n": "is not YAML",
+		"nonsense: 1\n": "unknown key", "language: xx\n": "is not spoken here", "a: [\n": "is not YAML", "public_url: https://www.example.com/ship\n": "has a path",
 	} {
 		must(t, os.WriteFile(file, []byte(text), 0o600))
 		s, err := newSetUp(file, "test", slog.New(slog.DiscardHandler))
@@ -516,4 +575,23 @@ func selfSigned(t *testing.T) (ca, cert, key string) {
 	must(t, err)
 	cert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	return cert, cert, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+// TestSetUpNowhere: a path that is a slip of the pen begins no new bot in silence.
+func TestSetUpNowhere(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nowhere", "shipmate.yaml")
+	if s, err := newSetUp(file, "test", slog.New(slog.DiscardHandler)); s != nil || err == nil || !strings.Contains(err.Error(), "there is no folder "+filepath.Dir(file)) ||
+		!strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "bot init --server") {
+		t.Errorf("no folder: %v %v", s, err)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "ship.yaml"), []byte("# ours\nlisten: :8080\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "values.yaml"), []byte("replicas: 1\n"), 0o600))
+	log := &buffer{}
+	if s, err := newSetUp(filepath.Join(dir, "shipmate.yaml"), "test", slog.New(slog.NewTextHandler(log, nil))); s == nil || err != nil {
+		t.Errorf("beside another file: %v %v", s, err)
+	}
+	if got := log.String(); !strings.Contains(got, "other="+filepath.Join(dir, "ship.yaml")) || strings.Contains(got, "values.yaml") {
+		t.Errorf("it logs %s", got)
+	}
 }

@@ -19,6 +19,9 @@ import (
 // statusTTL is how long what a cluster said is repeated: it is asked at most once a minute for each environment.
 const statusTTL = time.Minute
 
+// movingTTL is the same for a deployment that changes its environment just now.
+const movingTTL = 5 * time.Second
+
 // statusKept is how long a page shows what a cluster said, while it is asked again.
 const statusKept = 10 * time.Minute
 
@@ -30,9 +33,19 @@ type statuses struct {
 
 type clusterSaid struct {
 	workloads []kube.WorkloadStatus
-	err       error
-	at        time.Time
-	release   string // that should be there
+	read      time.Time // when it said that; zero: never
+	err       error     // why it could not be asked at last
+	at        time.Time // of that
+	release   string    // that should be there
+	state     string    // of the deployment then
+}
+
+// old tells whether it is to be asked again.
+func (s clusterSaid) old() bool {
+	if store.Active(s.state) {
+		return time.Since(s.at) >= movingTTL
+	}
+	return time.Since(s.at) >= statusTTL
 }
 
 // workloads reads from its cluster what runs of a deployment.
@@ -40,28 +53,41 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 	b.statuses.mu.Lock()
 	known, ok := b.statuses.said[d.ID]
 	b.statuses.mu.Unlock()
-	if ok && time.Since(known.at) < statusTTL {
+	if ok && !known.old() {
 		return known.workloads, known.err
 	}
-	now := clusterSaid{at: time.Now(), release: strconv.Itoa(d.Release)}
+	now := clusterSaid{at: time.Now(), release: strconv.Itoa(d.Release), state: d.State}
 	if k, ok := b.engine.Clusters[cluster]; !ok {
 		now.err = fmt.Errorf("the server knows no cluster %q", cluster)
 	} else if objs, err := b.engine.Objects(d); err != nil {
 		now.err = err
 	} else {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		within, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		now.workloads, now.err = k.Status(ctx, objs)
-	}
-	b.statuses.mu.Lock()
-	defer b.statuses.mu.Unlock()
-	for id, s := range b.statuses.said {
-		if time.Since(s.at) >= statusKept {
-			delete(b.statuses.said, id)
+		now.workloads, now.err = k.Status(within, objs)
+		if errors.Is(ctx.Err(), context.Canceled) { // that says nothing about the cluster
+			return nil, ctx.Err()
 		}
 	}
-	b.statuses.said[d.ID] = now
+	b.statuses.put(d.ID, now)
 	return now.workloads, now.err
+}
+
+// put remembers what a cluster said of a deployment. Where it said nothing, that is what it said before.
+func (s *statuses) put(deployment string, now clusterSaid) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, said := range s.said {
+		if time.Since(said.at) >= statusKept {
+			delete(s.said, id)
+		}
+	}
+	if now.err == nil {
+		now.read = now.at
+	} else if before, ok := s.said[deployment]; ok {
+		now.workloads, now.read = before.workloads, before.read
+	}
+	s.said[deployment] = now
 }
 
 // status tells what each environment runs, as its cluster says, and what waits and why.

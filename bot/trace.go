@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -54,9 +56,28 @@ func traces() (bool, error) {
 		strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false, nil
 	}
+	var wrong []error
+	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"} {
+		if v := os.Getenv(prefix + "ENDPOINT"); v != "" {
+			if u, err := url.Parse(v); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+				wrong = append(wrong, errors.New(prefix+"ENDPOINT is no address; write one such as http://collector:4318"))
+			}
+		}
+		for header := range strings.SplitSeq(os.Getenv(prefix+"HEADERS"), ",") {
+			name, value, ok := strings.Cut(header, "=")
+			// The exporter prints one that it cannot read, with the secret that is in it.
+			if _, err := url.PathUnescape(value); header != "" && (!ok || err != nil || !headerName.MatchString(strings.TrimSpace(name))) {
+				wrong = append(wrong, errors.New(prefix+"HEADERS cannot be read; write NAME=VALUE, several with a comma between, and in a value %25 for a percent sign"))
+				break
+			}
+		}
+	}
 	protocol := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "http/protobuf")
 	if protocol != "http/protobuf" {
-		return false, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %s is not spoken here; write http/protobuf, and the endpoint's port for that (4318)", protocol)
+		wrong = append(wrong, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %s is not spoken here; write http/protobuf, also for OTEL_EXPORTER_OTLP_TRACES_PROTOCOL where that is set, and the endpoint's port for that (4318)", protocol))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return false, err
 	}
 	return true, nil
 }
@@ -151,7 +172,7 @@ type spot struct {
 func (t *tracer) span(at spot, id trace.SpanID, name string, from, to time.Time, failed bool, links []trace.Link, attributes ...attribute.KeyValue) {
 	ctx := context.WithValue(context.Background(), idsKey{}, ids{traceOf(at.event), id})
 	if at.parent.IsValid() {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContext(at.event, at.parent))
+		ctx = trace.ContextWithRemoteSpanContext(ctx, t.spanContext(at.event, at.parent))
 	}
 	for i, a := range attributes {
 		if a.Value.Type() == attribute.STRING {
@@ -168,8 +189,11 @@ func (t *tracer) span(at spot, id trace.SpanID, name string, from, to time.Time,
 	s.End(trace.WithTimestamp(to))
 }
 
-func spanContext(event string, span trace.SpanID) trace.SpanContext {
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceOf(event), SpanID: span, TraceFlags: trace.FlagsSampled, Remote: true})
+// spanContext refers to a span of an event's trace. It is sampled where that trace is (OTEL_TRACES_SAMPLER): what does not depend
+// on the trace's id is decided for all, so that a root, which nobody sends, is decided on as the real one is.
+func (t *tracer) spanContext(event string, span trace.SpanID) trace.SpanContext {
+	_, root := t.tracer.Start(context.WithValue(context.Background(), idsKey{}, ids{traceOf(event), span}), "")
+	return root.SpanContext().WithRemote(true)
 }
 
 // now is when a delivery began to arrive.
@@ -304,7 +328,7 @@ func (t *tracer) of(tx *store.Tx, d store.Deployment) (at spot, links []trace.Li
 		return spot{r.Event, run}, nil, nil
 	}
 	if r.Event != "" {
-		links = []trace.Link{{SpanContext: spanContext(r.Event, run)}}
+		links = []trace.Link{{SpanContext: t.spanContext(r.Event, run)}}
 	}
 	return spot{d.Event, spanOf("event", d.Event)}, links, nil
 }

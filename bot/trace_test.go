@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -165,6 +166,29 @@ func TestTraces(t *testing.T) {
 	must(t, l.Start())
 }
 
+// TestTracesSampled: a trace is told as a whole or not at all, whatever share of them is asked for.
+func TestTracesSampled(t *testing.T) {
+	r := newReceiver(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", r.URL)
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+	l := newLab(t, nil)
+	at := time.Now()
+	for i := range 40 {
+		event := fmt.Sprint("event ", i)
+		l.bot.tracer.span(spot{event: event}, spanOf("event", event), "root", at, at, false, nil)
+		l.bot.tracer.span(spot{event, spanOf("event", event)}, spanOf("run", event), "child", at, at, false, []trace.Link{{SpanContext: l.bot.tracer.spanContext("event 0", spanOf("event", "event 0"))}})
+	}
+	must(t, l.Stop())
+	for _, wrong := range r.wrong() {
+		t.Error(wrong)
+	}
+	if n := len(r.spans); n == 0 || n == 80 || n%2 != 0 {
+		t.Errorf("%d spans of 80", n)
+	}
+	must(t, l.Start())
+}
+
 // TestTracesOff: without the variables nothing is set up, and what cannot be spoken is refused at the start.
 func TestTracesOff(t *testing.T) {
 	l := newLab(t, nil)
@@ -182,6 +206,12 @@ func TestTracesOff(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4318 OTEL_SDK_DISABLED=true", false, ""},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4318 OTEL_TRACES_EXPORTER=none", false, ""},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc", false, "http/protobuf"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf", true, ""},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318", false, "OTEL_EXPORTER_OTLP_ENDPOINT is no address"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4318 OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20a,x-y=z,", true, ""},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4318 OTEL_EXPORTER_OTLP_TRACES_HEADERS=authorization:secret", false, "OTEL_EXPORTER_OTLP_TRACES_HEADERS cannot be read"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4318 OTEL_EXPORTER_OTLP_HEADERS=x:secret=1", false, "OTEL_EXPORTER_OTLP_HEADERS cannot be read"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://x:4318 OTEL_EXPORTER_OTLP_HEADERS=x=secret%zz", false, "OTEL_EXPORTER_OTLP_HEADERS cannot be read"},
 	} {
 		t.Run(test.env, func(t *testing.T) {
 			for _, one := range strings.Fields(test.env) {
@@ -189,7 +219,7 @@ func TestTracesOff(t *testing.T) {
 				t.Setenv(name, value)
 			}
 			wanted, err := traces()
-			if wanted != test.wanted || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			if wanted != test.wanted || (err == nil) != (test.err == "") || err != nil && (!strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "secret")) {
 				t.Errorf("%v %v", wanted, err)
 			}
 		})

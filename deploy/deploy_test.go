@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ import (
 )
 
 // secrets are the files that the example says to put beside it.
-var secrets = []string{"app.pem", "webhook-secret", "registry-username", "registry-password"}
+var secrets = []string{"app.pem", "webhook-secret", "client-secret", "registry-username", "registry-password"}
 
 // example is a copy of this folder with those files, as somebody has it who follows the README; the path is the overlay's.
 func example(t *testing.T) string {
@@ -272,6 +273,63 @@ func TestIngress(t *testing.T) {
 		if _, pattern := mux.Handler(httptest.NewRequest(http.MethodGet, path, nil)); (pattern != "") != want {
 			t.Errorf("%s: reachable %t", path, !want)
 		}
+	}
+}
+
+// TestIngressLimits: what GitHub sends at most comes through nginx, which by itself takes 1 MiB, and so does a log in which nothing is
+// said for a while.
+func TestIngressLimits(t *testing.T) {
+	t.Parallel()
+	objects := render(t, example(t))
+	for name, want := range map[string]string{"shipmate-webhooks": "proxy-body-size=25m", "shipmate-people": "proxy-read-timeout=3600"} {
+		key, value, _ := strings.Cut(want, "=")
+		if got := one[*networkingv1.Ingress](t, objects, name).Annotations["nginx.ingress.kubernetes.io/"+key]; got != value {
+			t.Errorf("%s: %s is %q", name, key, got)
+		}
+	}
+}
+
+// TestSecretsStayOut: whatever secrets lie in an overlay, git takes none of them.
+func TestSecretsStayOut(t *testing.T) {
+	t.Parallel()
+	overlay := example(t)
+	for _, name := range []string{"client-secret", "client-key.pem", "prod.token"} {
+		if err := os.WriteFile(filepath.Join(overlay, name), []byte("not a secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out []byte
+	for _, args := range [][]string{{"init", "--quiet"}, {"add", "."}, {"ls-files"}} {
+		var err error
+		if out, err = exec.CommandContext(t.Context(), "git", append([]string{"-C", overlay}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	if got, want := strings.Fields(string(out)), []string{".gitignore", "ingress.yaml", "kubeconfig", "kustomization.yaml", "shipmate.yaml", "targets.yaml"}; !slices.Equal(got, want) {
+		t.Errorf("git takes %v", got)
+	}
+}
+
+// TestStamped: what the Dockerfile has the linker set is there to be set; the linker says nothing of what is not.
+func TestStamped(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	main, err := os.ReadFile("../cmd/bot/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set []string
+	for _, m := range regexp.MustCompile(`-X main\.(\w+)=`).FindAllStringSubmatch(string(text), -1) {
+		set = append(set, m[1])
+		if !regexp.MustCompile(`(?m)^var .*\b` + m[1] + `\b.* = `).Match(main) {
+			t.Errorf("main has no variable %s", m[1])
+		}
+	}
+	if !slices.Equal(set, []string{"version", "commit"}) {
+		t.Errorf("an image is told %v", set)
 	}
 }
 

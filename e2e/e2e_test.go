@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -146,18 +145,14 @@ func (x *Example) checkDeployments(t *testing.T) {
 	}
 }
 
+// fetch reads a page as alice, who is let see all repositories of these tests.
 func fetch(t *testing.T, url string) (int, string) {
 	t.Helper()
-	resp, err := http.Get(url)
+	code, body, err := stack.Fetch(t.Context(), "alice", url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }() // it was read
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	return code, body
 }
 
 // checkPages: a run's page has its steps, digest and log; a deployment's its release and votes.
@@ -176,6 +171,10 @@ func (x *Example) checkPages(t *testing.T) {
 	}
 	if code, _ := fetch(t, x.BotURL+"/runs/aaaaaaaaaaaaaaaaaaaaaaaaaa"); code != http.StatusNotFound {
 		t.Errorf("a page that does not exist answers %d", code)
+	}
+	build := x.status(x.Repo.Head("master"), "shipmate/build")
+	if resp, page, err := x.get(t.Context(), build.TargetURL, nil); err != nil || resp.StatusCode != http.StatusUnauthorized || strings.Contains(page, "sha256:") {
+		t.Errorf("who is not signed in sees %v, %v:\n%s", resp, err, page)
 	}
 }
 
@@ -513,7 +512,7 @@ func (x *Example) noSecret(t *testing.T) {
 		_, page := fetch(t, s.TargetURL)
 		seen.WriteString(s.Description + s.TargetURL + page)
 	}
-	for _, secret := range []string{wecomKey, slackToken, hookSecret, "ghs_", "PRIVATE KEY"} {
+	for _, secret := range []string{wecomKey, slackToken, hookSecret, clientSecret, "ghs_", "ghu_", "PRIVATE KEY"} {
 		if i := strings.Index(seen.String(), secret); i >= 0 {
 			t.Errorf("%q was shown: …%s…", secret, seen.String()[max(0, i-80):i])
 		}

@@ -33,6 +33,7 @@ const (
 	slackToken   = "xoxb-demo-token"
 	slackChannel = "C012SHIPPING"
 	hookSecret   = "demo-webhook-secret"
+	clientSecret = "demo-client-secret"
 )
 
 // Options say what a stack is made of.
@@ -43,6 +44,7 @@ type Options struct {
 	Say func(format string, args ...any)
 
 	ForkBuilder bool     // a second builder, for builds of forks
+	NoTargets   bool     // the namespaces that the example's environments go to are not made
 	Reach       []string // more addresses on this machine's loopback that the cluster's node reaches, besides the registry and GitHub
 
 	// What is there already and is used instead of one of our own; empty for our own.
@@ -343,6 +345,9 @@ func (s *Stack) namespaces(ctx context.Context) error {
 		return err
 	}
 	for _, name := range []string{"staging", "production"} {
+		if s.opt.NoTargets {
+			break
+		}
 		_, err := s.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
@@ -376,6 +381,8 @@ func (s *Stack) writeConfig() error {
 	}
 	s.BotURL = "http://" + listen
 	s.GitHub.SetHook(s.BotURL+"/webhooks/github", hookSecret)
+	s.GitHub.SetCallback(s.BotURL + "/auth/callback")
+	s.GitHub.SetClientSecret(clientSecret)
 	if err := os.WriteFile(filepath.Join(s.Dir, "app.pem"), []byte(s.GitHub.PrivateKeyPEM()), 0o600); err != nil {
 		return err
 	}
@@ -391,6 +398,8 @@ github:
   app_id: %[4]d
   private_key: file:%[2]s/app.pem
   webhook_secrets: [env:GITHUB_WEBHOOK_SECRET]
+  client_id: %[10]s
+  client_secret: env:GITHUB_CLIENT_SECRET
   allow: ["acme/*", "globex/*"]
 builder:
   buildkit: [%[5]s]
@@ -414,7 +423,7 @@ chat:
 people:
   - {github: alice, slack: {team: U012}, wecom: {ops: alice}}
   - {github: bob, slack: {team: U013}, wecom: {ops: bob}}
-`, listen, s.Dir, s.GitHub.APIURL(), s.GitHub.AppID(), builders, s.Registry, s.Kubeconfig, wecom, slack)
+`, listen, s.Dir, s.GitHub.APIURL(), s.GitHub.AppID(), builders, s.Registry, s.Kubeconfig, wecom, slack, s.GitHub.ClientID())
 	return os.WriteFile(s.Config(), []byte(text), 0o600)
 }
 
@@ -431,7 +440,7 @@ func (s *Stack) StartBot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	env := []string{"GITHUB_WEBHOOK_SECRET=" + hookSecret, "WECOM_KEY=" + wecomKey, "SLACK_TOKEN=" + slackToken}
+	env := []string{"GITHUB_WEBHOOK_SECRET=" + hookSecret, "GITHUB_CLIENT_SECRET=" + clientSecret, "WECOM_KEY=" + wecomKey, "SLACK_TOKEN=" + slackToken}
 	s.bot, err = start("bot", env, func(line string) { _, _ = io.WriteString(log, line+"\n") }, s.opt.Bot, "serve", "--config", s.Config())
 	if err != nil {
 		return errors.Join(err, log.Close())

@@ -220,7 +220,7 @@ func (e *Engine) annotate(ctx context.Context, run store.Run, kind, step, dir, f
 			return err
 		}
 		if l.Step == step && l.Stream != 0 {
-			a.Line(l.Text)
+			a.Line(runlog.Uncoloured(l.Text))
 		}
 	}
 	found, more := a.Found()

@@ -5,6 +5,8 @@ import (
 	"time"
 )
 
+const day = 24 * time.Hour
+
 // A Change is a deployment that began to change an environment, as the four DORA figures count it.
 type Change struct {
 	ID         string `db:"id"`
@@ -34,7 +36,6 @@ type Figures struct {
 	Days        int
 	Deployments int     // that succeeded
 	PerDay      float64 // Deployments a day
-	Daily       []int   // Deployments of each day, the oldest first; a day ends at the time of day of until
 
 	LeadTime time.Duration // the median, from the push of a release until it was live there for the first time; 0 where Led is
 	Led      int           // how many releases that is of
@@ -50,9 +51,8 @@ type Figures struct {
 
 // FiguresOf counts the changes that began in the days before until. changes are as Changes lists them, of at least those days.
 func FiguresOf(changes []Change, days int, until time.Time) Figures {
-	const day = 24 * time.Hour
 	since := until.Add(-time.Duration(days) * day)
-	f := Figures{Days: days, Daily: make([]int, days)}
+	f := Figures{Days: days}
 	undone := map[string]bool{}
 	var good []time.Time // when deployments succeeded
 	for _, c := range changes {
@@ -73,7 +73,6 @@ func FiguresOf(changes []Change, days int, until time.Time) Figures {
 		f.Changes++
 		if c.State == Succeeded {
 			f.Deployments++
-			f.Daily[min(int(c.BeganAt.Sub(since)/day), days-1)]++
 			if !c.Again {
 				lead = append(lead, c.FinishedAt.Sub(c.PushedAt.Time))
 			}
@@ -110,4 +109,34 @@ func median(all []time.Duration) time.Duration {
 	}
 	slices.Sort(all)
 	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+}
+
+// TrendWeeks is how many weeks a Trend has: a quarter of a year.
+const TrendWeeks = 13
+
+// A Trend is the figures of the last weeks, over all of them and of each.
+type Trend struct {
+	Figures
+	Until time.Time // where the last week ends: the next full hour, so that a trend stays the same until then or until the next change
+	Weeks []Figures // the oldest first
+}
+
+// Since is when a week began.
+func (t Trend) Since(week int) time.Time {
+	return t.Until.Add(-time.Duration(TrendWeeks-week) * 7 * day)
+}
+
+// TrendHour tells the trends of one time from those of another: one that was read in the same hour, with the same deployment as
+// the newest that changed its environment, and that in the same state, is still true.
+func TrendHour(now time.Time) time.Time { return now.UTC().Truncate(time.Hour).Add(time.Hour) }
+
+// Trend reads the figures of an environment of an app.
+func (tx *Tx) Trend(repo, app, environment string) (Trend, error) {
+	t := Trend{Until: TrendHour(tx.now)}
+	changes, err := tx.Changes(repo, app, environment, t.Since(0))
+	t.Figures = FiguresOf(changes, TrendWeeks*7, t.Until)
+	for week := range TrendWeeks {
+		t.Weeks = append(t.Weeks, FiguresOf(changes, 7, t.Since(week+1)))
+	}
+	return t, err
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -47,16 +48,9 @@ func TestFigures(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
-		sum := 0
-		for _, n := range f.Daily {
-			sum += n
+		if math.IsNaN(f.FailureRate) {
+			t.Errorf("%s: a rate of nothing", name)
 		}
-		if sum != f.Deployments || len(f.Daily) != 30 || math.IsNaN(f.FailureRate) {
-			t.Errorf("%s: by day: %v", name, f.Daily)
-		}
-	}
-	if d := FiguresOf([]Change{one("a", Succeeded, 89.5), one("b", Succeeded, 0.5)}, 90, until).Daily; d[0] != 1 || d[89] != 1 {
-		t.Errorf("by day: %v", d)
 	}
 }
 
@@ -106,5 +100,65 @@ func TestChanges(t *testing.T) {
 	f := FiguresOf(changes, 30, now.Add(time.Second))
 	if len(changes) != 3 || f.Deployments != 1 || f.LeadTime != 61*time.Minute || f.Failed != 1 || f.Changes != 2 || f.Restore != 2*time.Minute {
 		t.Errorf("%+v of %+v", f, changes)
+	}
+}
+
+// TestTrend reads a history that is laid over 13 weeks, from its oldest minute to its newest.
+func TestTrend(t *testing.T) {
+	db, now := open(t)
+	*now = time.Date(2026, 4, 1, 12, 30, 0, 0, time.UTC)
+	until := time.Date(2026, 4, 1, 13, 0, 0, 0, time.UTC)
+	first := until.Add(-13 * 7 * 24 * time.Hour)
+	end := *now
+	// ship pushes a release, and deploys it an hour later; that takes ten minutes.
+	ship := func(pushed time.Time, cause, rollbackOf, state string) string {
+		t.Helper()
+		*now = pushed
+		r := Run{Repo: "acme/web", App: "web", Ref: "refs/heads/master", SHA: "1", Cause: CausePush}
+		r.Config.V = []byte("{}")
+		d := Deployment{Repo: "acme/web", App: "web", Environment: "production", Cause: cause, RollbackOf: rollbackOf}
+		d.Spec.V = []byte("{}")
+		update(t, db, func(tx *Tx) error {
+			rel, err := Release{}, errors.Join(tx.NewRun(&r), tx.StartRun(r.ID))
+			if err == nil {
+				rel, err = tx.SucceedRun(r, []Image{{Repository: "r", Digest: "sha256:1"}})
+			}
+			d.Release, d.Run = rel.Number, rel.Run
+			return errors.Join(err, tx.NewDeployment(&d))
+		})
+		*now = now.Add(time.Hour)
+		update(t, db, func(tx *Tx) error { return tx.Begin(d) })
+		*now = now.Add(10 * time.Minute)
+		update(t, db, func(tx *Tx) error {
+			if state == Failed {
+				return tx.EndDeployment(d, Failed, "", nil)
+			}
+			return errors.Join(tx.Advance(d, Progressing), tx.Advance(d, Verifying), tx.EndDeployment(d, state, "", nil))
+		})
+		return d.ID
+	}
+	ship(first.Add(-61*time.Minute), CausePromote, "", Succeeded)    // began a minute too early
+	ship(first.Add(-time.Hour), CausePromote, "", Succeeded)         // began in the first minute
+	bad := ship(first.Add(8*24*time.Hour), CausePromote, "", Failed) // in the second week
+	ship(first.Add(9*24*time.Hour), CauseRecovery, bad, Succeeded)   // a day later: it ends what failed, and is no change
+	ship(until.Add(-3*time.Hour), CausePromote, "", Succeeded)       // in the last week, as the next
+	ship(until.Add(-101*time.Minute), CausePromote, "", Succeeded)   // it ended a minute before now
+	*now = end
+	var trend Trend
+	if err := db.View(t.Context(), func(tx *Tx) (err error) { trend, err = tx.Trend("acme/web", "web", "production"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if trend.Deployments != 3 || trend.Changes != 4 || trend.Failed != 1 || trend.FailureRate != .25 || trend.LeadTime != 70*time.Minute || trend.Led != 3 ||
+		trend.Restore != 24*time.Hour || trend.Restored != 1 || !trend.Until.Equal(until) || !trend.Since(0).Equal(first) {
+		t.Errorf("%+v", trend)
+	}
+	for week, w := range trend.Weeks {
+		want := map[int]string{0: "1/1 70 0", 1: "0/1 0 1440", 12: "2/2 70 0"}[week]
+		if want == "" {
+			want = "0/0 0 0"
+		}
+		if got := fmt.Sprintf("%d/%d %.0f %.0f", w.Deployments, w.Changes, w.LeadTime.Minutes(), w.Restore.Minutes()); got != want {
+			t.Errorf("week %d: %s, want %s", week, got, want)
+		}
 	}
 }

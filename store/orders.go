@@ -87,6 +87,11 @@ func (tx *Tx) OpenOrders(repo string) ([]Order, error) {
 	return list[Order](tx, "SELECT * FROM orders WHERE repo = ? AND state IN ('draft','waiting','approved','running') ORDER BY number", repo)
 }
 
+// OrdersOf lists the orders of a repository below a number, newest first.
+func (tx *Tx) OrdersOf(repo string, below, limit int) ([]Order, error) {
+	return list[Order](tx, "SELECT * FROM orders WHERE repo = ? AND number < ? ORDER BY number DESC LIMIT ?", repo, below, limit)
+}
+
 // RollbackOrder finds the newest order that takes another back.
 func (tx *Tx) RollbackOrder(id string) (Order, error) {
 	return get[Order](tx, "rollback of an order", "SELECT * FROM orders WHERE rollback_of = ? AND rollback_of <> '' ORDER BY number DESC LIMIT 1", id)

@@ -65,28 +65,29 @@ func (s Spot) MarshalJSON() ([]byte, error) {
 
 // A Sight is what a list shows of a deployment: what is large of it was not read.
 type Sight struct {
-	ID          string        `db:"id"`
-	Repo        string        `db:"repo"`
-	App         string        `db:"app"`
-	Number      int           `db:"number"`
-	Environment string        `db:"environment"`
-	Release     int           `db:"release"`
-	Cause       string        `db:"cause"`
-	Requester   string        `db:"requester"`
-	Run         string        `db:"run"`
-	State       string        `db:"state"`
-	Blocks      JSON[[]Block] `db:"blocks"`
-	OrderID     string        `db:"order_id"`
-	CreatedAt   Time          `db:"created_at"`
-	BeganAt     Time          `db:"began_at"`
-	FinishedAt  Time          `db:"finished_at"`
-	RatifyBy    Time          `db:"ratify_by"`
-	RatifiedBy  string        `db:"ratified_by"`
-	SHA         string        `db:"sha"` // of the release
-	Subject     string        `db:"subject"`
-	Author      string        `db:"author"`
-	Sender      string        `db:"sender"`
-	Self        bool          `db:"self"` // those whose work it is may approve it; of Open alone
+	ID          string         `db:"id"`
+	Repo        string         `db:"repo"`
+	App         string         `db:"app"`
+	Number      int            `db:"number"`
+	Environment string         `db:"environment"`
+	Release     int            `db:"release"`
+	Cause       string         `db:"cause"`
+	Requester   string         `db:"requester"`
+	Run         string         `db:"run"`
+	State       string         `db:"state"`
+	Blocks      JSON[[]Block]  `db:"blocks"`
+	OrderID     string         `db:"order_id"`
+	CreatedAt   Time           `db:"created_at"`
+	BeganAt     Time           `db:"began_at"`
+	FinishedAt  Time           `db:"finished_at"`
+	RatifyBy    Time           `db:"ratify_by"`
+	RatifiedBy  string         `db:"ratified_by"`
+	SHA         string         `db:"sha"` // of the release
+	Subject     string         `db:"subject"`
+	Author      string         `db:"author"`
+	Sender      string         `db:"sender"`
+	Self        bool           `db:"self"` // those whose work it is may approve it; of Open and UnratifiedSights alone
+	May         JSON[[]string] `db:"may"`  // who may agree to it, empty: everyone who may maintain; of UnratifiedSights alone
 }
 
 const (
@@ -129,7 +130,7 @@ func (tx *Tx) OpenIn(repo, app string) ([]Sight, error) {
 
 // UnratifiedSights lists the deployments, of all repositories, that went before they were approved, and that nobody agreed to yet.
 func (tx *Tx) UnratifiedSights() ([]Sight, error) {
-	return list[Sight](tx, "SELECT "+sightColumns+" FROM deployments d INDEXED BY deployments_unratified"+sightRelease+"WHERE d.ratify_by IS NOT NULL AND d.ratified_by = '' ORDER BY d.repo, d.number")
+	return list[Sight](tx, "SELECT "+sightColumns+", coalesce(json_extract(d.spec, '$.Environment.Approvals.Self'), 0) AS self, coalesce(json_extract(d.spec, '$.Environment.Approvals.By'), '[]') AS may FROM deployments d INDEXED BY deployments_unratified"+sightRelease+"WHERE d.ratify_by IS NOT NULL AND d.ratified_by = '' ORDER BY d.repo, d.number")
 }
 
 // WaitingOrders lists the orders, of all repositories, that wait for approvals.
@@ -186,17 +187,21 @@ func (tx *Tx) Outcomes(runs []string) ([]Outcome, error) {
 func (tx *Tx) AuditOf(repo, app string, below int64, limit int) ([]Entry, error) {
 	return list[Entry](tx, `SELECT * FROM audit WHERE repo = ?1 AND seq < ?3 AND (?2 = '' OR
 		CASE WHEN subject LIKE 'deployment/%' THEN (SELECT app FROM deployments WHERE id = substr(audit.subject, 12))
-		WHEN subject LIKE 'run/%' THEN (SELECT app FROM runs WHERE id = substr(audit.subject, 5)) WHEN subject LIKE ?2 || ' %' THEN ?2 ELSE subject END = ?2)
+		WHEN subject LIKE 'run/%' THEN (SELECT app FROM runs WHERE id = substr(audit.subject, 5)) ELSE substr(subject, 1, instr(subject || ' ', ' ') - 1) END = ?2)
 		ORDER BY seq DESC LIMIT ?4`, repo, app, below, limit)
 }
 
-// EventsOf lists the events of a repository that came before another, newest first; the zero Event stands for the end.
+// listedColumns are eventColumns for a list, which is read without bodies of more than 256 KiB.
+const listedColumns = "id, kind, repo, via, delivered_at, received_at, iif(length(body) > 262144, x'', body) AS body, decided_at, coalesce(trace, 'null') AS trace"
+
+// EventsOf lists the events of a repository that came before another, newest first; the zero Event stands for the end. A large
+// body is left out: a page of a list has many.
 func (tx *Tx) EventsOf(repo string, before Event, limit int) ([]Event, error) {
 	at := stamp(before.ReceivedAt.Time)
 	if before.ReceivedAt.IsZero() {
 		at = "9999" // later than any
 	}
-	return list[Event](tx, "SELECT "+eventColumns+" FROM events WHERE repo = ? AND (received_at < ? OR received_at = ? AND id < ?) ORDER BY received_at DESC, id DESC LIMIT ?", repo, at, at, before.ID, limit)
+	return list[Event](tx, "SELECT "+listedColumns+" FROM events WHERE repo = ?1 AND received_at <= ?2 AND (received_at < ?2 OR id < ?3) ORDER BY received_at DESC, id DESC LIMIT ?4", repo, at, before.ID, limit)
 }
 
 // GivenUp lists the tasks that were buried, newest first, at most so many.
@@ -241,39 +246,42 @@ func (tx *Tx) TaskRepo(t Task) (string, error) {
 	case TaskReport, TaskSay:
 		kind, id, _ = strings.Cut(id, "/")
 	}
-	var repo string
-	var err error
+	query := "SELECT name FROM repos WHERE name = ?" // an environment, or the repository as a whole
 	switch kind {
 	case "command":
-		var e Event
-		if e, err = tx.Event(id); e.Repo != nil {
-			repo = *e.Repo
-		}
+		query = "SELECT coalesce(repo, '') FROM events WHERE id = ?"
 	case "run":
-		var r Run
-		r, err = tx.Run(id)
-		repo = r.Repo
+		query = "SELECT repo FROM runs WHERE id = ?"
 	case "deployment":
-		var d Deployment
-		d, err = tx.Deployment(id)
-		repo = d.Repo
+		query = "SELECT repo FROM deployments WHERE id = ?"
 	case "order":
-		var o Order
-		o, err = tx.Order(id)
-		repo = o.Repo
+		query = "SELECT repo FROM orders WHERE id = ?"
 	case "mention":
-		var m Mention
-		m, err = tx.Mention(id)
-		repo = m.Repo
-	default: // an environment, or the repository as a whole
-		var r Repo
-		r, err = tx.Repo(id)
-		repo = r.Name
+		query = "SELECT repo FROM mentions WHERE id = ?"
 	}
+	repo, err := get[string](tx, "task", query, id)
 	if errors.Is(err, ErrNotFound) { // it is about something that is gone
 		return "", nil
 	}
 	return repo, err
+}
+
+// ChangesOf tells what some deployments, by their ids, change in the cluster, where that was compared.
+func (tx *Tx) ChangesOf(ids []string) (map[string]string, error) {
+	b, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	type row struct {
+		ID      string `db:"id"`
+		Changes string `db:"changes"`
+	}
+	found, err := list[row](tx, "SELECT id, changes FROM deployments WHERE id IN (SELECT value FROM json_each(?)) AND changes <> ''", string(b))
+	changes := map[string]string{}
+	for _, r := range found {
+		changes[r.ID] = r.Changes
+	}
+	return changes, err
 }
 
 // VotedOn tells on which of some deployments and orders, by their ids, somebody has a vote.

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,4 +82,42 @@ func TestRevive(t *testing.T) {
 		}
 		return errors.Join(err, err2, err3)
 	})
+}
+
+// A list of events holds no large body, and goes on where it ended, also where many came at once.
+func TestEventsOf(t *testing.T) {
+	const largeBody = 256 << 10
+	db, _ := open(t)
+	repo := "acme/web"
+	update(t, db, func(tx *Tx) (err error) {
+		for i := range 7 {
+			_, e := tx.PutEvent(Event{ID: fmt.Sprint("e", i), Kind: "push", Repo: &repo, Body: bytes.Repeat([]byte("x"), largeBody+i-5)})
+			err = errors.Join(err, e)
+		}
+		return err
+	})
+	var ids []string
+	var before Event
+	for {
+		update(t, db, func(tx *Tx) error {
+			events, err := tx.EventsOf(repo, before, 2)
+			for _, e := range events {
+				ids = append(ids, e.ID)
+				if i := int(e.ID[1] - '0'); len(e.Body) != largeBody+i-5 && (i <= 5 || len(e.Body) != 0) {
+					t.Errorf("%s has %d bytes", e.ID, len(e.Body))
+				}
+				before = e
+			}
+			if len(events) == 0 {
+				before.ID = ""
+			}
+			return err
+		})
+		if before.ID == "" {
+			break
+		}
+	}
+	if got := strings.Join(ids, " "); got != "e6 e5 e4 e3 e2 e1 e0" {
+		t.Errorf("%s", got)
+	}
 }

@@ -17,7 +17,7 @@ const maxSessions = 20
 // PutSession begins a session, and forgets those that have expired.
 func (tx *Tx) PutSession(s Session) error {
 	s.CreatedAt = Time{tx.now}
-	if _, err := tx.exec("DELETE FROM sessions WHERE expires_at <= ?", stamp(tx.now)); err != nil {
+	if _, err := tx.AgeSessions(); err != nil {
 		return err
 	}
 	if err := tx.insert("sessions", "id login token created_at expires_at", s); err != nil {
@@ -25,6 +25,12 @@ func (tx *Tx) PutSession(s Session) error {
 	}
 	_, err := tx.exec("DELETE FROM sessions WHERE login = ?1 AND id NOT IN (SELECT id FROM sessions WHERE login = ?1 ORDER BY created_at DESC LIMIT ?2)", s.Login, maxSessions)
 	return err
+}
+
+// AgeSessions forgets the sessions that have expired, and with them GitHub's tokens of people; it returns how many they were.
+func (tx *Tx) AgeSessions() (int, error) {
+	n, err := tx.exec("DELETE FROM sessions WHERE expires_at <= ?", stamp(tx.now))
+	return int(n), err
 }
 
 // Session reads a session that has not expired.

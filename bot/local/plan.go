@@ -9,11 +9,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/shipmate-dev/shipmate/pipeline"
-	"github.com/shipmate-dev/shipmate/pipeline/image"
 )
 
 const maxFile = 1 << 20 // bytes of a repository file
@@ -177,106 +175,27 @@ func (c checkout) explain(ctx context.Context, f repoFile, t pipeline.Trigger, p
 		c.noteOther(ctx, f.name, string(data), t, p)
 	}
 	plan := cfg.Plan(t)
-	rules, environments := plan.Trace[1:], []string(nil)
-	if plan.Build {
-		first := len(plan.Trace) - len(cfg.Environments)
-		rules, environments = plan.Trace[1:first], plan.Trace[first:]
+	lines, err := cfg.Explain(plan, t, func(name string) string { return c.missing(ctx, name, t, p.ahead) })
+	for _, line := range lines {
+		p.line("%s", line)
 	}
-	for _, why := range rules {
-		p.line("  %s", why)
-	}
-	if !plan.Build {
-		p.line("  nothing is built")
-		return nil
-	}
-	if err := c.showBuild(ctx, cfg, t, p); err != nil {
+	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	for i, why := range environments {
-		p.line("  %s", why)
-		if env := &cfg.Environments[i]; slices.Contains(plan.Deploys, env.Name) {
-			p.line("    %s to the namespace %s of the cluster %s%s", env.Manifests, env.Namespace, env.Cluster, waits(env))
-			c.noteMissing(ctx, env.Manifests, t, p)
-		}
-	}
 	return nil
 }
 
-// waits says what else a deployment waits for.
-func waits(env *pipeline.Environment) string {
-	var waits []string
-	if env.Soak > 0 {
-		waits = append(waits, fmt.Sprintf("%s in %s", env.Soak, env.After))
-	}
-	switch checks := env.RequireChecks; {
-	case checks.All():
-		waits = append(waits, "all checks of the commit")
-	case checks.ByRules():
-		waits = append(waits, "the checks that its branch requires on GitHub")
-	case len(checks) > 0:
-		var names []string
-		for _, check := range checks {
-			names = append(names, check.Name)
-		}
-		waits = append(waits, "the checks "+strings.Join(names, ", "))
-	}
-	if n := env.Approvals.Count; n > 0 {
-		waits = append(waits, fmt.Sprintf("approvals (%d)", n))
-	}
-	said := ""
-	if len(waits) > 0 {
-		said = ", after " + strings.Join(waits, " and ")
-	}
-	for i, w := range env.Freeze {
-		said += map[bool]string{true: ", not ", false: " or "}[i == 0] + w.String()
-	}
-	return said
-}
-
-func (c checkout) showBuild(ctx context.Context, cfg *pipeline.Config, t pipeline.Trigger, p *page) error {
-	values := map[string]string{"sha": t.SHA, "short_sha": t.SHA[:min(len(t.SHA), 7)], "run": "N",
-		"branch": cutOr(t.Ref, "refs/heads/"), "tag": cutOr(t.Ref, "refs/tags/")}
-	tags, err := image.Tags(cfg.Build.Tags, values)
-	if err != nil {
-		return err
-	}
-	if len(tags) == 0 {
-		tags = []string{"no tag, by digest alone"}
-	}
-	p.line("  build: %s in %s becomes %s (%s)", cfg.Build.Dockerfile, cfg.Build.Context, cfg.Build.Image, strings.Join(tags, ", "))
-	c.noteMissing(ctx, cfg.Build.Dockerfile, t, p)
-	c.noteMissing(ctx, cfg.Build.Context, t, p)
-	for _, check := range cfg.Checks {
-		if check.Target != "" {
-			p.line("  check %s: the stage %s of %s, beside the build", check.Name, check.Target, cfg.Build.Dockerfile)
-		} else {
-			p.line("  check %s: %s in %s, beside the build", check.Name, strings.Join(strings.Fields(check.Run), " "), check.Image)
-		}
-	}
-	return nil
-}
-
-// cutOr is s without prefix, or empty where it has none.
-func cutOr(s, prefix string) string {
-	rest, ok := strings.CutPrefix(s, prefix)
-	if !ok {
-		return ""
-	}
-	return rest
-}
-
-// noteMissing tells of a path that the run would not find in the commit.
-func (c checkout) noteMissing(ctx context.Context, name string, t pipeline.Trigger, p *page) {
+// missing tells of a path that the run would not find in the commit. ahead is whether that is still to be made of what lies here.
+func (c checkout) missing(ctx context.Context, name string, t pipeline.Trigger, ahead bool) string {
 	name = path.Clean(name)
 	_, err := os.Stat(c.path(name))
 	switch here := err == nil; {
-	case name == "." || p.ahead && here:
-	case !p.ahead && c.has(ctx, t.SHA, name):
+	case name == "." || ahead && here, !ahead && c.has(ctx, t.SHA, name):
+		return ""
 	case here:
-		p.line("    it fails: %s is here, but not in this commit", name)
-	default:
-		p.line("    it fails: there is no %s", name)
+		return fmt.Sprintf("it fails: %s is here, but not in this commit", name)
 	}
+	return "it fails: there is no " + name
 }
 
 // noteOther tells where the file that would rule the push is not the one that is shown.

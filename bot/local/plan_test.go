@@ -6,9 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/shipmate-dev/shipmate/pipeline"
 )
 
 const shipmate = `app: web
@@ -238,21 +235,5 @@ func TestAuthors(t *testing.T) {
 	got, err := checkout(r.dir).authors(t.Context(), "HEAD~3", "HEAD")
 	if want := "Carol Smith,bob,dependabot[bot]"; err != nil || strings.Join(got, ",") != want {
 		t.Errorf("%q, %v, want %s", got, err, want)
-	}
-}
-
-func TestWaits(t *testing.T) {
-	var env pipeline.Environment
-	if got := waits(&env); got != "" {
-		t.Errorf("%q", got)
-	}
-	env = pipeline.Environment{After: "staging", Soak: time.Hour, Approvals: pipeline.Approvals{Count: 2}, Freeze: make([]pipeline.Window, 2)}
-	for i, text := range []string{"Fri 18:00 - Mon 08:00 UTC", "22:00 - 08:00 UTC"} {
-		if err := env.Freeze[i].UnmarshalText([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, want := waits(&env), ", after 1h0m0s in staging and approvals (2), not Fri 18:00 - Mon 08:00 UTC or 22:00 - 08:00 UTC"; got != want {
-		t.Errorf("%q, want %q", got, want)
 	}
 }

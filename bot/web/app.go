@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"html/template"
 	"math"
@@ -9,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -26,16 +26,18 @@ type appView struct {
 	App   row
 	Cells []envView
 	past
-	First  bool   // it is the newest page of the history
-	Home   string // the repository's page on GitHub
-	Hidden bool   // what comes from the cluster is withheld
-	All    []action
-	Audit  string // the address of its lines; empty for who may not read them
+	Figures []template.HTML // of where its chains end
+	First   bool            // it is the newest page of the history
+	Home    string          // the repository's page on GitHub
+	Hidden  bool            // what comes from the cluster is withheld
+	All     []action
+	Audit   string // the address of its lines; empty for who may not read them
 }
 
-// An envView is an environment with what the viewer may do there.
+// An envView is an environment, as everybody sees it, with what the viewer may do there.
 type envView struct {
 	cell
+	HTML    template.HTML
 	Actions []action
 }
 
@@ -60,26 +62,15 @@ func (s *server) app(w http.ResponseWriter, r *http.Request, who seer) {
 	name, in := r.PathValue("app"), r.URL.Query().Get("repository")
 	var v *appView
 	var among []string // repositories
-	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
-		if in == "" {
-			all, err := tx.Called(name)
-			if err != nil {
-				return err
-			}
-			for _, repo := range all {
-				if _, err := visible(tx, who, repo, Read); err == nil {
-					among = append(among, repo)
-				}
-			}
-			if len(among) != 1 {
-				return nil
-			}
+	var err error
+	if in == "" {
+		if among, err = s.called(r, who, name); len(among) == 1 {
 			in = among[0]
 		}
-		var err error
-		v, err = s.readApp(tx, r, who, in, name)
-		return err
-	})
+	}
+	if err == nil && in != "" {
+		v, err = s.readApp(r, who, in, name)
+	}
 	switch {
 	case err != nil:
 		s.fail(w, r, err)
@@ -91,10 +82,6 @@ func (s *server) app(w http.ResponseWriter, r *http.Request, who seer) {
 			Paths [][2]string
 		}{name, paths(among, name)}})
 	default:
-		v.App = s.ask([]row{v.App})[0]
-		for i := range v.Cells {
-			v.Cells[i].cell = v.App.Cells[i]
-		}
 		s.render(w, r, who, http.StatusOK, "app", page{Title: v.App.App, Refresh: v.refresh(), Body: v})
 	}
 }
@@ -106,43 +93,107 @@ func paths(repos []string, app string) (all [][2]string) {
 	return all
 }
 
-func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name string) (*appView, error) {
-	repo, err := visible(tx, who, in, Read)
-	if err != nil {
-		return nil, err
+// called lists the repositories that have an app of that name which the viewer may see.
+func (s *server) called(r *http.Request, who seer, app string) (among []string, err error) {
+	err = s.DB.View(r.Context(), func(tx *store.Tx) error {
+		all, err := tx.Called(app)
+		for _, repo := range all {
+			if _, err := visible(tx, who, repo, Read); err == nil {
+				among = append(among, repo)
+			}
+		}
+		return err
+	})
+	return among, err
+}
+
+// An appRow is what was read of an app.
+type appRow struct {
+	locks  []store.Lock // of the repository
+	now    time.Time
+	repo   store.Repo
+	row    row
+	places []template.HTML // its environments
+}
+
+// An appKey is an app, and how it is shown.
+type appKey struct {
+	store.App // by the lower-case name of the repository
+	lang      lang
+	hidden    bool // what comes from the cluster is withheld
+}
+
+// readRow reads an app of a repository.
+func (s *server) readRow(tx *store.Tx, in, name string) (a appRow, err error) {
+	a.now = tx.Now()
+	if a.repo, err = tx.Repo(in); err != nil {
+		return a, err
 	}
-	v := &appView{Now: tx.Now(), Home: repo.HTMLURL, First: true}
-	if v.Hidden, err = who.look(tx, repo.Name); err != nil {
-		return nil, err
-	}
-	found, err := tx.Glances([]store.App{{Repo: repo.Name, Name: name}})
+	found, err := tx.Glances([]store.App{{Repo: a.repo.Name, Name: name}})
 	if err == nil && len(found) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return a, err
+	}
+	var f facts
+	if f.open, err = tx.OpenIn(a.repo.Name, name); err != nil {
+		return a, err
+	}
+	if f.agree, err = tx.UnratifiedSights(); err != nil {
+		return a, err
+	}
+	if f.locks, err = tx.Locks(a.repo.Name); err != nil {
+		return a, err
+	}
+	if f.holds, err = tx.HoldsOf(a.repo.Name); err != nil {
+		return a, err
+	}
+	rows, err := s.readRows(tx, found, f)
+	if err != nil {
+		return a, err
+	}
+	a.row, a.locks = rows[0], f.locks
+	return a, nil
+}
+
+func (s *server) readApp(r *http.Request, who seer, in, name string) (*appView, error) {
+	said := r.URL.Query().Has("said")
+	key := appKey{store.App{Repo: strings.ToLower(in), Name: name}, langOf(r), who.Viewer == nil || who.Repos[strings.ToLower(in)] == None}
+	read, err := s.apps.get(key, said, func(appRow) (a appRow, err error) {
+		if err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { a, err = s.readRow(tx, in, name); return err }); err != nil {
+			return a, err
+		}
+		a.row = s.ask([]row{a.row})[0]
+		for _, c := range a.row.Cells {
+			var b strings.Builder
+			if err := s.pages[key.lang]["app"].ExecuteTemplate(&b, "place", placeView{c, a.now, key.hidden}); err != nil {
+				return a, err
+			}
+			a.places = append(a.places, template.HTML(b.String())) // made by the template
+		}
+		return a, nil
+	})
+	if err == nil && (who.Viewer == nil || who.Permission(&read.repo, read.repo.Name) < Read) {
 		err = store.ErrNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
-	var f facts
-	if f.open, err = tx.OpenIn(repo.Name, name); err != nil {
-		return nil, err
-	}
-	if f.agree, err = tx.UnratifiedSights(); err != nil {
-		return nil, err
-	}
-	if f.locks, err = tx.Locks(repo.Name); err != nil {
-		return nil, err
-	}
-	if f.holds, err = tx.HoldsOf(repo.Name); err != nil {
-		return nil, err
-	}
-	rows, err := s.readRows(tx, found, f)
-	if err != nil {
-		return nil, err
-	}
-	v.App = rows[0]
+	repo := read.repo
+	v := &appView{Now: read.now, Home: repo.HTMLURL, First: true, App: read.row}
 	a := newAsker(r, who, repo)
-	for _, c := range v.App.Cells {
-		v.Cells = append(v.Cells, envView{c, a.environment(v.App, c)})
+	for i, c := range v.App.Cells {
+		v.Cells = append(v.Cells, envView{c, read.places[i], a.environment(v.App, c)})
+	}
+	for _, l := range read.locks {
+		switch {
+		case !a.can(Write) || l.Environment != "":
+		case l.App == name:
+			v.All = append(v.All, a.action("Unlock all environments", "", "/unlock "+name+" all"))
+		case l.App == "":
+			v.All = append(v.All, a.action("Unlock all apps and environments", "", "/unlock all"))
+		}
 	}
 	if a.can(Admin) {
 		v.Audit = "/audit?" + url.Values{"repository": {repo.Name}, "app": {name}}.Encode()
@@ -150,7 +201,16 @@ func (s *server) readApp(tx *store.Tx, r *http.Request, who seer, in, name strin
 		lock.Lease, lock.Ask, lock.Must = true, "Why?", true
 		v.All = append(v.All, lock)
 	}
-	return v, s.readHistory(tx, r, v)
+	if v.Figures, err = s.figures(r.Context(), key.lang, v.App, v.Now); err != nil {
+		return nil, err
+	}
+	before := math.MaxInt32
+	if n, err := strconv.Atoi(r.URL.Query().Get("before")); err == nil && n > 0 {
+		before, v.First = n, false
+	}
+	page := pastKey{store.App{Repo: v.App.Repo, Name: v.App.App}, before, key.lang}
+	v.past, err = s.pasts.get(page, said, func(past) (past, error) { return s.readPast(r.Context(), page, v.App.Path(), v.Home) })
+	return v, err
 }
 
 // A past is a page of a history.
@@ -166,58 +226,29 @@ type pastKey struct {
 	lang   lang
 }
 
-// pasts keeps pages of histories for as long as a matrix: nothing in them depends on who looks.
-type pasts struct {
-	mu    sync.Mutex
-	at    time.Time // by the wall clock: when the oldest was made
-	pages map[pastKey]past
-}
-
-// get is a page that was made within ttl.
-func (p *pasts) get(key pastKey, ttl time.Duration) (past, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.at) >= ttl {
-		p.pages = nil
-	}
-	page, ok := p.pages[key]
-	return page, ok
-}
-
-func (p *pasts) put(key pastKey, page past) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pages == nil {
-		p.pages, p.at = map[pastKey]past{}, time.Now()
-	}
-	p.pages[key] = page
-}
-
-func (s *server) readHistory(tx *store.Tx, r *http.Request, v *appView) error {
-	before := math.MaxInt32
-	if n, err := strconv.Atoi(r.URL.Query().Get("before")); err == nil && n > 0 {
-		before, v.First = n, false
-	}
-	key := pastKey{store.App{Repo: v.App.Repo, Name: v.App.App}, before, langOf(r)}
-	if known, ok := s.pasts.get(key, s.seen.ttl); ok && !r.URL.Query().Has("said") {
-		v.past = known
-		return nil
-	}
-	runs, err := tx.History(v.App.Repo, v.App.App, before, historyShown+1)
-	if err != nil {
+// readPast makes a page of a history.
+func (s *server) readPast(ctx context.Context, key pastKey, path, home string) (p past, err error) {
+	var now time.Time
+	var runs []store.PastRun
+	var deployments []store.Outcome
+	err = s.DB.View(ctx, func(tx *store.Tx) (err error) {
+		now = tx.Now()
+		if runs, err = tx.History(key.Repo, key.Name, key.before, historyShown+1); err != nil {
+			return err
+		}
+		if len(runs) > historyShown {
+			runs = runs[:historyShown]
+			p.Next = path + "&before=" + itoa(runs[historyShown-1].Number) + "#history"
+		}
+		ids := make([]string, len(runs))
+		for i, run := range runs {
+			ids[i] = run.ID
+		}
+		deployments, err = tx.Outcomes(ids)
 		return err
-	}
-	if len(runs) > historyShown {
-		runs = runs[:historyShown]
-		v.Next = v.App.Path() + "&before=" + itoa(runs[historyShown-1].Number) + "#history"
-	}
-	ids := make([]string, len(runs))
-	for i, run := range runs {
-		ids[i] = run.ID
-	}
-	deployments, err := tx.Outcomes(ids)
+	})
 	if err != nil {
-		return err
+		return p, err
 	}
 	of := map[string][]store.Outcome{}
 	for _, d := range deployments {
@@ -225,24 +256,23 @@ func (s *server) readHistory(tx *store.Tx, r *http.Request, v *appView) error {
 	}
 	var all []pastRun
 	for _, run := range runs {
-		all = append(all, pastRun{run, below(v.Home, "commit", run.SHA), of[run.ID]})
+		all = append(all, pastRun{run, below(home, "commit", run.SHA), of[run.ID]})
 	}
 	var b strings.Builder
 	err = s.pages[key.lang]["app"].ExecuteTemplate(&b, "past", struct {
 		Runs []pastRun
 		Now  time.Time
-	}{all, v.Now})
-	v.History = template.HTML(b.String()) // made by the template
-	if err == nil {
-		s.pasts.put(key, v.past)
-	}
-	return err
+	}{all, now})
+	p.History = template.HTML(b.String()) // made by the template
+	return p, err
 }
 
 func (v *appView) refresh() int {
 	seconds := refreshWaiting
 	for _, c := range v.Cells {
-		seconds = sooner(seconds, refreshOf(c.State()))
+		if c.Now != nil {
+			seconds = sooner(seconds, refreshOf(c.Now.State))
+		}
 	}
 	if !store.Final(v.App.State) {
 		seconds = refreshMoving
@@ -273,7 +303,8 @@ func (a asker) environment(r row, c cell) (all []action) {
 		all = append(all, back)
 	}
 	if a.can(Write) {
-		if len(c.Locks) > 0 || c.Hold != nil {
+		own := func(l store.Lock) bool { return l.Environment != "" } // a wider one ends as a whole
+		if c.Hold != nil || slices.ContainsFunc(c.Locks, own) {
 			all = append(all, a.action("Unlock", "", "/unlock "+name))
 		}
 		lock := a.action("Lock…", "", "/lock "+name+" for")
@@ -311,6 +342,14 @@ func (a asker) runActions(run store.Run) (all []action) {
 		}
 	}
 	return all
+}
+
+// why is the page that tells how the event was decided that led to something, empty for who may not see that.
+func (a asker) why(event string) string {
+	if event == "" || !a.can(Write) {
+		return ""
+	}
+	return delivery{Event: store.Event{ID: event}}.Path()
 }
 
 // deploymentActions is what the viewer may do with a deployment. may tells whether they may approve it.

@@ -50,6 +50,9 @@ func langOf(r *http.Request) lang {
 	return best
 }
 
+// LanguageOf is the language of an answer: en or zh.
+func LanguageOf(r *http.Request) string { return string(langOf(r)) }
+
 // chosen is the language that a link asks for.
 func chosen(r *http.Request) (l lang, ok bool) {
 	l = lang(r.URL.Query().Get("lang"))
@@ -139,20 +142,24 @@ func (l lang) ago(t store.Time, now time.Time) template.HTML {
 	if t.IsZero() {
 		return ""
 	}
-	words := ""
-	switch d := max(0, now.Sub(t.Time)); {
-	case d < time.Minute:
-		words = l.say("just now")
-	case d < time.Hour:
-		words = l.say("%d min ago", int(d.Minutes()))
-	case d < 48*time.Hour:
-		words = l.say("%d h ago", int(d.Hours()))
-	case d < 60*24*time.Hour:
-		words = l.say("%d days ago", int(d.Hours()/24))
-	default:
-		words = t.UTC().Format("2006-01-02")
+	words := t.UTC().Format("2006-01-02")
+	if d := now.Sub(t.Time); d < 60*24*time.Hour {
+		words = l.since(d)
 	}
 	return template.HTML(`<time class="ago" datetime="` + rfc3339(t.Time) + `" title="` + utc(t.Time) + `">` + words + "</time>")
+}
+
+// since is how long ago something was.
+func (l lang) since(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return l.say("just now")
+	case d < time.Hour:
+		return l.say("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return l.say("%d h ago", int(d.Hours()))
+	}
+	return l.say("%d days ago", int(d.Hours()/24))
 }
 
 // state is the word for a state of a run, a step, a deployment or an order.
@@ -238,7 +245,7 @@ func (l lang) cause(cause, requester string) template.HTML {
 // funcs are what the templates call.
 func (l lang) funcs() template.FuncMap {
 	return template.FuncMap{
-		"t": l.html, "saying": l.saying, "state": l.state, "whyWaits": l.block, "cause": l.cause, "ago": l.ago, "stepName": l.step, "runCause": l.runCause, "taskName": l.task,
+		"t": l.html, "saying": l.saying, "state": l.state, "whyWaits": l.block, "cause": l.cause, "ago": l.ago, "since": l.since, "stepName": l.step, "runCause": l.runCause, "taskName": l.task,
 		"lang": func() lang { return l },
 	}
 }
@@ -251,7 +258,7 @@ type cellView struct {
 
 // A placeView is an environment on the page of its app.
 type placeView struct {
-	envView
+	cell
 	At     time.Time // now
 	Hidden bool
 }

@@ -68,9 +68,17 @@ func sentences(t *testing.T) map[string]string {
 			}
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
+			if detail, ok := n.(*ast.KeyValueExpr); ok { // of a problem
+				if id, ok := detail.Key.(*ast.Ident); ok && id.Name == "Detail" {
+					literal(detail.Value)
+				}
+			}
 			c, ok := n.(*ast.CallExpr)
 			if !ok {
 				return true
+			}
+			if fn, ok := c.Fun.(*ast.Ident); ok && fn.Name == "refusal" {
+				literal(c.Args[1])
 			}
 			fn, ok := c.Fun.(*ast.SelectorExpr)
 			if !ok {
@@ -80,7 +88,7 @@ func sentences(t *testing.T) map[string]string {
 			case "say", "html", "action", "Say":
 				literal(c.Args[0])
 			case "renderError", "Error":
-				if x, ok := fn.X.(*ast.SelectorExpr); len(c.Args) == 5 && (fn.Sel.Name == "renderError" || ok && x.Sel.Name == "web") {
+				if x, ok := fn.X.(*ast.SelectorExpr); len(c.Args) >= 5 && (fn.Sel.Name == "renderError" || ok && x.Sel.Name == "web") {
 					literal(c.Args[3])
 					literal(c.Args[4])
 				}

@@ -23,7 +23,11 @@ type scope struct {
 	Repos []string
 }
 
-// scope is what ?repository= says, or the first repository where the viewer has a permission. Nowhere is ErrNotFound.
+// Reads tells whether there is a repository that somebody lets the viewer read.
+func (v *Viewer) Reads() bool { return v.anywhere(Read) }
+
+// scope is what ?repository= says, or the first repository where the viewer has a permission; none, where nothing was pushed yet to
+// those where they have it. Where they have it nowhere it is ErrNotFound.
 func (s *server) scope(tx *store.Tx, r *http.Request, who seer, need int) (c scope, err error) {
 	all, err := tx.Repos()
 	if err != nil {
@@ -35,6 +39,9 @@ func (s *server) scope(tx *store.Tx, r *http.Request, who seer, need int) (c sco
 		}
 	}
 	wanted := r.URL.Query().Get("repository")
+	if wanted == "" && len(c.Repos) == 0 && who.Viewer != nil && who.anywhere(need) {
+		return c, nil
+	}
 	i := 0
 	if wanted != "" {
 		i = slices.IndexFunc(c.Repos, func(name string) bool { return strings.EqualFold(name, wanted) })
@@ -64,7 +71,7 @@ type auditLine struct {
 func (s *server) audit(w http.ResponseWriter, r *http.Request, who seer) {
 	var v auditView
 	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		if v.scope, err = s.scope(tx, r, who, Admin); err != nil {
+		if v.scope, err = s.scope(tx, r, who, Admin); err != nil || v.Repo == "" {
 			return err
 		}
 		if v.Apps, err = tx.Apps(v.Repo); err != nil {
@@ -146,7 +153,7 @@ func (s *server) delivery(e store.Event) delivery {
 func (s *server) deliveries(w http.ResponseWriter, r *http.Request, who seer) {
 	v := deliveriesView{Now: s.DB.Now()}
 	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		if v.scope, err = s.scope(tx, r, who, Write); err != nil {
+		if v.scope, err = s.scope(tx, r, who, Write); err != nil || v.Repo == "" {
 			return err
 		}
 		var before store.Event
@@ -216,6 +223,29 @@ type queueView struct {
 type buried struct {
 	store.QueuedTask
 	Repo string
+}
+
+// Path is the page of what it is about, empty where there is none.
+func (b buried) Path() string {
+	key, rest, _ := strings.Cut(b.Key, "\n")
+	kind, id, _ := strings.Cut(key, "/")
+	switch b.Kind {
+	case store.TaskEvent, store.TaskReply:
+		return delivery{Event: store.Event{ID: key}}.Path()
+	case store.TaskRun, store.TaskForkRun, store.TaskImageRun:
+		kind, id = "run", key
+	case store.TaskPrepare, store.TaskScope, store.TaskRatify, store.TaskChecks:
+		kind, id = "deployment", key
+	case store.TaskOrder:
+		kind, id = "order", key
+	case store.TaskEnv:
+		app, _, _ := strings.Cut(rest, "\n")
+		return appPath(key, app)
+	case store.TaskReport, store.TaskSay:
+	default:
+		return ""
+	}
+	return "/" + kind + "s/" + id
 }
 
 // maxBuried is how much that was given up is looked at.
@@ -306,6 +336,7 @@ type Part struct {
 	Name   string
 	State  string // succeeded: it answers; failed: it does not; pending: it was not asked yet
 	Detail string
+	Forks  bool      // a builder that builds what forks have, and nothing else
 	At     time.Time // when that was seen; zero where it is watched
 }
 
@@ -315,12 +346,19 @@ type systemView struct {
 	Tasks int
 }
 
-// system shows what the server works with to whoever administers a repository that may use it: GET /system.
+// system shows what the server works with to whoever administers a repository that may use it, and, before anything was pushed to
+// any, to whoever administers one where the App is installed: GET /system.
 func (s *server) system(w http.ResponseWriter, r *http.Request, who seer) {
 	v := systemView{Now: s.DB.Now()}
 	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
-		if _, err = s.scope(tx, r, who, Admin); err != nil {
+		c, err := s.scope(tx, r, who, Admin)
+		if err != nil {
 			return err
+		}
+		if c.Repo == "" {
+			if all, err := tx.Repos(); err != nil || len(all) > 0 {
+				return errors.Join(err, store.ErrNotFound)
+			}
 		}
 		v.Tasks, err = tx.Tasks()
 		return err

@@ -22,6 +22,7 @@ import (
 const (
 	maxLines  = 2000     // of a log that a page shows at first; the whole is a link away
 	maxColumn = 16 << 10 // bytes of one line that a page shows
+	maxText   = 2 << 20  // bytes of all lines that it shows at first, and of those that it is sent at once
 )
 
 // A logTail is the end of a log.
@@ -33,6 +34,7 @@ type logTail struct {
 	Query   string // what was searched for
 	Found   int    // lines that have it
 	At      int    // the line that was asked for, 0 for none
+	size    int    // of the text of Lines, in bytes
 }
 
 // A logLine is one line of a log.
@@ -56,6 +58,7 @@ func (t *logTail) add(l runlog.Line, step string) string {
 		line.Step = printable(l.Step)
 	}
 	t.Lines = append(t.Lines, line)
+	t.size += len(l.Text)
 	return l.Step
 }
 
@@ -74,17 +77,29 @@ func (s *server) tail(run store.Run, lines int) (*logTail, error) {
 		return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 	}
 	t.Cut = t.Last > maxLines
-	step := ""
+	var end []runlog.Line
+	size := 0
 	for l, err := range r.Lines(max(0, t.Last-lines)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 		}
-		if l.Number <= t.Last { // else it came since
-			step = t.add(l, step)
+		if l.Number > t.Last {
+			break // it came since
 		}
+		end = append(end, l)
+		for size += length(l); size > maxText; t.Cut, end = true, end[1:] {
+			size -= length(end[0])
+		}
+	}
+	step := ""
+	for _, l := range end {
+		step = t.add(l, step)
 	}
 	return t, nil
 }
+
+// length is how much of a line a page shows at most, in bytes.
+func length(l runlog.Line) int { return min(len(l.Text), maxColumn) }
 
 // maxFound is how many lines that fit a search a page shows.
 const maxFound = 500
@@ -97,9 +112,9 @@ func (s *server) logOf(r *http.Request, run store.Run) (*logTail, error) {
 	switch {
 	case query != "" && len(query) <= maxQuery:
 		wanted := strings.ToLower(query)
-		return s.part(run, 0, func(l runlog.Line) bool { return strings.Contains(strings.ToLower(plain(l.Text)), wanted) }, &logTail{Query: query})
+		return s.part(r.Context(), run, 0, func(l runlog.Line) bool { return strings.Contains(strings.ToLower(plain(l.Text)), wanted) }, &logTail{Query: query})
 	case at > 0:
-		return s.part(run, max(0, at-1-maxLines/10), func(runlog.Line) bool { return true }, &logTail{At: at})
+		return s.part(r.Context(), run, max(0, at-1-maxLines/10), func(runlog.Line) bool { return true }, &logTail{At: at})
 	case q.Has("following"):
 		return s.tail(run, 0) // they are there already
 	}
@@ -110,7 +125,7 @@ func (s *server) logOf(r *http.Request, run store.Run) (*logTail, error) {
 const maxQuery = 200
 
 // part reads those lines after a number that fit into t; nil where there is no log.
-func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *logTail) (*logTail, error) {
+func (s *server) part(ctx context.Context, run store.Run, after int, fits func(runlog.Line) bool, t *logTail) (*logTail, error) {
 	r, err := runlog.Open(s.LogFile(run.ID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -132,10 +147,13 @@ func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *
 		if err != nil {
 			return nil, fmt.Errorf("read the log of run %s: %w", run.ID, err)
 		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // nobody waits for it
+		}
 		if !fits(l) {
 			continue
 		}
-		if t.Found++; t.Found <= most {
+		if t.Found++; t.Found <= most && t.size <= maxText {
 			step = t.add(l, step)
 		} else if t.Query == "" {
 			break
@@ -146,6 +164,9 @@ func (s *server) part(run store.Run, after int, fits func(runlog.Line) bool, t *
 
 // plain is the text of a line without its style.
 func plain(line string) string {
+	if !strings.Contains(line, "\x1b") {
+		return line
+	}
 	var b strings.Builder
 	for _, s := range styled(line) {
 		b.WriteString(s.Text)
@@ -157,21 +178,35 @@ func plain(line string) string {
 // accepts events gets the page's lines, from the one after ?after= or the last one that it had.
 func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 	var run store.Run
-	err := s.DB.View(r.Context(), func(tx *store.Tx) error {
-		var err error
-		if run, err = tx.Run(r.PathValue("id")); err != nil {
+	may := func(who seer) error {
+		return s.DB.View(r.Context(), func(tx *store.Tx) error {
+			var err error
+			if run, err = tx.Run(r.PathValue("id")); err != nil {
+				return err
+			}
+			hidden, err := who.look(tx, run.Repo)
+			if err == nil && hidden {
+				err = store.ErrNotFound
+			}
 			return err
-		}
-		if hidden, err := who.look(tx, run.Repo); err != nil || hidden {
-			return errors.Join(err, store.ErrNotFound)
-		}
-		return nil
-	})
-	if err != nil {
+		})
+	}
+	if err := may(who); err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	if err := s.sendLog(w, r, run); errors.Is(err, ErrBusy) {
+	still := func() bool {
+		var now seer
+		if s.Viewer != nil {
+			viewer, err := s.Viewer(r)
+			if err != nil || viewer == nil {
+				return false
+			}
+			now.Viewer = viewer
+		}
+		return may(now) == nil
+	}
+	if err := s.sendLog(w, r, run, still); errors.Is(err, ErrBusy) {
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, err.Error()+"; the run's page shows this one too", http.StatusServiceUnavailable)
 	} else if err != nil {
@@ -182,18 +217,19 @@ func (s *server) runLog(w http.ResponseWriter, r *http.Request, who seer) {
 // ErrBusy is returned where as many follow logs as may.
 var ErrBusy = errors.New("too many follow logs just now")
 
-// Log answers with the log of a run as text, as /runs/{id}/log does, for a caller that asked whether it may be seen. Where it
-// returns an error nothing was sent: ErrBusy, or fs.ErrNotExist where there is no log (any more).
-func (p *Pages) Log(w http.ResponseWriter, r *http.Request, run store.Run) error {
-	return p.s.sendLog(w, r, run)
+// Log answers with the log of a run as text, as /runs/{id}/log does, for a caller that asked whether it may be seen; while it is
+// followed still tells, once a minute, whether it still may. Where Log returns an error nothing was sent: ErrBusy, or
+// fs.ErrNotExist where there is no log (any more).
+func (p *Pages) Log(w http.ResponseWriter, r *http.Request, run store.Run, still func() bool) error {
+	return p.s.sendLog(w, r, run, still)
 }
 
 // Followers is how many follow logs.
 func (p *Pages) Followers() int { return len(p.s.followers) }
 
-func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) error {
+func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run, still func() bool) error {
 	if r.URL.Query().Has("follow") {
-		return s.follow(w, r, run)
+		return s.follow(w, r, run, still)
 	}
 	log, err := runlog.Open(s.LogFile(run.ID))
 	if err != nil {
@@ -207,7 +243,7 @@ func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) 
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	out := bufio.NewWriterSize(w, 64<<10)
+	out := bufio.NewWriterSize(patient{w}, 64<<10)
 	for l, err := range log.Lines(0) {
 		if err != nil {
 			s.Logger.Error("a log could not be read", "run", run.ID, "err", err)
@@ -225,12 +261,23 @@ func (s *server) sendLog(w http.ResponseWriter, r *http.Request, run store.Run) 
 const (
 	// maxFollowers is how many may follow logs at once; each has a connection and a file.
 	maxFollowers = 256
-	// sendTimeout is how long a follower may take to receive what is sent.
+	// sendTimeout is how long somebody may take to receive what is sent at once.
 	sendTimeout = 30 * time.Second
+	// askedAgain is how often it is asked whether a follower may still see the log.
+	askedAgain = time.Minute
 )
 
+// patient has its reader take as long as they need for all of an answer, where the server allows so much for the whole of it, as
+// long as each part goes out in time.
+type patient struct{ http.ResponseWriter }
+
+func (p patient) Write(b []byte) (int, error) {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(sendTimeout)) // without it the server's own applies
+	return p.ResponseWriter.Write(b)
+}
+
 // follow sends a log while it is written.
-func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) error {
+func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run, still func() bool) error {
 	select {
 	case s.followers <- struct{}{}:
 		defer func() { <-s.followers }()
@@ -258,8 +305,7 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 	}
 	control := http.NewResponseController(w)
 	send := func(text []byte) error {
-		_ = control.SetWriteDeadline(time.Now().Add(sendTimeout)) // without it the server's own applies
-		if _, err := w.Write(text); err != nil {
+		if _, err := (patient{w}).Write(text); err != nil {
 			return err
 		}
 		return control.Flush()
@@ -267,47 +313,116 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, run store.Run) e
 	if send(nil) != nil || r.Method == http.MethodHead {
 		return nil
 	}
+	asked, state := time.Now(), run.State
 	ended := func(ctx context.Context) (over bool, err error) {
-		err = s.DB.View(ctx, func(tx *store.Tx) error {
-			run, err = tx.Run(run.ID)
-			return err
+		if time.Since(asked) >= s.askedAgain {
+			if !still() {
+				cancel() // a browser comes again, and is refused
+				return false, context.Canceled
+			}
+			asked = time.Now()
+		}
+		state, err = s.states.get(run.ID, false, func(string) (state string, err error) {
+			err = s.DB.View(ctx, func(tx *store.Tx) error {
+				now, err := tx.Run(run.ID)
+				state = now.State
+				return err
+			})
+			return state, err
 		})
-		return store.Final(run.State), err
+		return store.Final(state), err
 	}
-	step := ""
+	step, whole := "", true
 	for lines, err := range runlog.Follow(ctx, s.LogFile(run.ID), max(0, after-1), ended) { // the one before tells its step
 		if err != nil {
 			if ctx.Err() == nil {
 				s.Logger.Error("a log could not be followed", "run", run.ID, "err", err)
 			}
-			return nil
+			whole = false
+			break
 		}
-		var b bytes.Buffer
-		t := logTail{Started: run.StartedAt}
-		for _, l := range lines {
-			switch {
-			case !events:
-				b.WriteString(l.String() + "\n")
-			case l.Number <= after:
-				step = l.Step
-			default:
-				step = t.add(l, step)
+		if events && len(lines) > 0 && lines[0].Number <= after {
+			lines, step = lines[1:], lines[0].Step
+		}
+		for first := true; first || len(lines) > 0; first = false {
+			part := lines[:sendable(lines)]
+			lines = lines[len(part):]
+			var text []byte
+			if events {
+				if text, err = s.events(langOf(r), run, part, step); err != nil {
+					s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
+					return nil
+				}
+				if len(part) > 0 {
+					step = part[len(part)-1].Step
+				}
+			} else {
+				for _, l := range part {
+					text = append(text, l.String()+"\n"...)
+				}
 			}
-		}
-		if events {
-			if err := s.event(&b, langOf(r), t); err != nil {
-				s.Logger.Error("a log could not be shown", "run", run.ID, "err", err)
-				return nil
+			if send(text) != nil {
+				return nil // nobody reads any more
 			}
-		}
-		if send(b.Bytes()) != nil {
-			return nil // nobody reads any more
 		}
 	}
-	if events && ctx.Err() == nil {
+	switch whole = whole && store.Final(state); {
+	case events && whole:
 		_ = send([]byte("event: end\ndata:\n\n")) // else a browser would come again
+	case !events && !whole:
+		panic(http.ErrAbortHandler) // cut off, so that nobody takes it for the whole log
 	}
 	return nil
+}
+
+// sendable is how many of the lines may be sent at once.
+func sendable(lines []runlog.Line) int {
+	size := 0
+	for i, l := range lines {
+		if size >= maxText {
+			return i
+		}
+		size += len(l.Text)
+	}
+	return len(lines)
+}
+
+const (
+	// statesTTL is how long a run may have ended before its followers hear of it.
+	statesTTL = 400 * time.Millisecond
+	// sharedTTL is for how long lines are kept as they are shown: followers come for the same ones at about the same time.
+	sharedTTL = time.Second
+	// maxShared is how much text such lines have at most, in bytes.
+	maxShared = 16 << 10
+)
+
+// A linesKey is which lines, and how they are shown.
+type linesKey struct {
+	run         string
+	lang        lang
+	first, last int
+	step        string // of the line before
+}
+
+// events are lines after one of the given step as one event, see event.
+func (s *server) events(l lang, run store.Run, lines []runlog.Line, step string) ([]byte, error) {
+	show := func([]byte) ([]byte, error) {
+		t := logTail{Started: run.StartedAt}
+		for _, one := range lines {
+			step = t.add(one, step)
+		}
+		var b bytes.Buffer
+		err := s.event(&b, l, t)
+		return b.Bytes(), err
+	}
+	size := 0
+	for _, one := range lines {
+		size += len(one.Text)
+	}
+	if len(lines) == 0 || size > maxShared {
+		return show(nil)
+	}
+	return s.lines.get(linesKey{run.ID, l, lines[0].Number, lines[len(lines)-1].Number, step}, false, show)
 }
 
 // event writes lines as one event (HTML Standard, 9.2 Server-sent events), or, without any, what keeps the connection.
@@ -328,8 +443,9 @@ func (s *server) event(b *bytes.Buffer, l lang, t logTail) error {
 	return nil
 }
 
-// escapes are the control sequences of ECMA-48: CSI, then the strings (OSC and the like), then all others.
-var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
+// escapes are the control sequences of ECMA-48: CSI, then the strings (OSC and the like), then all others. A string ends at the
+// next escape at the latest: what is looked for to the end of a line again and again takes a line of such beginnings seconds.
+var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]`)
 
 // styled turns the colours of a terminal (SGR, ECMA-48 8.3.117) into classes and drops every other control sequence.
 func styled(s string) []span {
@@ -404,12 +520,14 @@ func (s sgr) class() string {
 	return strings.Join(c, " ")
 }
 
-// printable drops control characters, and makes those visible that would show a text in another order than it has.
+// printable drops control characters, all but tabs and the ends of lines, which become spaces, and makes those visible that would show a text in another order than it has.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
 			return r
+		case r == '\n': // of what should have been one line
+			return ' '
 		case unicode.IsControl(r):
 			return -1
 		case unicode.Is(unicode.Bidi_Control, r):

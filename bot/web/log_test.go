@@ -44,6 +44,17 @@ func TestStyled(t *testing.T) {
 	}
 }
 
+// A line of which nothing is what it begins to be takes no longer than any other of its length.
+func TestStyledIsLinear(t *testing.T) {
+	began := time.Now()
+	for _, part := range []string{"\x1b]", "\x1bP", "\x1b[", "\x1b[0", "\x1b]8;;\x1b", "\x1b(", "\x1b "} {
+		styled(strings.Repeat(part, maxColumn/len(part)))
+	}
+	if took := time.Since(began); took > 5*time.Second { // it was a minute
+		t.Error(took)
+	}
+}
+
 func FuzzStyled(f *testing.F) {
 	f.Add("a\x1b[31mb\x1b[0m\x1b]8;;x\x07\u202e")
 	f.Fuzz(func(t *testing.T, s string) {

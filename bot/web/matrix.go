@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -25,11 +27,12 @@ const (
 
 // A Health is what a cluster last said of a deployment.
 type Health struct {
-	At        time.Time
-	Ready     int // pods
+	At        time.Time     // when it said that; zero: never
+	Age       time.Duration // how long ago that was
+	Ready     int           // pods
 	Desired   int
-	Drift     string // what is in the cluster is not what was deployed: in which way; empty: it is
-	Unread    string // why the cluster could not be asked
+	Drift     bool   // what is in the cluster is not what was deployed, in ways that Workloads tell
+	Unread    string // why the cluster could not be asked since
 	Workloads []Workload
 }
 
@@ -38,16 +41,25 @@ type Workload struct {
 	Object         string // as in Deployment/web
 	Ready, Desired int
 	Text, Problem  string
+	Gone           bool   // it should be there
+	Foreign        bool   // somebody put something else there since the deployment
+	Release        string // that it is of; may be empty
 }
+
+// staleAfter is how old what a cluster said is where a page says how old.
+const staleAfter = 2 * time.Minute
+
+// Stale tells whether what a cluster said is so old that it may not be so any more.
+func (h Health) Stale() bool { return !h.At.IsZero() && (h.Unread != "" || h.Age >= staleAfter) }
 
 // Look is how a health is shown, see look.
 func (h Health) Look() string {
 	switch {
 	case h.Unread != "":
 		return "idle"
-	case h.Drift != "":
+	case h.Drift:
 		return "held"
-	case h.Ready < h.Desired:
+	case h.Ready < h.Desired || slices.ContainsFunc(h.Workloads, func(w Workload) bool { return w.Problem != "" }):
 		return "bad"
 	}
 	return "good"
@@ -107,9 +119,18 @@ type matrix struct {
 	orders []store.Order
 	repos  map[string]store.Repo // by lower-case name
 
-	mu   sync.Mutex
-	rows map[store.App]*row
-	html map[lang]map[store.App]template.HTML
+	making sync.Mutex // held by who makes rows
+
+	mu     sync.Mutex
+	rows   map[store.App]*row
+	html   map[lang]map[store.App]rowHTML
+	looked map[lang]map[store.App]bool // what somebody wanted to see of it
+}
+
+// A rowHTML is a row as it is shown.
+type rowHTML struct {
+	template.HTML
+	at time.Time // when that was now
 }
 
 // A listed is an app as it is found.
@@ -121,28 +142,27 @@ type listed struct {
 // cursor is where a list goes on after the app.
 func (a listed) cursor() string { return a.Repo + ":" + a.Name }
 
-// matrices keeps the newest one.
-type matrices struct {
-	mu  sync.Mutex
-	ttl time.Duration
-	m   *matrix
-}
-
-// matrix reads the matrix, or takes the one that was just read; fresh does not.
+// matrix reads the matrix, or takes the one that was just read; fresh does not. One that takes the place of another has the rows
+// that were looked at there.
 func (s *server) matrix(ctx context.Context, fresh bool) (*matrix, error) {
-	s.seen.mu.Lock()
-	defer s.seen.mu.Unlock()
-	if m := s.seen.m; m != nil && !fresh && time.Since(m.at) < s.seen.ttl {
+	return s.seen.get(struct{}{}, fresh, func(old *matrix) (*matrix, error) {
+		m := &matrix{at: time.Now(), looked: map[lang]map[store.App]bool{}, repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]rowHTML{en: {}, zh: {}}}
+		if err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) }); err != nil {
+			return nil, err
+		}
+		if old == nil || m.at.Sub(old.at) > 2*s.seen.ttl {
+			return m, nil // nobody waits for its rows
+		}
+		for _, l := range []lang{en, zh} {
+			old.mu.Lock()
+			looked := slices.Collect(maps.Keys(old.looked[l]))
+			old.mu.Unlock()
+			if _, err := s.show(ctx, m, l, looked, old); err != nil {
+				return nil, err
+			}
+		}
 		return m, nil
-	}
-	m := &matrix{repos: map[string]store.Repo{}, rows: map[store.App]*row{}, html: map[lang]map[store.App]template.HTML{en: {}, zh: {}}}
-	err := s.DB.View(ctx, func(tx *store.Tx) error { return m.read(tx) })
-	if err != nil {
-		return nil, err
-	}
-	m.at = time.Now()
-	s.seen.m = m
-	return m, nil
+	})
 }
 
 func (m *matrix) read(tx *store.Tx) error {
@@ -177,25 +197,35 @@ func (m *matrix) read(tx *store.Tx) error {
 	return err
 }
 
-// show makes the rows of some apps in a language, where that was not done yet.
-func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) ([]template.HTML, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// sameFor is for how long a row that is what it was is shown as it was: it says how long ago things were, in minutes.
+const sameFor = 10 * time.Second
+
+// show makes the rows of some apps in a language, where that was not done yet. What is as it was in old, which may be nil, is taken
+// from there.
+func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App, old *matrix) ([]template.HTML, error) {
+	if all, whole := m.shown(l, apps); whole {
+		return all, nil
+	}
+	m.making.Lock()
+	defer m.making.Unlock()
 	var missing []store.App
+	rows := map[store.App]*row{}
+	m.mu.Lock()
 	for _, a := range apps {
-		if m.rows[a] == nil {
+		if rows[a] = m.rows[a]; rows[a] == nil {
 			missing = append(missing, a)
 		}
 	}
+	m.mu.Unlock()
 	if len(missing) > 0 {
 		err := s.DB.View(ctx, func(tx *store.Tx) error {
 			glances, err := tx.Glances(missing)
 			if err != nil {
 				return err
 			}
-			rows, err := s.readRows(tx, glances, m.facts)
-			for _, r := range s.ask(rows) {
-				m.rows[store.App{Repo: r.Repo, Name: r.App}] = &r
+			read, err := s.readRows(tx, glances, m.facts)
+			for _, r := range s.ask(read) {
+				rows[store.App{Repo: r.Repo, Name: r.App}] = &r
 			}
 			return err
 		})
@@ -203,20 +233,72 @@ func (s *server) show(ctx context.Context, m *matrix, l lang, apps []store.App) 
 			return nil, err
 		}
 	}
-	var all []template.HTML
+	made := map[store.App]rowHTML{}
 	for _, a := range apps {
-		html, ok := m.html[l][a]
-		if r := m.rows[a]; !ok && r != nil {
-			var b strings.Builder
+		r := rows[a]
+		if _, _, ok := m.row(l, a); ok {
+			continue
+		}
+		if before, html, ok := old.row(l, a); ok && r != nil && m.now.Sub(html.at) < sameFor && reflect.DeepEqual(before, r) {
+			made[a] = html
+			continue
+		}
+		var b strings.Builder
+		if r != nil { // else it has had no run any more
 			if err := s.pages[l]["home"].ExecuteTemplate(&b, "row", rowView{r, m.now}); err != nil {
 				return nil, err
 			}
-			html = template.HTML(b.String()) // made by the template
-			m.html[l][a] = html
 		}
-		all = append(all, html)
+		made[a] = rowHTML{template.HTML(b.String()), m.now} // made by the template
 	}
+	for a, r := range rows {
+		if r == nil {
+			delete(rows, a)
+		}
+	}
+	m.mu.Lock()
+	maps.Copy(m.rows, rows)
+	maps.Copy(m.html[l], made)
+	m.mu.Unlock()
+	all, _ := m.shown(l, apps)
 	return all, nil
+}
+
+// row is a row with how it is shown, where both are there.
+func (m *matrix) row(l lang, a store.App) (*row, rowHTML, bool) {
+	if m == nil {
+		return nil, rowHTML{}, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	html, ok := m.html[l][a]
+	return m.rows[a], html, ok && m.rows[a] != nil
+}
+
+// shown are the rows of some apps that were made; whole tells whether all were.
+func (m *matrix) shown(l lang, apps []store.App) (all []template.HTML, whole bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	whole = true
+	for _, a := range apps {
+		html, ok := m.html[l][a]
+		all, whole = append(all, html.HTML), whole && ok
+	}
+	return all, whole
+}
+
+// look has the matrix that takes the place of this one begin with the rows of some apps.
+func (m *matrix) look(l lang, apps []store.App) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range apps {
+		if !m.looked[l][a] {
+			if m.looked[l] == nil {
+				m.looked[l] = map[store.App]bool{}
+			}
+			m.looked[l][a] = true
+		}
+	}
 }
 
 // A rowView is a row as a template shows it.
@@ -330,6 +412,7 @@ func (s *server) ask(rows []row) []row {
 		for j := range rows[i].Cells {
 			if c := &rows[i].Cells[j]; c.Live != nil {
 				if h, ok := said[c.Live.ID]; ok {
+					h.Drift = h.Drift && (c.Now == nil || !store.Active(c.Now.State)) // which is putting another there
 					c.Health = &h
 				}
 			}
@@ -346,7 +429,8 @@ type wait struct {
 	Sight                        *store.Sight
 	Requester, Note              string
 	Have, Need                   int
-	After                        bool // it is there already
+	After                        bool   // it is there already
+	Changes                      string // in the cluster
 	Since                        store.Time
 	Actions                      []action
 }
@@ -354,11 +438,13 @@ type wait struct {
 // waits lists what the viewer may approve, and did not yet.
 func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err error) {
 	is := func(logins ...string) bool { return named(logins, who.Login) }
-	asks := map[string]store.Block{} // of orders
+	asks := map[string]store.Block{}                              // of orders
+	ctx, cancel := context.WithTimeout(r.Context(), teamPatience) // for all of them
+	defer cancel()
 	var ids []string
 	add := func(w wait, id string, by []string) {
 		repo, ok := m.repos[strings.ToLower(w.Repo)]
-		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(r.Context(), who, repo, by) {
+		if !ok || who.Permission(&repo, repo.Name) < Read || len(mine) == 2*waitsShown || !s.may(ctx, who, repo, by) {
 			return
 		}
 		w.Actions = newAsker(r, who, repo).votes(w.Name)
@@ -381,36 +467,33 @@ func (s *server) waits(r *http.Request, who seer, m *matrix) (mine []wait, err e
 		}
 	}
 	for _, d := range m.facts.agree {
-		if !is(d.Requester) {
+		if !d.BeganAt.IsZero() && !is(d.Requester) && (d.Self || !is(d.Author, d.Sender)) {
 			w := waitOf(d, 0, 1)
 			w.After = true
-			add(w, d.ID, s.ratifiers(m, d))
+			add(w, d.ID, d.May.V)
 		}
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	var voted map[string]bool
-	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) { voted, err = tx.VotedOn(ids, who.Login); return err })
+	var changes map[string]string
+	err = s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if voted, err = tx.VotedOn(ids, who.Login); err == nil {
+			changes, err = tx.ChangesOf(ids)
+		}
+		return err
+	})
 	var left []wait
 	for i, w := range mine {
 		if !voted[ids[i]] && len(left) < waitsShown {
+			if who.Repos[strings.ToLower(w.Repo)] != None { // as seer.look
+				w.Changes = changes[ids[i]]
+			}
 			left = append(left, w)
 		}
 	}
 	return left, err
-}
-
-// ratifiers are those who may agree to what went without approval, as what waits behind it says.
-func (s *server) ratifiers(m *matrix, d store.Sight) []string {
-	for _, o := range m.facts.open {
-		for _, b := range o.Blocks.V {
-			if b.Kind == store.BlockRatify && spotOf(o) == spotOf(d) {
-				return b.By
-			}
-		}
-	}
-	return nil
 }
 
 func waitOf(d store.Sight, have, need int) wait {
@@ -474,7 +557,8 @@ func (s *server) home(w http.ResponseWriter, r *http.Request, who seer) {
 			v.Next = "/?" + q.Encode()
 		}
 	}
-	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown); err != nil {
+	m.look(langOf(r), shown)
+	if v.Rows, err = s.show(r.Context(), m, langOf(r), shown, nil); err != nil {
 		s.fail(w, r, err)
 		return
 	}

@@ -2,7 +2,10 @@ package web
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -48,6 +51,48 @@ func (s *server) order(w http.ResponseWriter, r *http.Request, who seer) {
 		v.Actions = newAsker(r, who, *repo).orderActions(v.Order, v.Asks, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
 	}
 	s.render(w, r, who, http.StatusOK, "order", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+}
+
+type ordersView struct {
+	scope
+	Now     time.Time
+	Orders  []store.Order
+	Next    string
+	Actions []action
+}
+
+// orders lists the release orders of a repository: GET /orders?repository=&before=.
+func (s *server) orders(w http.ResponseWriter, r *http.Request, who seer) {
+	v := ordersView{Now: s.DB.Now()}
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if v.scope, err = s.scope(tx, r, who, Read); err != nil || v.Repo == "" {
+			return err
+		}
+		repo, err := tx.Repo(v.Repo)
+		if err != nil {
+			return err
+		}
+		if a := newAsker(r, who, repo); a.can(Write) {
+			create := a.action("New release order…", "", "/order create")
+			create.Parts, create.Ask, create.Must = true, "Why?", true
+			v.Actions = []action{create}
+		}
+		before, err := strconv.Atoi(r.URL.Query().Get("before"))
+		if err != nil || before < 1 {
+			before = math.MaxInt32
+		}
+		v.Orders, err = tx.OrdersOf(v.Repo, before, linesShown+1)
+		if len(v.Orders) > linesShown {
+			v.Orders = v.Orders[:linesShown]
+			v.Next = "/orders?" + url.Values{"repository": {v.Repo}, "before": {itoa(v.Orders[linesShown-1].Number)}}.Encode()
+		}
+		return err
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.render(w, r, who, http.StatusOK, "orders", page{Title: langOf(r).say("Release orders"), Refresh: refreshWaiting, Body: v})
 }
 
 func readOrder(tx *store.Tx, who seer, id string) (*orderView, error) {

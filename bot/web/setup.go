@@ -76,13 +76,7 @@ func (p *Setup) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // NotFound answers that there is nothing. Its page repeats none of what it was asked with, which may have been a code.
 func (p *Setup) NotFound(w http.ResponseWriter, r *http.Request) {
 	guard(w.Header())
-	l, ok := chosen(r)
-	r = r.Clone(r.Context())
-	r.URL.RawQuery = ""
-	if ok {
-		r.URL.RawQuery = "lang=" + string(l)
-	}
-	p.s.notFound(w, r)
+	p.s.lost(w, r)
 }
 
 // Show answers with a page. Of a page whose form goes to GitHub the browser is let go there, and from there back.
@@ -92,7 +86,7 @@ func (p *Setup) Show(w http.ResponseWriter, r *http.Request, status int, body Se
 		policy := w.Header().Get("Content-Security-Policy")
 		w.Header().Set("Content-Security-Policy", strings.Replace(policy, "form-action 'self'", "form-action 'self' "+origin(to.Target)+" "+origin(to.Form.PublicURL), 1))
 	}
-	p.s.render(w, r, seer{}, status, "setup", page{Title: langOf(r).say("Set-up"), Body: body})
+	p.s.render(w, r, seer{}, status, "setup", page{Title: langOf(r).say("Set-up"), Once: body.Done != nil, Body: body})
 }
 
 // origin is the scheme, host and port of an address, as a Content-Security-Policy names them.

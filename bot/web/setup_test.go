@@ -23,7 +23,7 @@ func TestSetupInChinese(t *testing.T) {
 		"register": {SetupPage{Register: &SetupRegister{Form: form, Target: "https://github.com/x"}}, []string{"<p>Sign in to https://github.com in this browser first, as an owner"},
 			[]string{"以组织 owner 的身份登录 https://github.com。"}},
 		"done": {SetupPage{Done: &SetupDone{Name: "<b>ship", Install: "https://github.com/apps/x", File: "/etc/<b>.yaml"}},
-			[]string{"The App <bdi>&lt;b&gt;ship</bdi> is registered", "in <code>/etc/&lt;b&gt;.yaml</code>, and", "<pre>bot doctor --config /etc/&lt;b&gt;.yaml</pre>"},
+			[]string{"The App <bdi>&lt;b&gt;ship</bdi> is registered", "in <code>/etc/&lt;b&gt;.yaml</code>, and", "<pre tabindex=\"0\">bot doctor --config /etc/&lt;b&gt;.yaml</pre>"},
 			[]string{"App <bdi>&lt;b&gt;ship</bdi> 已注册", "在 <code>/etc/&lt;b&gt;.yaml</code> 的 <code>github:</code> 下"}},
 		"problem": {SetupPage{Problem: problem, Remedy: Say("Then load this page again.")}, []string{"<bdi>&lt;b&gt;app.pem is there already", "Then load"},
 			[]string{"<bdi>&lt;b&gt;app.pem 已存在", "然后重新加载此页面。"}},
@@ -39,6 +39,9 @@ func TestSetupInChinese(t *testing.T) {
 						t.Errorf("%s in %s lacks %q: %s", name, l, text, body)
 					}
 				}
+				if strings.Contains(body, `href="?`) != (name != "done") { // the last page's address is gone
+					t.Errorf("%s in %s: the other language: %s", name, l, body)
+				}
 				if strings.Contains(body, "<b>") || strings.Contains(html.UnescapeString(body), "%!") {
 					t.Errorf("%s in %s: %s", name, l, body)
 				}
@@ -47,5 +50,14 @@ func TestSetupInChinese(t *testing.T) {
 	}
 	if got := problem.String(); got != "<b>app.pem is there already, and is not overwritten: move it away." {
 		t.Errorf("in the log: %s", got)
+	}
+}
+
+// TestAssetNotThere: what was asked is not repeated.
+func TestAssetNotThere(t *testing.T) {
+	w := httptest.NewRecorder()
+	NewSetup("test", slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "/assets/none.css?code=ABC&lang=zh", nil))
+	if body := w.Body.String(); w.Code != 404 || strings.Contains(body, "ABC") || !strings.Contains(body, `lang="zh"`) || !strings.Contains(body, `href="?lang=en"`) {
+		t.Errorf("%d %s", w.Code, body)
 	}
 }

@@ -36,6 +36,7 @@ type runView struct {
 	Trouble     []store.QueuedTask // work about it that failed and is tried again, or was given up
 	Hidden      bool               // the log is withheld
 	Actions     []action
+	Why         string // the page of the event that led to it
 }
 
 func readRun(tx *store.Tx, who seer, id string) (*runView, error) {
@@ -149,6 +150,7 @@ type deploymentView struct {
 	Current    bool // it is the newest that began to change its environment
 	Health     *Health
 	Actions    []action
+	Why        string // the page of the event that led to it
 }
 
 // A place is where a deployment goes.

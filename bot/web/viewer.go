@@ -89,6 +89,9 @@ func (s *server) said(r *http.Request, who seer) *store.Reply {
 	if err != nil {
 		s.Logger.Error("an answer could not be read", "err", err)
 	}
+	if reply != nil {
+		reply.Body = s.masked(reply.Body)
+	}
 	return reply
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -20,6 +21,12 @@ type signedSite struct {
 	people map[string]*Viewer
 	cfg    Config
 	pages  *Pages
+	who    atomic.Pointer[looker] // where a test changes who looks
+}
+
+type looker struct {
+	viewer *Viewer
+	err    error
 }
 
 func newSignedSite(t *testing.T) *signedSite {
@@ -35,7 +42,7 @@ func newSignedSite(t *testing.T) *signedSite {
 // open makes the pages from cfg; what they show is never old.
 func (s *signedSite) open() {
 	s.pages = New(s.cfg)
-	s.pages.s.seen.ttl = 0
+	s.pages.s.keep(0)
 	s.Handler = s.pages
 }
 

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
@@ -63,7 +64,7 @@ var pageFiles embed.FS
 var assetFiles embed.FS
 
 // Pages serves GET and HEAD of /, /apps/{app}, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
-// /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
+// /orders, /orders/{id}, /audit, /deliveries, /deliveries/{id}, /queue, /system and /assets/{name}, and POST of /queue.
 type Pages struct {
 	s       *server
 	handler http.Handler
@@ -72,19 +73,24 @@ type Pages struct {
 // ServeHTTP implements http.Handler.
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
 
-// Error answers with a page that says what is wrong, and what to do.
-func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+// Error answers with a page that says what is wrong, and what to do. Of text every %s stands for one of args, where there are any.
+func (p *Pages) Error(w http.ResponseWriter, r *http.Request, status int, title, text string, args ...any) {
 	guard(w.Header())
-	p.s.renderError(w, r, status, title, text)
+	p.s.renderError(w, r, status, title, text, args...)
 }
 
 type server struct {
 	Config
-	followers chan struct{} // one for each that follows a log
-	pages     map[lang]map[string]*template.Template
-	seen      matrices
-	pasts     pasts
-	assets    map[string]asset // by the name that is in the address
+	followers  chan struct{} // one for each that follows a log
+	askedAgain time.Duration // see there
+	pages      map[lang]map[string]*template.Template
+	seen       memo[struct{}, *matrix]
+	apps       memo[appKey, appRow]
+	pasts      memo[pastKey, past]
+	trends     trends
+	states     memo[string, string] // of runs whose logs are followed
+	lines      memo[linesKey, []byte]
+	assets     map[string]asset // by the name that is in the address
 }
 
 type asset struct {
@@ -97,7 +103,9 @@ func newServer(cfg Config, pages ...string) *server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), pages: map[lang]map[string]*template.Template{}, seen: matrices{ttl: matrixTTL}, assets: map[string]asset{}}
+	s := &server{Config: cfg, followers: make(chan struct{}, maxFollowers), askedAgain: askedAgain, pages: map[lang]map[string]*template.Template{}, assets: map[string]asset{}}
+	s.keep(matrixTTL)
+	s.states.ttl, s.lines.ttl = statesTTL, sharedTTL
 	hashed := map[string]string{} // the address of an asset changes with its content, so that it may be cached for ever
 	for name, contentType := range map[string]string{
 		"favicon.svg": "image/svg+xml",
@@ -131,15 +139,19 @@ func newServer(cfg Config, pages ...string) *server {
 	return s
 }
 
+// keep says for how long is kept what is read for all.
+func (s *server) keep(ttl time.Duration) { s.seen.ttl, s.apps.ttl, s.pasts.ttl = ttl, ttl, ttl }
+
 // New makes the pages.
 func New(cfg Config) *Pages {
-	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
+	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "orders", "audit", "deliveries", "delivery", "queue", "system", "sign-in")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.guarded(s.home))
 	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))
 	mux.HandleFunc("GET /runs/{id}/log", s.guarded(s.runLog))
 	mux.HandleFunc("GET /runs/{id}/artifacts/{check}/{path...}", s.guarded(s.artifact))
 	mux.HandleFunc("GET /deployments/{id}", s.guarded(s.deployment))
+	mux.HandleFunc("GET /orders", s.guarded(s.orders))
 	mux.HandleFunc("GET /orders/{id}", s.guarded(s.order))
 	mux.HandleFunc("GET /apps/{app}", s.guarded(s.app))
 	mux.HandleFunc("GET /audit", s.guarded(s.audit))
@@ -183,11 +195,23 @@ type page struct {
 	Other   string       // the address of the page in the other language
 	Path    string       // its own
 	Said    *store.Reply // what the command was answered that was just said
+	Once    bool         // its address leads nowhere any more, in no language
 	Body    any
 }
 
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.renderError(w, r, http.StatusNotFound, "Page not found", "There is nothing at this address. Is the link complete? What it led to may also have been removed.")
+}
+
+// lost is notFound for an address whose query is repeated nowhere on the page: it may have been a code.
+func (s *server) lost(w http.ResponseWriter, r *http.Request) {
+	l, ok := chosen(r)
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = ""
+	if ok {
+		r.URL.RawQuery = "lang=" + string(l)
+	}
+	s.notFound(w, r)
 }
 
 func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
@@ -198,7 +222,8 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 		}
 		repo, err := store.Optional(tx.Repo(v.Run.Repo))
 		if repo != nil {
-			v.Actions = newAsker(r, who, *repo).runActions(v.Run)
+			a := newAsker(r, who, *repo)
+			v.Actions, v.Why = a.runActions(v.Run), a.why(v.Run.Event)
 		}
 		return err
 	})
@@ -209,7 +234,11 @@ func (s *server) run(w http.ResponseWriter, r *http.Request, who seer) {
 		s.fail(w, r, err)
 		return
 	}
-	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+	refresh := v.refresh()
+	if refresh > 0 && v.Log != nil && v.Log.Query != "" {
+		refresh = refreshWaiting // all of the log is read each time
+	}
+	s.render(w, r, who, http.StatusOK, "run", page{Title: v.title(langOf(r)), Refresh: refresh, Body: v})
 }
 
 func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
@@ -226,20 +255,24 @@ func (s *server) deployment(w http.ResponseWriter, r *http.Request, who seer) {
 		return
 	}
 	if repo != nil {
-		v.Actions = newAsker(r, who, *repo).deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+		a := newAsker(r, who, *repo)
+		v.Actions = a.deploymentActions(v.Deployment, v.Current, func(by []string) bool { return s.may(r.Context(), who, *repo, by) })
+		v.Why = a.why(v.Deployment.Event)
 	}
-	if s.Health != nil && v.Live && !v.Hidden {
+	refresh := v.refresh()
+	if s.Health != nil && v.Current && !v.Hidden {
+		refresh = sooner(refresh, refreshWaiting) // for what the cluster says
 		if h, ok := s.Health([]string{v.Deployment.ID})[v.Deployment.ID]; ok {
 			v.Health = &h
 		}
 	}
-	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: v.refresh(), Body: v})
+	s.render(w, r, who, http.StatusOK, "deployment", page{Title: v.title(langOf(r)), Refresh: refresh, Body: v})
 }
 
 func (s *server) asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := s.assets[r.PathValue("name")]
 	if !ok {
-		s.notFound(w, r)
+		s.lost(w, r)
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -260,19 +293,30 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.renderError(w, r, http.StatusInternalServerError, "Page not available", "This page could not be made just now. Please try again in a moment.")
 }
 
-func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string) {
+func (s *server) renderError(w http.ResponseWriter, r *http.Request, status int, title, text string, args ...any) {
 	l := langOf(r)
-	title, text = l.say(title), l.say(text)
+	title, text = l.say(title), l.say(text, args...)
 	s.render(w, r, seer{}, status, "error", page{Title: title, Body: struct{ Title, Text string }{title, text}})
 }
+
+// buffers are what pages are made in; one of a page that is larger than maxBuffer is not kept.
+var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
+const maxBuffer = 1 << 20
 
 func (s *server) render(w http.ResponseWriter, r *http.Request, who seer, status int, name string, p page) {
 	l := langOf(r)
 	keepLang(w, r)
 	p.Title = printable(p.Title)
 	p.Version, p.Who, p.Said, p.Other, p.Path = s.Version, who.Viewer, s.said(r, who), otherLang(r, l), r.URL.Path
-	var b bytes.Buffer // whole or not at all
-	if err := s.pages[l][name].ExecuteTemplate(&b, "layout", p); err != nil {
+	b := buffers.Get().(*bytes.Buffer) // whole or not at all
+	defer func() {
+		if b.Cap() <= maxBuffer {
+			b.Reset()
+			buffers.Put(b)
+		}
+	}()
+	if err := s.pages[l][name].ExecuteTemplate(b, "layout", p); err != nil {
 		s.Logger.Error("a page could not be made", "route", r.Pattern, "err", err)
 		http.Error(w, "this page could not be made", http.StatusInternalServerError)
 		return

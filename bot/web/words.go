@@ -27,11 +27,12 @@ var funcs = template.FuncMap{
 	"code":      code,
 	"link":      link,
 	"when":      when,
+	"date":      func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	"appPath":   appPath,
+	"leases":    func() template.HTML { return leases },
 	"icon":      icon,
 	"glyph":     glyph,
 	"cellOf":    func(c cell, now time.Time) cellView { return cellView{c, now} },
-	"placeOf":   func(e envView, now time.Time, hidden bool) placeView { return placeView{e, now, hidden} },
 	"lookOf":    func(look string) string { return shapes[look] },
 }
 
@@ -170,7 +171,7 @@ func refName(ref string) string {
 func diffLines(diff string) []span {
 	var lines []span
 	for line := range strings.Lines(diff) {
-		s := span{Class: "same", Text: printable(line)}
+		s := span{Class: "same", Text: printable(strings.TrimSuffix(line, "\n"))}
 		switch line[0] {
 		case '+':
 			s.Class = "added"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -39,31 +40,62 @@ func (c *doCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), doTimeout)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/")+"/api/v1/command", bytes.NewReader(body))
+	r, err := http.NewRequest(http.MethodPost, apiAddress(c.URL, "command"), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("SHIPMATE_URL: %w", err)
 	}
-	r.Header.Set("Authorization", "Bearer "+c.Token)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Idempotency-Key", c.Key)
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
+	var answer struct{ Answer string }
+	err = callAPI(r, c.Token, &answer)
+	var far *url.Error
+	switch {
+	case errors.As(err, &far):
 		return fmt.Errorf("%w; what became of it is told by the same call with --key %s", err, c.Key)
-	}
-	defer func() { _ = resp.Body.Close() }() // it was only read
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	var answer struct{ Answer, Detail string }
-	if json.Unmarshal(raw, &answer) != nil || answer.Answer == "" && answer.Detail == "" {
-		return fmt.Errorf("%s answers %s, which is no answer of a bot", c.URL, resp.Status)
-	}
-	if answer.Detail != "" {
-		return errors.New(answer.Detail)
+	case answer.Answer == "":
+		return notABot(c.URL, "an empty answer")
 	}
 	fmt.Println(answer.Answer)
 	return nil
+}
+
+// apiAddress is an address of a bot's API.
+func apiAddress(bot, path string) string { return strings.TrimSuffix(bot, "/") + "/api/v1/" + path }
+
+func notABot(bot, answers string) error {
+	return fmt.Errorf("%s answers %s, which is no answer of a bot", bot, answers)
+}
+
+// callAPI makes a call with a token. A refusal is an error with what the bot says, and one of no answer a *url.Error.
+func callAPI(r *http.Request, token string, into any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), doTimeout)
+	defer cancel()
+	r.Header.Set("Authorization", "Bearer "+token)
+	// A redirect would make another request of it: one without a body, perhaps to somebody else.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	if to, err := resp.Location(); err == nil {
+		return fmt.Errorf("SHIPMATE_URL: it leads on to %s; write that one's beginning, as far as /api", to.Redacted())
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return &url.Error{Op: r.Method, URL: r.URL.String(), Err: err}
+	}
+	var problem struct{ Detail string }
+	bot := r.URL.Scheme + "://" + r.URL.Host
+	switch {
+	case json.Unmarshal(raw, &problem) != nil:
+		return notABot(bot, resp.Status)
+	case problem.Detail != "":
+		return errors.New(problem.Detail)
+	case resp.StatusCode >= http.StatusMultipleChoices:
+		return notABot(bot, resp.Status)
+	}
+	return json.Unmarshal(raw, into)
 }

@@ -42,8 +42,46 @@ func TestDo(t *testing.T) {
 	if err := do.Run(); err == nil || strings.Contains(err.Error(), "secret-1") || !strings.Contains(err.Error(), "no answer of a bot") {
 		t.Errorf("%v", err)
 	}
+	other := httptest.NewServer(http.RedirectHandler(server.URL+"/api/v1/command", http.StatusMovedPermanently))
+	defer other.Close()
+	do.URL, got = other.URL, nil
+	if err := do.Run(); err == nil || !strings.Contains(err.Error(), server.URL+"/api/v1/command") || got != nil {
+		t.Errorf("%v %v", err, got)
+	}
 	do.URL = "http://127.0.0.1:1"
 	if err := do.Run(); err == nil || !strings.Contains(err.Error(), "--key k") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestPlanOfABot(t *testing.T) {
+	var got string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Method + " " + r.URL.String() + " " + r.Header.Get("Authorization")
+		switch r.URL.Query().Get("ref") {
+		case "":
+			_, _ = w.Write([]byte(`{"text":"push of refs/heads/master\n"}`))
+		case "odd":
+			_, _ = w.Write([]byte(`{}`))
+		default:
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"detail":"acme/web has no branch or tag"}`))
+		}
+	}))
+	defer server.Close()
+	plan := planCmd{URL: server.URL + "/", Token: "secret-1", App: "web", Repository: "acme/web"}
+	if err := plan.Run(); err != nil || got != "GET /api/v1/apps/web/plan?repository=acme%2Fweb Bearer secret-1" {
+		t.Errorf("%v, it asks %s", err, got)
+	}
+	for ref, want := range map[string]string{"x": "has no branch or tag", "odd": "no answer of a bot"} {
+		plan.Ref = ref
+		if err := plan.Run(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret-1") {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	for want, c := range map[string]planCmd{"SHIPMATE_URL": {App: "web", Token: "x"}, "SHIPMATE_TOKEN": {App: "web", URL: "x"}, "leave out": {App: "web", URL: "x", Token: "x", File: "x.yaml"}, "goes with --app": {Repository: "acme/web"}} {
+		if err := c.Run(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }

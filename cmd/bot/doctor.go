@@ -26,5 +26,6 @@ func (c *doctorCmd) Run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever signals again does not wait for it to tidy up
 	return bot.Doctor(ctx, cfg, c.Send, os.Stdout)
 }

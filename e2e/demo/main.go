@@ -113,8 +113,9 @@ func run(ctx context.Context, opt e2e.Options, example string, once bool) (err e
 	return nil
 }
 
-// pages prints the addresses that the statuses and deployments lead to.
+// pages prints the addresses that the statuses and deployments lead to, and who one may be there.
 func pages(p *printer, x *e2e.Example) {
+	p.line("look", "%-28s %s: sign in as alice (writes), bob (maintains, approves) or carol (reads); the simulated GitHub asks for no password", "overview", x.BotURL+"/")
 	seen := map[string]bool{}
 	for _, d := range x.Repo.Deployments() {
 		for _, s := range x.Repo.Statuses(d.SHA) {

@@ -1,11 +1,13 @@
 //go:build e2e
 
-// Package install installs the bot in a cluster as the README says, by the image that its own pipeline builds from this repository
-// and by the manifests of deploy/, has it ship the example, and upgrades it while a deployment is under way.
+// Package install installs the bot in a cluster by following README.md: its test types what the chapters "Install", "In Kubernetes" and
+// "Upgrade" say into a shell, changes the files that they say to change, and does in the browser's place what the set-up asks. The bot then ships the
+// example, lets somebody sign in, and an older version is upgraded to this one while a deployment is under way.
 //
-// What differs from a real cluster: the one of e2e/cluster has no names, no way out for pods and nobody who makes volumes, and
-// enforces no NetworkPolicy. So the API server is named by its address, a container beside the bot leads to GitHub, the registry and BuildKit
-// on this machine, the volume is made by hand, and an HTTP server of ours stands for the ingress controller: it lets in what deploy/'s Ingress says.
+// What is not as the README has it: there is no Docker here, so the image is not made by "docker buildx" but by our own pipeline, from this very tree.
+// GitHub and its pages are simulated, and so is its name, ship.example.com. The cluster of e2e/cluster has no names, no way out for pods and nobody who
+// makes volumes, and enforces no NetworkPolicy. So the API server is named by its address, a container beside the bot leads to GitHub, the registry and BuildKit
+// on this machine, the volume is made by hand, and an HTTP server of ours stands for the ingress controller: it lets in what deploy/'s Ingresses say.
 // BuildKit's StatefulSet is only tried on the API server, since no registry can be reached that has its image.
 package install
 
@@ -15,8 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -49,10 +53,9 @@ import (
 )
 
 const (
-	root       = "../.."
-	nodeIP     = "10.240.0.1" // of e2e/cluster
-	serviceIP  = "10.96.0.1"  // of its API server
-	hookSecret = "the-webhook-secret-of-the-installed-bot"
+	nodeIP    = "10.240.0.1" // of e2e/cluster
+	serviceIP = "10.96.0.1"  // of its API server
+	host      = "ship.example.com"
 )
 
 func TestInstall(t *testing.T) {
@@ -67,10 +70,19 @@ func TestInstall(t *testing.T) {
 	say := func(format string, args ...any) {
 		fmt.Printf("%6.1f  "+format+"\n", append([]any{time.Since(began).Seconds()}, args...)...)
 	}
+	if _, err := os.Stat(filepath.Join(os.Getenv("SHIPMATE_BIN"), "kubectl")); err != nil {
+		t.Fatalf("%v: e2e/setup.sh --with-clients builds it", err)
+	}
+	chapter(t, "## Run it", imaging) // the one block that is not followed
+	files, err := repository()
+	must(err)
+	now := version{"this tree", files}
+	old := before(t, now)
+	say("%s (schema %s) will be upgraded to %s (schema %s)", old.name, old.schema(), now.name, now.schema())
 
 	builder, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
-	stack, err := e2e.Start(ctx, e2e.Options{Bot: os.Getenv("SHIPMATE_BOT"), Bin: os.Getenv("SHIPMATE_BIN"), App: root + "/app.yaml", Reach: []string{builder.Addr().String()}, Say: say})
+	stack, err := e2e.Start(ctx, e2e.Options{Bot: os.Getenv("SHIPMATE_BOT"), Bin: os.Getenv("SHIPMATE_BIN"), App: root + "/app.yaml", NoTargets: true, Reach: []string{builder.Addr().String()}, Say: say})
 	must(err)
 	defer func() {
 		if err := stack.Close(); err != nil {
@@ -78,44 +90,41 @@ func TestInstall(t *testing.T) {
 		}
 	}()
 	defer serveBuilder(builder, strings.TrimPrefix(stack.BuildkitHost, "unix://"))()
-	must(e2e.PushBotBases(ctx, stack.Registry, root))
-	say("what the Dockerfile begins with is pushed")
 
-	// A bot on this machine builds the first image.
-	own := &e2e.Example{Stack: stack}
-	own.Repo, err = stack.GitHub.CreateRepo("acme/shipmate", sim.RepoOptions{})
-	must(err)
-	own.Repo.SetPermission("alice", "write", "")
-	files, err := repository(stack.Registry)
-	must(err)
-	first := build(t, own, "The bot", files)
-	say("its own pipeline built %s", first)
+	// The image, in the place of docker buildx.
+	newest := ship(t, stack, "acme/shipmate", root, now)
+	say("our own pipeline built %s", newest.digest)
 	stack.KillBot()
 
+	// From nothing to a running bot.
+	p := newPerson(t, stack)
+	p.install(t, stack)
+	hookSecret := p.secret(t, "webhook-secret")
+	say("Install: a bot has its App, and the doctor knows what it lacks")
 	in := &installed{Stack: stack, admin: open(t, stack.Kubeconfig)}
 	must(in.prepare(ctx, builder.Addr().String()))
-	objects := in.render(t, first)
-	must(in.admin.Apply(ctx, objects, kube.ApplyOptions{}))
-	must(in.ready(ctx, objects))
-	say("the manifests are applied, and the bot is ready")
+	must(in.volume(ctx, "disk"))
 	defer func() {
 		if t.Failed() {
 			t.Log("the bot's log:\n" + in.log(context.WithoutCancel(ctx)))
 		}
 	}()
-	if got, want := in.run(t, ctx, "version"), short(own.Repo.Head("master")); !strings.Contains(got, want) {
+	p.inKubernetes(t, in, newest.digest)
+	say("In Kubernetes: the bot is ready, and the doctor finds nothing")
+	if got, want := in.run(t, ctx, "version"), short(newest.sha); !strings.Contains(got, want) {
 		t.Errorf("the bot says %q, and was built from %s", got, want)
 	}
 	in.checkRights(t, ctx)
 	in.checkExample(t, ctx)
-	defer in.ingress(t, objects)()
+	defer in.ingress(t)()
 
-	// It ships the example.
+	// It ships the example, and people sign in.
 	x, err := stack.NewExample(root + "/examples/devops-app")
 	must(err)
 	example, err := x.Files()
 	must(err)
-	example[".shipmate.yaml"] = regexp.MustCompile(`(?s)notify:.*`).ReplaceAllString(example[".shipmate.yaml"], "") // it has no chats
+	file := regexp.MustCompile(`(?s)notify:.*`).ReplaceAllString(example[".shipmate.yaml"], "") // it has no chats
+	example[".shipmate.yaml"] = regexp.MustCompile(`cluster: (test|prod)`).ReplaceAllString(file, "cluster: here")
 	sha, err := x.Repo.Commit("master", "alice", "devops-app, v1", example)
 	must(err)
 	for _, status := range []string{"shipmate/build", "shipmate/deploy/staging"} {
@@ -124,49 +133,65 @@ func TestInstall(t *testing.T) {
 	}
 	must(x.Live(ctx, "staging", "/", "Hello from devops-app, v1"))
 	say("a push is live in staging")
-
-	// It builds the next version of itself, and is replaced by that in the middle of a rollout.
-	second := build(t, own, "The bot, changed", map[string]string{"cmd/bot/main.go": files["cmd/bot/main.go"] + "\n// Changed.\n"})
-	if second == first {
-		t.Fatal("the changed bot is the same image")
+	if page := in.signIn(t, "alice"); !strings.Contains(page, "alice") || !strings.Contains(page, "devops-app") {
+		t.Errorf("alice signs in, and sees\n%s", page)
 	}
-	say("it built its own next version, %s", second)
-	say("a backup: %s", strings.TrimSpace(in.run(t, ctx, "backup", "--config", "/etc/shipmate/shipmate.yaml", "/var/lib/shipmate/before.db")))
-	slow := strings.Replace(example["deploy/deployment.yaml"], "spec:\n", "spec:\n  minReadySeconds: 30\n", 1)
+	say("somebody signed in through the ingress, and sees it")
+	said, err := p.run(ctx, "kubectl -n shipmate exec deployment/shipmate -- bot doctor --config /etc/shipmate/shipmate.yaml")
+	must(err)
+	for _, want := range []string{"ok    github webhook", "ok    github deliveries: ", "ok    github sign-in", "ok    registry " + stack.Registry, "ok    cluster here, namespace staging"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the doctor does not say %q:\n%s", want, said)
+		}
+	}
+
+	// The bot in the cluster builds the version that is to be upgraded, and makes way for it.
+	tree := filepath.Join(stack.Dir, "before")
+	old.unpack(t, tree)
+	previous := ship(t, stack, "acme/shipmate-before", tree, old)
+	if previous.digest == newest.digest {
+		t.Fatal("it is the same image")
+	}
+	say("the installed bot built %s of %s", previous.digest, old.name)
+	p.do(t, "kubectl delete namespace shipmate --wait --timeout=3m")
+	must(in.volume(ctx, "second-disk"))
+	p.do(t, "kubectl apply --server-side -k "+in.overlay(t, p, tree, previous.digest), "kubectl -n shipmate rollout status deployment/shipmate --timeout=3m")
+	if got, want := in.run(t, ctx, "version"), short(previous.sha); !strings.Contains(got, want) {
+		t.Errorf("the bot says %q, and was built from %s", got, want)
+	}
+	say("%s is installed anew, by its own manifests", old.name)
+
+	// It is upgraded in the middle of a rollout.
+	slow := strings.Replace(example["deploy/deployment.yaml"], "spec:\n", "spec:\n  minReadySeconds: 45\n", 1)
 	sha, err = x.Repo.Commit("master", "alice", "devops-app, slowly", map[string]string{"deploy/deployment.yaml": slow})
 	must(err)
 	must(in.rolling(ctx))
-	old := in.pod(t, ctx)
-	objects = in.render(t, second)
-	must(in.admin.Apply(ctx, objects, kube.ApplyOptions{}))
-	must(in.ready(ctx, objects))
-	if is := in.pod(t, ctx); is.Name == old.Name || !strings.HasSuffix(is.Spec.Containers[0].Image, "@"+second) {
-		t.Errorf("after the upgrade there is pod %s with %s", is.Name, is.Spec.Containers[0].Image)
+	pod := in.pod(t, ctx)
+	said = p.do(t, chapter(t, "### Upgrade", upgrading)[0]...)
+	if is := in.pod(t, ctx); is.Name == pod.Name || !strings.HasSuffix(is.Spec.Containers[0].Image, "@"+newest.digest) {
+		t.Errorf("after the upgrade there is pod %s with %s:\n%s", is.Name, is.Spec.Containers[0].Image, said)
 	}
 	for _, s := range x.Repo.Statuses(sha) {
 		if s.Context == "shipmate/deploy/staging" && s.State != "pending" {
 			t.Errorf("the rollout had ended when the new bot came (%s: %s): this shows nothing", s.State, s.Description)
 		}
 	}
-	say("it is replaced, and the rollout is under way")
-	if got, want := in.run(t, ctx, "version"), short(own.Repo.Head("master")); !strings.Contains(got, want) {
+	if got, want := in.run(t, ctx, "version"), short(newest.sha); !strings.Contains(got, want) {
 		t.Errorf("the bot says %q, and was built from %s", got, want)
 	}
+	say("Upgrade: %.7s (schema %s) is replaced by %.7s (schema %s), and the rollout is under way", previous.sha, old.schema(), newest.sha, now.schema())
 	_, err = x.Status(ctx, sha, "shipmate/deploy/staging", "success")
 	must(err)
-	must(until(ctx, "GitHub shows two deployments, the second as the live one", func() (bool, error) {
-		var states []string
-		for _, d := range x.Repo.Deployments() {
-			states = append(states, d.State())
-		}
-		return strings.Join(states, " ") == "inactive success", nil
+	must(until(ctx, "GitHub shows two deployments, also the second as one that succeeded", func() (bool, error) { // the first is of a bot whose database is gone
+		all := x.Repo.Deployments()
+		return len(all) == 2 && all[1].State() == "success", nil
 	}))
 	must(x.Live(ctx, "staging", "/", "Hello from devops-app, v1"))
 	say("the new bot brought it to its end")
 	if v := stack.GitHub.Violations(); len(v) > 0 {
 		t.Errorf("requests that GitHub's own description forbids: %s", strings.Join(v, "\n"))
 	}
-	for _, secret := range []string{hookSecret, "ghs_", "PRIVATE KEY"} {
+	for _, secret := range []string{hookSecret, p.secret(t, "client-secret"), "ghs_", "ghu_", "PRIVATE KEY"} {
 		if strings.Contains(in.log(ctx), secret) {
 			t.Errorf("the log has %s", secret)
 		}
@@ -175,53 +200,74 @@ func TestInstall(t *testing.T) {
 
 func short(sha string) string { return sha[:7] }
 
-// repository is what git knows of this one, as it lies here: with the registry of the stack, for this machine's platform alone, without a cache in
-// the registry, and without the checks, which would compile all tests.
-func repository(registry string) (map[string]string, error) {
-	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, err
-	}
-	files := map[string]string{}
-	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
-		text, err := os.ReadFile(filepath.Join(root, name))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // removed, and not committed yet
+// tracked lists what git knows of this repository, as it lies here.
+func tracked() (names []string, err error) {
+	out, err := git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	for name := range strings.SplitSeq(strings.TrimRight(out, "\x00"), "\x00") {
+		if _, err := os.Stat(filepath.Join(root, name)); err == nil { // otherwise it is removed, and that is not committed yet
+			names = append(names, name)
 		}
+	}
+	return names, err
+}
+
+// repository is the content of that.
+func repository() (map[string]string, error) {
+	names, err := tracked()
+	files := map[string]string{}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			return nil, err
 		}
 		files[name] = string(text)
 	}
-	var file map[string]any
-	if err := yaml.Unmarshal([]byte(files[".shipmate.yaml"]), &file); err != nil {
-		return nil, err
-	}
-	delete(file, "checks")
-	image := file["build"].(map[string]any)
-	delete(image, "platforms")
-	image["cache"] = "off" // BuildKit is the same all the time
-	text, err := yaml.Marshal(file)
-	files[".shipmate.yaml"] = strings.ReplaceAll(string(text), "registry.example.com", registry)
 	return files, err
 }
 
-// build pushes to our own repository, waits until it is built, and returns the digest.
-func build(t *testing.T, own *e2e.Example, message string, files map[string]string) string {
+// An image is what came of a version.
+type image struct{ sha, digest string }
+
+// ship has the bot that serves build a version in a repository of its own: with the registry of the stack, for this machine's platform alone, without a
+// cache in the registry, and without the checks, which would compile all tests. tree is where its files are.
+func ship(t *testing.T, stack *e2e.Stack, repo, tree string, v version) image {
+	t.Helper()
+	if err := e2e.PushBotBases(t.Context(), stack.Registry, tree); err != nil { // what its Dockerfile begins with
+		t.Fatal(err)
+	}
+	own := &e2e.Example{Stack: stack}
+	var err error
+	if own.Repo, err = stack.GitHub.CreateRepo(repo, sim.RepoOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	own.Repo.SetPermission("alice", "write", "")
+	var file map[string]any
+	if err := yaml.Unmarshal([]byte(v.files[".shipmate.yaml"]), &file); err != nil {
+		t.Fatal(err)
+	}
+	delete(file, "checks")
+	build := file["build"].(map[string]any)
+	delete(build, "platforms")
+	build["cache"] = "off" // BuildKit is the same all the time
+	text, err := yaml.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := maps.Clone(v.files)
+	files[".shipmate.yaml"] = strings.ReplaceAll(string(text), "registry.example.com", stack.Registry)
+	return image{digest: built(t, own, v.name, files), sha: own.Repo.Head("master")}
+}
+
+// built pushes to our own repository, waits until it is built, and returns the digest.
+func built(t *testing.T, own *e2e.Example, message string, files map[string]string) string {
 	t.Helper()
 	sha, err := own.Repo.Commit("master", "alice", message, files)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status, err := own.Status(t.Context(), sha, "shipmate/build", "success"); err != nil {
-		var log []byte
-		if resp, e := http.Get(status.TargetURL + "/log"); e == nil {
-			log, _ = io.ReadAll(resp.Body)
-			_ = resp.Body.Close() // it was read
-		}
-		t.Fatalf("%v\n%s", err, log)
+		_, log, e := own.Fetch(t.Context(), "alice", status.TargetURL+"/log")
+		t.Fatalf("%v\n%s%v", err, log, e)
 	}
 	ref, err := ggcr.ParseReference(own.Registry+"/team/shipmate:master-"+short(sha), ggcr.Insecure)
 	if err != nil {
@@ -239,8 +285,9 @@ type installed struct {
 	*e2e.Stack
 	admin   *kube.Cluster
 	rest    *rest.Config
-	builder string   // where the builder is on this machine
-	reach   []string // what the bot is to find on its own loopback: addresses on this machine's
+	outside *http.Transport // reaches the ingress by its name
+	builder string          // where the builder is on this machine
+	reach   []string        // what the bot is to find on its own loopback: addresses on this machine's
 }
 
 func open(t *testing.T, kubeconfig string) *kube.Cluster {
@@ -252,7 +299,23 @@ func open(t *testing.T, kubeconfig string) *kube.Cluster {
 	return c
 }
 
-// prepare makes what the cluster lacks: the volume, and the way from its pods to this machine.
+// volume makes one that the bot's claim takes.
+func (in *installed) volume(ctx context.Context, name string) error {
+	folder := filepath.Join(in.Dir, name)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	// A local volume, not a hostPath: those are not made the pod's group's.
+	_, err := in.Kube.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+		Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: folder}},
+		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+			{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpExists}}}}}},
+	}}, metav1.CreateOptions{})
+	return err
+}
+
+// prepare makes what the cluster lacks: the way from its pods to this machine.
 func (in *installed) prepare(ctx context.Context, builder string) (err error) {
 	if in.rest, err = clientcmd.BuildConfigFromFlags("", in.Kubeconfig); err != nil {
 		return err
@@ -260,20 +323,6 @@ func (in *installed) prepare(ctx context.Context, builder string) (err error) {
 	in.builder = builder
 	in.reach = []string{in.Registry, strings.TrimPrefix(in.GitHub.URL(), "http://"), builder}
 
-	folder := filepath.Join(in.Dir, "volume")
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return err
-	}
-	// A local volume, not a hostPath: those are not made the pod's group's.
-	_, err = in.Kube.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "disk"}, Spec: corev1.PersistentVolumeSpec{
-		Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("20Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-		PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: folder}},
-		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
-			{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpExists}}}}}},
-	}}, metav1.CreateOptions{})
-	if err != nil {
-		return err
-	}
 	if err := in.pushForward(ctx); err != nil {
 		return err
 	}
@@ -314,50 +363,14 @@ func (in *installed) pushForward(ctx context.Context) error {
 	return e2e.PushImage(ctx, in.Registry+"/forward:1", v1.Config{Entrypoint: []string{"/forward"}}, layer.Name())
 }
 
-// render writes an overlay beside the example, as the README says, and renders it.
-func (in *installed) render(t *testing.T, digest string) []*unstructured.Unstructured {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(root+"/deploy")); err != nil {
-		t.Fatal(err)
-	}
-	example, mine := filepath.Join(dir, "overlays", "example"), filepath.Join(dir, "overlays", "mine")
-	if err := os.CopyFS(mine, os.DirFS(example)); err != nil {
-		t.Fatal(err)
-	}
-	kubeconfig, err := os.ReadFile(filepath.Join(mine, "kubeconfig"))
-	if err != nil {
-		t.Fatal(err)
-	}
+// reachPatch adds to the bot's pod what leads to this machine.
+func (in *installed) reachPatch() string {
 	var args strings.Builder
 	for _, address := range in.reach {
 		_, port, _ := net.SplitHostPort(address)
 		fmt.Fprintf(&args, "%q, ", "127.0.0.1:"+port+"="+net.JoinHostPort(nodeIP, port))
 	}
-	for name, text := range map[string]string{
-		"app.pem":        string(in.GitHub.PrivateKeyPEM()),
-		"webhook-secret": hookSecret + "\n",
-		"kubeconfig":     strings.Replace(string(kubeconfig), "https://kubernetes.default.svc", "https://"+serviceIP, 1),
-		"shipmate.yaml": fmt.Sprintf(`listen: :8080
-public_url: https://ship.example.com
-data_dir: /var/lib/shipmate
-github:
-  api_url: %s
-  app_id: %d
-  private_key: file:./app.pem
-  webhook_secrets: [file:./webhook-secret]
-  allow: ["acme/*"]
-builder:
-  buildkit: ["tcp://%s"]
-registries:
-  "%s":
-    plain_http: true
-    allow: [{repositories: ["acme/*"], paths: [team]}]
-clusters:
-  test: {kubeconfig: ./kubeconfig, allow: [{repositories: ["acme/*"], namespaces: [staging]}]}
-  prod: {kubeconfig: ./kubeconfig, allow: [{repositories: ["acme/devops-app"], namespaces: [production]}]}
-`, in.GitHub.APIURL(), in.GitHub.AppID(), in.builder, in.Registry),
-		"reach.yaml": `apiVersion: apps/v1
+	return `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: shipmate, namespace: shipmate}
 spec:
@@ -369,21 +382,7 @@ spec:
           image: ` + in.Registry + `/forward:1
           args: [` + args.String() + `]
           securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
-`,
-		"kustomization.yaml": `apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [../../base, targets.yaml, ingress.yaml]
-images: [{name: registry.example.com/team/shipmate, newName: "` + in.Registry + `/team/shipmate", digest: "` + digest + `"}]
-configMapGenerator: [{name: shipmate, namespace: shipmate, files: [shipmate.yaml, kubeconfig]}]
-secretGenerator: [{name: shipmate, namespace: shipmate, files: [app.pem, webhook-secret]}]
-patches: [{path: reach.yaml}]
-`,
-	} {
-		if err := os.WriteFile(filepath.Join(mine, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return kustomize(t, mine)
+`
 }
 
 func kustomize(t *testing.T, dir string) []*unstructured.Unstructured {
@@ -405,24 +404,6 @@ func kustomize(t *testing.T, dir string) []*unstructured.Unstructured {
 		objects = append(objects, &obj)
 	}
 	return objects
-}
-
-// ready waits until the Deployment is rolled out.
-func (in *installed) ready(ctx context.Context, objects []*unstructured.Unstructured) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	for _, o := range objects {
-		if o.GetKind() == "Deployment" {
-			if err := in.admin.Wait(ctx, []*unstructured.Unstructured{o}, func(kube.Progress) {}); err != nil {
-				var f *kube.Failure
-				if errors.As(err, &f) {
-					return fmt.Errorf("%w\n%s\n%s", err, f.Event, strings.Join(f.Logs, "\n"))
-				}
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // pod is the bot's only one.
@@ -463,7 +444,7 @@ func (in *installed) run(t *testing.T, ctx context.Context, args ...string) stri
 	return string(text)
 }
 
-// rolling waits until the cluster is at the rollout of the example that takes two times 30 s.
+// rolling waits until the cluster is at the rollout of the example that takes two times 45 s.
 func (in *installed) rolling(ctx context.Context) error {
 	return until(ctx, "the slow rollout begins", func() (bool, error) {
 		d, err := in.Kube.AppsV1().Deployments("staging").Get(ctx, "devops-app", metav1.GetOptions{})
@@ -526,7 +507,7 @@ func (in *installed) checkExample(t *testing.T, ctx context.Context) {
 		t.Fatal(err)
 	}
 	overlay := filepath.Join(dir, "overlays", "example")
-	for _, name := range []string{"app.pem", "webhook-secret", "registry-username", "registry-password"} {
+	for _, name := range []string{"app.pem", "webhook-secret", "client-secret", "registry-username", "registry-password"} {
 		if err := os.WriteFile(filepath.Join(overlay, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -554,8 +535,9 @@ func (in *installed) checkExample(t *testing.T, ctx context.Context) {
 	}
 }
 
-// ingress stands for the ingress controller: it passes on what the Ingress for webhooks names, and has GitHub send there.
-func (in *installed) ingress(t *testing.T, objects []*unstructured.Unstructured) (stop func()) {
+// ingress stands for the ingress controller: GitHub reaches what the Ingress for webhooks names, and everybody else, who may be inside a
+// company's network, what that for people does. Both find it by the host's name, over TLS.
+func (in *installed) ingress(t *testing.T) (stop func()) {
 	t.Helper()
 	transport, err := rest.TransportFor(in.rest)
 	if err != nil {
@@ -565,40 +547,41 @@ func (in *installed) ingress(t *testing.T, objects []*unstructured.Unstructured)
 	if err != nil {
 		t.Fatal(err)
 	}
-	to.Path = "/api/v1/namespaces/shipmate/services/http:shipmate:http/proxy"
-	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-	}}
-	mux := http.NewServeMux()
-	for _, o := range objects {
-		if o.GetKind() != "Ingress" || o.GetName() != "shipmate-webhooks" {
-			continue
-		}
-		text, err := o.MarshalJSON()
+	const service = "/api/v1/namespaces/shipmate/services/http:shipmate:http/proxy"
+	to.Path = service
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		ModifyResponse: func(r *http.Response) error { // the API server has redirects lead to itself
+			if l := r.Header.Get("Location"); l != "" {
+				r.Header.Set("Location", strings.Replace(l, service, "", 1))
+			}
+			return nil
+		}}
+	serve := func(name string) *httptest.Server {
+		i, err := in.Kube.NetworkingV1().Ingresses("shipmate").Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var i networkingv1.Ingress
-		if err := yaml.Unmarshal(text, &i); err != nil {
-			t.Fatal(err)
+		rule := i.Spec.Rules[0]
+		if rule.Host != host || len(i.Spec.TLS) != 1 || i.Spec.TLS[0].Hosts[0] != host {
+			t.Errorf("the Ingress %s is of %q, with TLS of %v", name, rule.Host, i.Spec.TLS)
 		}
-		for _, p := range i.Spec.Rules[0].HTTP.Paths {
+		mux := http.NewServeMux()
+		for _, p := range rule.HTTP.Paths {
 			if *p.PathType == networkingv1.PathTypePrefix {
-				mux.Handle(p.Path+"/", proxy)
+				mux.Handle(strings.TrimSuffix(p.Path, "/")+"/", proxy)
 			} else {
 				mux.Handle(p.Path, proxy)
 			}
 		}
+		return httptest.NewTLSServer(mux)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	hooks, people := serve("shipmate-webhooks"), serve("shipmate-people")
+	reach := func(s *httptest.Server) *http.Transport {
+		return toHost(s.Listener.Addr().String(), s.Client().Transport.(*http.Transport))
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(l) }() // ends with Close
-	in.GitHub.SetHook("http://"+l.Addr().String()+"/webhooks/github", hookSecret)
-	return func() { _ = server.Close(); <-done }
+	in.GitHub.SetHookTransport(reach(hooks))
+	in.outside = reach(people)
+	return func() { hooks.Close(); people.Close() }
 }
 
 // serveBuilder leads from a listener to BuildKit's socket.

@@ -241,6 +241,15 @@ func (gh *GitHub) SetHook(url, secret string) {
 	gh.cfg.HookURL, gh.cfg.Secret = url, secret
 }
 
+// SetHookTransport says by what webhooks are sent from now on: hosts that have no name here can be reached by it.
+func (gh *GitHub) SetHookTransport(transport http.RoundTripper) {
+	gh.hooks.mu.Lock()
+	defer gh.hooks.mu.Unlock()
+	client := *gh.hooks.client
+	client.Transport = transport
+	gh.hooks.client = &client
+}
+
 // SetPushCommits changes how many commits a push event lists at most.
 func (gh *GitHub) SetPushCommits(n int) {
 	gh.mu.Lock()

@@ -48,7 +48,7 @@ type hooks struct {
 
 	running sync.WaitGroup
 
-	mu      sync.Mutex
+	mu      sync.Mutex // also of client
 	queue   []*Delivery
 	log     []*Delivery // sent ones, oldest first
 	sending bool
@@ -183,7 +183,10 @@ func (h *hooks) send(d *Delivery, target hookTarget) {
 		return
 	}
 	request.Header = d.RequestHeaders.Clone()
-	response, err := h.client.Do(request)
+	h.mu.Lock()
+	client := h.client
+	h.mu.Unlock()
+	response, err := client.Do(request)
 	if err != nil {
 		d.StatusCode, d.Status = http.StatusBadGateway, "failed to connect to host"
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -82,7 +82,7 @@ func (gh *GitHub) servePages(w http.ResponseWriter, r *http.Request, path string
 	return true
 }
 
-var authorizePage = template.Must(template.New("").Parse(`<!DOCTYPE html><html lang="en"><title>Sign in to GitHub</title><h1>Sign in to {{.App}}</h1>
+var authorizePage = template.Must(template.New("").Parse(`<!DOCTYPE html><html lang="en"><title>Sign in to GitHub</title><link rel="icon" href="data:,"><h1>Sign in to {{.App}}</h1>
 <ul>{{range .People}}<li><a href="{{.URL}}">{{.Login}}</a></li>{{end}}</ul></html>`))
 
 // authorize is GitHub's "Request a user's GitHub identity": who the person is, real GitHub knows by a cookie; here they say

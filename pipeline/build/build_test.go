@@ -380,7 +380,7 @@ func TestProgress(t *testing.T) {
 		&client.SolveStatus{Vertexes: []*client.Vertex{stopped}}, // told again
 	)
 	want := []string{
-		"0 [1/3] RUN make", "2 warn", "1 compiling", "1 100%", "1 red", "1 ",
+		"0 [1/3] RUN make", "2 warn", "1 compiling", "1 100%", "1 \x1b[31mred\x1b[0m", "1 ",
 		"0 [2/3] COPY . .", "1 no end", "0 done in 120ms", "0 cached",
 		"0 [3/3] RUN false", "2 it is false", "0 warning: Dockerfile:3: odd casing", "0 failed after 2.3s: exit code: 1",
 		"0 exporting", "0 pushing layers, 1.5s", "0 sha256:00 2.5 MB, 1s", "0 transferring context 0.5 kB, 0s", "0 cancelled after 2s",
@@ -410,6 +410,25 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 	if last := got[4]; strings.Contains(last, "t") || !strings.HasSuffix(last, "x…") || len(last) > maxLine {
 		t.Errorf("the long line ends in %q", last[len(last)-30:])
+	}
+}
+
+// TestColours: of what a command writes for a terminal a line keeps colours alone, and none in the middle of a secret.
+func TestColours(t *testing.T) {
+	m := maskOf(map[string][]byte{"npm": []byte("tok-12345")})
+	for raw, want := range map[string]string{
+		"\x1b[1;31mFAIL\x1b[0m \x1b[38;5;200mx\x1b[m\x1b[2K":         "\x1b[1;31mFAIL\x1b[0m \x1b[38;5;200mx\x1b[m",
+		"\x1b]8;;https://evil.example\x07click\x1b]8;;\x07\x1b[32m!": "click\x1b[32m!",
+		"\x1b[32mtok\x1b[0m-12345 \x1b[1mb":                          "••• b",
+		"\x1b[32mtok-12345\x1b[0m":                                   "•••",
+		"\x1b[10;10Hx\x1b[?25l\x1b[>4;1my\x1b[3":                     "xy[3",
+		"\x1b[31m\xc3\x1b[0m\xa9":                                    "é",
+		"\x1b[31mred\x00\u0085\tand\x1bc\u009b31m":                   "\x1b[31mred andc31m",
+	} {
+		_, got := collect(m, &client.SolveStatus{Vertexes: []*client.Vertex{vertex("a", "RUN x", at(0), nil)}, Logs: []*client.VertexLog{logged("a", 1, raw+"\n")}})
+		if len(got) != 2 || got[1] != "1 "+want {
+			t.Errorf("%q\ngives %q\nwant  %q", raw, got, want)
+		}
 	}
 }
 

@@ -182,9 +182,11 @@ func (p *progress) write(s *step, at time.Time, stream int) {
 		raw = raw[i+1:] // what a terminal would show of a progress bar
 	}
 	text := p.clean(raw)
+	shown := p.coloured(raw, text)
 	if line.cut {
 		// A secret may have been cut in two; its beginning is within the last bytes.
 		text = strings.ToValidUTF8(text[:max(0, len(text)-p.mask.Longest())], "") + "…"
+		shown = text
 	}
 	line.data, line.cut = line.data[:0], false
 
@@ -192,7 +194,7 @@ func (p *progress) write(s *step, at time.Time, stream int) {
 	if len(s.tail) > tailLines {
 		s.tail = s.tail[1:]
 	}
-	p.out(Line{At: at, Step: s.Name, Stream: stream, Text: text})
+	p.out(Line{At: at, Step: s.Name, Stream: stream, Text: shown})
 }
 
 // flushStep gives out lines that the step's command did not end.
@@ -225,15 +227,43 @@ func (p *progress) steps() []Step {
 // escape matches terminal control sequences (ECMA-48 CSI and OSC).
 var escape = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(\x07|\x1b\\\\)?")
 
+// colours are what of it is kept: what chooses how text looks (SGR).
+var colours = regexp.MustCompile("\x1b\\[[0-9;:]*m")
+
 // clean makes text fit to be shown: no terminal control, valid UTF-8, one line, no secrets.
 func (p *progress) clean(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0 {
 		return p.mask.String(s) // as almost every line
 	}
 	// Secrets are looked for before and after: what is taken out may be part of one, or stand in the middle of one.
-	s = p.mask.String(escape.ReplaceAllString(s, ""))
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	s = strings.Map(func(r rune) rune {
+	return p.mask.String(printable(p.mask.String(escape.ReplaceAllString(s, ""))))
+}
+
+// coloured is clean text with the colours that its command gave it, where they are all that makes it differ from what was written:
+// in the middle of a secret, or of a character, there are none.
+func (p *progress) coloured(raw, clean string) string {
+	if strings.IndexByte(raw, '\x1b') < 0 {
+		return clean
+	}
+	var b strings.Builder
+	at := 0
+	for _, e := range escape.FindAllStringIndex(raw, -1) {
+		b.WriteString(printable(raw[at:e[0]]))
+		if colour := raw[e[0]:e[1]]; colours.ReplaceAllString(colour, "") == "" {
+			b.WriteString(colour)
+		}
+		at = e[1]
+	}
+	b.WriteString(printable(raw[at:]))
+	if colours.ReplaceAllString(b.String(), "") != clean {
+		return clean
+	}
+	return b.String()
+}
+
+// printable is valid UTF-8 on one line without control characters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
@@ -241,8 +271,7 @@ func (p *progress) clean(s string) string {
 			return -1
 		}
 		return r
-	}, s)
-	return p.mask.String(s)
+	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 func size(n int64) string {

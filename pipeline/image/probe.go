@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -14,6 +15,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
+
+// tidyTime is how long Probe may take after the end of its context.
+const tidyTime = 4 * time.Second
 
 // Probe pushes an image of a few bytes to a repository, by its digest and without a tag, and deletes it again; deleted is false
 // where the registry does not let it. In between it is given to pull, as host/repository@sha256:… with what Pull has to find.
@@ -32,11 +36,19 @@ func (c *Client) Probe(ctx context.Context, repository string, pull func(repoAtD
 	if err != nil {
 		return false, err
 	}
+	tidy := func() bool { // also where ctx has ended meanwhile
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
+		defer cancel()
+		return remote.Delete(r, c.options(ctx, r)...) == nil
+	}
 	if err := remote.Write(r, img, c.options(ctx, r)...); err != nil {
+		if ctx.Err() != nil { // it may have arrived
+			tidy()
+		}
 		return false, failure("push to", r.Context(), err)
 	}
 	pulled := pull(r.String(), content)
-	return remote.Delete(r, c.options(ctx, r)...) == nil, pulled
+	return tidy(), pulled
 }
 
 // Pull reads what Probe pushed.

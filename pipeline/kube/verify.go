@@ -186,14 +186,20 @@ func (w *presence) describe(s *WorkloadStatus) error {
 	return nil
 }
 
-// desiredPods returns how many pods a live workload should have.
+// desiredPods returns how many pods a live workload should have: none where it is a Job that has ended.
 func desiredPods(live *unstructured.Unstructured) int {
 	path := []string{"spec", "replicas"}
 	switch live.GetKind() {
+	case "Job":
+		conditions, _, _ := unstructured.NestedSlice(live.Object, "status", "conditions")
+		for _, c := range conditions {
+			if c, ok := c.(map[string]any); ok && (c["type"] == "Complete" || c["type"] == "Failed") && c["status"] == "True" {
+				return 0
+			}
+		}
+		path = []string{"spec", "parallelism"}
 	case "DaemonSet":
 		path = []string{"status", "desiredNumberScheduled"}
-	case "Job":
-		path = []string{"spec", "parallelism"}
 	}
 	if n, ok, _ := unstructured.NestedInt64(live.Object, path...); ok {
 		return int(n)

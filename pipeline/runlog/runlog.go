@@ -14,7 +14,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,16 +29,27 @@ type Line struct {
 	At     time.Time
 	Step   string // not empty
 	Stream int    // 1 and 2: what the step's command wrote there; 0: what is said about the step
-	Text   string // without a line end
+	Text   string // without a line end; of a command it may have a terminal's colours, see Uncoloured
 }
 
-// String is the line as it stands in a log that is given out as text.
+// colours are the only control sequences that lines keep: those that choose how text looks (SGR, ECMA-48 8.3.117).
+var colours = regexp.MustCompile("\x1b\\[[0-9;:]*m")
+
+// Uncoloured is the text of a line without colours.
+func Uncoloured(text string) string {
+	if strings.IndexByte(text, '\x1b') < 0 {
+		return text // as almost every line
+	}
+	return colours.ReplaceAllString(text, "")
+}
+
+// String is the line as it stands in a log that is given out as text: without colours.
 func (l Line) String() string {
 	at := ""
 	if !l.At.IsZero() {
 		at = l.At.UTC().Format(stamp)
 	}
-	return at + "\t" + l.Step + "\t" + l.Text
+	return at + "\t" + l.Step + "\t" + Uncoloured(l.Text)
 }
 
 const (

@@ -111,7 +111,7 @@ func (w *Writer) Write(l Line) {
 	if l.Step != w.raw || w.masked == "" {
 		w.raw, w.masked = l.Step, oneLine(w.mask.String(l.Step))
 	}
-	l.Step, l.Text = w.masked, oneLine(w.mask.String(l.Text))
+	l.Step, l.Text = w.masked, oneLine(w.mask.String(w.whole(l.Text)))
 	if !l.At.Equal(w.at) || w.stamp == nil {
 		w.at, w.stamp = l.At, l.At.UTC().AppendFormat(w.stamp[:0], stamp)
 	}
@@ -231,6 +231,14 @@ func (w *Writer) Close() error {
 	w.closed = true
 	w.failed(errors.Join(w.pack.Close(), w.f.Close()))
 	return w.err
+}
+
+// whole takes the colours off a text in which they stand in the middle of a secret.
+func (w *Writer) whole(text string) string {
+	if plain := Uncoloured(text); plain != text && w.mask.String(plain) != plain {
+		return plain
+	}
+	return text
 }
 
 // oneLine keeps control characters of a program from the file's structure.

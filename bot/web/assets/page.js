@@ -60,9 +60,25 @@ function keepEnd(change) {
   if (atEnd) scrollTo(scrollX, document.documentElement.scrollHeight);
 }
 
-// Somebody fills a form in: nothing may move under their hands.
+// Somebody fills a form in, or is at a button: nothing may move under their hands.
 function busy() {
-  return document.querySelector('main .ask[open]') || document.activeElement?.matches('main input, main select');
+  return document.querySelector('main .ask[open], main form:focus-within');
+}
+
+// A button that came under somebody's hand a moment ago is not what they meant to press.
+const moment = 700; // ms
+let moved = -moment; // when buttons last changed
+
+const buttons = () => [...document.querySelectorAll('main form')].map(form => form.textContent + form.elements.text?.value).join('\n');
+
+document.addEventListener('submit', event => {
+  if (event.timeStamp - moved < moment) event.preventDefault();
+});
+
+function show(main) {
+  const before = buttons();
+  keepEnd(() => become(document.querySelector('main'), main));
+  if (buttons() !== before) moved = performance.now();
 }
 
 // The address of the page as it is now.
@@ -74,12 +90,15 @@ function current() {
 
 async function refresh() {
   const stale = document.querySelector('.stale');
+  const followed = source;
   try {
     const answer = await fetch(current(), {cache: 'no-store'});
+    if (answer.status === 401 && !busy()) return location.reload(); // to sign in, and come back
     if (!answer.ok) throw new Error(answer.statusText);
     const doc = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    if (source !== followed) return refresh(); // the log ended meanwhile, and the answer was asked for without its lines
     localise(doc);
-    if (!busy()) keepEnd(() => become(document.querySelector('main'), doc.querySelector('main')));
+    if (!busy()) show(doc.querySelector('main'));
     document.title = doc.title;
     stale.hidden = true;
   } catch {
@@ -94,6 +113,18 @@ function schedule() {
   if (seconds) setTimeout(refresh, 1000 * seconds);
 }
 
+// A link to a line leads to it, also where the page has the end of the log alone.
+function seek() {
+  const [, line] = /^#L(\d+)$/.exec(location.hash) ?? [];
+  const q = new URLSearchParams(location.search);
+  if (!line || document.querySelector(location.hash) || !document.querySelector('ol.log') || q.get('line') === line) return;
+  q.delete('q');
+  q.set('line', line);
+  location.replace('?' + q + location.hash);
+}
+
+addEventListener('hashchange', seek);
+seek();
 localise(document);
 follow();
 schedule();
