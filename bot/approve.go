@@ -53,6 +53,9 @@ func (c *call) waiting(ctx context.Context, args []string) (d store.Deployment, 
 			}
 		}
 		rest = args
+		if c.named != "" { // in a chat, where the app is named
+			all = slices.DeleteFunc(all, func(w store.Deployment) bool { return w.App != c.named })
+		}
 		orders, err := tx.OpenOrders(c.repo.Name)
 		if err != nil {
 			return err

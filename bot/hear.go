@@ -124,6 +124,8 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 			return refuse(text.OpenQuote, code(typedInChat(cmd.usage, "APP")))
 		case cmd.name == "help":
 			return b.helpInChat(said, l), false, nil
+		case cmd.name == "link" || strings.HasSuffix(cmd.name, "subscribe"):
+			return refuse(text.NotYet, code(cmd.name), code(typedInChat(cmd.usage, "APP")))
 		}
 		repo, o.App, err = b.aboutInChat(ctx, kind, name, cmd, &said)
 		var no *Refusal

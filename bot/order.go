@@ -315,7 +315,7 @@ func (c *call) cancelOrder(ctx context.Context, args []string) (outcome, error) 
 func (c *call) orderVoted(ctx context.Context, args []string, vote string) (fn outcome, ok bool, err error) {
 	number, rest := namedOrder(args)
 	if number == 0 {
-		if len(args) > 0 && orderNumber(args[0]) > 0 { // a deployment's
+		if len(args) > 0 && orderNumber(args[0]) > 0 || c.named != "" { // a deployment's, or in a chat of an app
 			return nil, false, nil
 		}
 		err = c.bot.db.View(ctx, func(tx *store.Tx) error {
