@@ -344,3 +344,29 @@ func TestPageForms(t *testing.T) {
 	must(t, err)
 	b.shows(t, strings.TrimSuffix(to, "#said")+"&lang=zh", "锁定", "demo", "!is locked by you")
 }
+
+// TestOverviewOfAFile: what the repository's file says of an environment is what the pages go by, as the bot wrote it down.
+func TestOverviewOfAFile(t *testing.T) {
+	t.Parallel()
+	l := signInLab(t)
+	now := time.Now().UTC()
+	days := now.AddDate(0, 0, -1).Format("Mon") + " 00:00 - " + now.AddDate(0, 0, 1).Format("Mon") + " 23:59 UTC"
+	file := strings.Replace(got(readFiles("testdata/repo"))(t)[".shipmate.yaml"], "    approvals: {count: 1}\n", "    approvals: {count: 1, by: [carol]}\n    deployers: [carol]\n    freeze: [\""+days+"\"]\n", 1)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{".shipmate.yaml": file}))(t)
+	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	must(t, l.Settle())
+	carol := l.browser()
+	carol.signIn(t, "carol")
+	page := carol.shows(t, "/", "frozen", "nothing is live", "1 of 1 pods ready")
+	if n := strings.Count(page, "frozen</span>"); n != 1 {
+		t.Errorf("%d environments are frozen", n)
+	}
+	carol.shows(t, "/apps/web", `value="/promote web production"`, "Frozen until", "prod / production", "!/deploy web")
+	form := url.Values{"csrf": {carol.csrf(t)}, "text": {"/promote web production"}, "repository": {"acme/web"}, "back": {"/apps/web"}}
+	if status, to, body, err := carol.send("/command", form); err != nil || status != http.StatusSeeOther {
+		t.Fatalf("%d %s %s %v", status, to, body, err)
+	}
+	must(t, l.Settle())
+	carol.shows(t, "/", "release 1 waits", "!Waits for you") // her own
+	carol.shows(t, "/apps/web", "Waits for approval: 0 of 1 so far. May approve: carol.")
+}

@@ -93,22 +93,27 @@ func TestFollowerSeesALineWithinASecond(t *testing.T) {
 	events := s.follow(server, address+"&after=0", asEvents...)
 	events.until("the &lt;first&gt;")
 
-	var took []time.Duration
-	for round := range 5 {
-		for _, crowd := range []int{1, 3, 5000} {
-			last := ""
-			for n := range crowd {
-				last = line("round %d line %d of %d", round, n+1, crowd)
+	for try := 1; ; try++ { // a machine that is busy with other tests may hold up a few, or all of a try
+		var took []time.Duration
+		for round := range 5 {
+			for _, crowd := range []int{1, 3, 5000} {
+				last := ""
+				for n := range crowd {
+					last = line("try %d round %d line %d of %d", try, round, n+1, crowd)
+				}
+				began := time.Now()
+				plain.until(last)
+				events.until(last)
+				took = append(took, time.Since(began))
 			}
-			began := time.Now()
-			plain.until(last)
-			events.until(last)
-			took = append(took, time.Since(began))
 		}
-	}
-	slices.Sort(took)
-	if most := took[len(took)*2/3]; most > time.Second { // a machine that is busy with other tests may hold up a few
-		t.Errorf("lines came after %s", took)
+		slices.Sort(took)
+		if took[len(took)*2/3] <= time.Second {
+			break
+		}
+		if try == 4 {
+			t.Fatalf("lines came after %s", took)
+		}
 	}
 
 	// Ended: both get the rest, and a browser is told not to come again.

@@ -69,10 +69,10 @@ function busy() {
 const moment = 700; // ms
 let moved = -moment; // when buttons last changed
 
-const buttons = () => [...document.querySelectorAll('main form')].map(form => form.textContent + form.elements.text?.value).join('\n');
+const buttons = () => [...document.querySelectorAll('main form[method=post]')].map(form => form.textContent + form.elements.text?.value).join('\n');
 
 document.addEventListener('submit', event => {
-  if (event.timeStamp - moved < moment) event.preventDefault();
+  if (event.target.method === 'post' && event.timeStamp - moved < moment) event.preventDefault();
 });
 
 function show(main) {
