@@ -348,7 +348,7 @@ func (l *lab) leaks() error {
 		seen["data/"+name] = content
 	}
 	for _, where := range slices.Sorted(keys(seen)) {
-		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, l.slackURL + "/respond/", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
 			if i := strings.Index(seen[where], secret); i >= 0 {
 				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
 			}

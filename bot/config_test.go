@@ -320,7 +320,6 @@ func TestServerNotYet(t *testing.T) {
 		"chat.wecom.*.secret":         "chat: {wecom: {desk: {secret: \"env:A\"}}}",
 		"chat.wecom.*.token":          "chat: {wecom: {desk: {token: \"env:A\"}}}",
 		"chat.wecom.*.aes_key":        "chat: {wecom: {desk: {aes_key: \"env:A\"}}}",
-		"chat.slack.*.signing_secret": "chat: {slack: {team: {signing_secret: \"env:A\"}}}",
 		"chat.slack.*.app_token":      "chat: {slack: {team: {app_token: \"env:A\"}}}",
 		"chat.webhook":                "chat: {webhook: {audit: {url: \"https://example.com\"}}}",
 	}
