@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -21,8 +22,8 @@ func TestMemo(t *testing.T) {
 	}
 	// aged has what is known be so old.
 	aged := func(age time.Duration) { m.known["a"].at = time.Now().Add(-age) }
-	if get(false) != 1 || get(false) != 1 || get(true) != 2 || get(false) != 2 || reads != 2 {
-		t.Errorf("%d reads, %+v", reads, m.known["a"])
+	if got := []int{get(false), get(false), get(true), get(false)}; !slices.Equal(got, []int{1, 1, 2, 2}) || reads != 2 {
+		t.Errorf("%d reads, %v, %+v", reads, got, m.known["a"])
 	}
 	// Once half of the time is over the first reads it, and whoever comes meanwhile takes what there is.
 	aged(40 * time.Minute)
