@@ -311,9 +311,10 @@ test('a log that is being written, and what strangers write in it', {timeout: 3 
   await line('after 2 gates').waitFor();
   await badge(bob).locator('.word', {hasText: /succeeded/i}).waitFor({timeout: patience});
   assert.equal(await bob.evaluate(() => window.stayed), true); // all of that without loading the page again
-  await bob.getByRole('searchbox', {name: 'Search the log'}).fill('AFTER 1');
+  await bob.getByRole('searchbox', {name: 'Search the log'}).fill('AFTER 1 GATE');
   await bob.getByRole('button', {name: 'Search'}).click();
-  await bob.getByRole('status').filter({hasText: '1 line has that.'}).waitFor();
+  await bob.waitForURL(/q=AFTER/);
+  assert.equal(await bob.locator('main [role=status]').filter({hasText: /that/}).innerText(), '1 line has that.', await log.innerText());
   const hit = line('after 1 gate').last();
   const number = await hit.locator('a').innerText();
   await hit.locator('a').click();
