@@ -58,6 +58,16 @@ func (b *browser) shows(t *testing.T, address string, texts ...string) (body str
 	return body
 }
 
+// shippedLab is signInLab with a release that is live in staging.
+func shippedLab(t *testing.T) *lab {
+	t.Helper()
+	l := signInLab(t)
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
+	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	must(t, l.Settle())
+	return l
+}
+
 func statusCalls(c *fakeCluster) (n int) {
 	for _, call := range c.Calls() {
 		if strings.HasPrefix(call, "status") {
@@ -71,10 +81,7 @@ func statusCalls(c *fakeCluster) (n int) {
 // and what somebody changed there.
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	l := signInLab(t)
-	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
-	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
-	must(t, l.Settle())
+	l := shippedLab(t)
 	live := "/deployments/" + got(l.lookup("SELECT id FROM deployments WHERE environment = 'staging'"))(t)
 	b := l.browser()
 	b.signIn(t, "carol")
@@ -129,10 +136,7 @@ func TestHealth(t *testing.T) {
 // TestHealthOfRollout: while a deployment changes its environment its own pods are shown, and what was live before drifts not.
 func TestHealthOfRollout(t *testing.T) {
 	t.Parallel()
-	l := signInLab(t)
-	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
-	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
-	must(t, l.Settle())
+	l := shippedLab(t)
 	b := l.browser()
 	b.signIn(t, "carol")
 	b.shows(t, "/apps/web", "1 of 1 pods ready")
@@ -164,10 +168,7 @@ func TestHealthOfRollout(t *testing.T) {
 // TestSilentCluster: a cluster that does not answer is asked once a minute, not for each deployment there, and others are asked as ever.
 func TestSilentCluster(t *testing.T) {
 	t.Parallel()
-	l := signInLab(t)
-	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
-	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
-	must(t, l.Settle())
+	l := shippedLab(t)
 	var d store.Deployment
 	must(t, l.bot.db.View(t.Context(), func(tx *store.Tx) (err error) { d, err = tx.Live("acme/web", "web", "staging"); return err }))
 	look := func(id, cluster string) error {
@@ -326,10 +327,7 @@ func TestSystemPage(t *testing.T) {
 // TestPageForms: what a form of several fields says is one command, and it is answered in the language of the page.
 func TestPageForms(t *testing.T) {
 	t.Parallel()
-	l := signInLab(t)
-	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "1"}))(t)
-	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
-	must(t, l.Settle())
+	l := shippedLab(t)
 	b := l.browser()
 	b.signIn(t, "dave")
 	b.shows(t, "/orders", "There is no release order yet", `value="/order create"`)

@@ -582,6 +582,9 @@ func TestHealCheckRuns(t *testing.T) {
 
 // TestHealIsBounded: with many commits, a sweep asks no more than it may, and the next goes on from there.
 func TestHealIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("much of the same: it runs without the race detector, in make test")
+	}
 	t.Parallel()
 	l := newLab(t, nil)
 	const many = 150
