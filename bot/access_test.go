@@ -152,9 +152,7 @@ var rights = []struct {
 // TestWhoMay holds every person against every command and every environment: who may is never refused for want of a right,
 // who may not always is, and told what is missing and what to do about it, in both languages.
 func TestWhoMay(t *testing.T) {
-	if testing.Short() {
-		t.Skip("much of the same: it runs without the race detector, in make test")
-	}
+	muchOfTheSame(t)
 	t.Parallel()
 	l := newLab(t, nil)
 	for _, p := range people {

@@ -89,6 +89,14 @@ type lab struct {
 	close   []func()
 }
 
+// muchOfTheSame ends a test that does one thing many times under the race detector, which learns nothing from it; it says so.
+func muchOfTheSame(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("much of the same: it runs without the race detector, in make test")
+	}
+}
+
 // newLab starts a bot, and GitHub with acme/web: alice and dave write, bob and erin maintain, root is admin, carol reads.
 // edit, which may be nil, changes the server's file before it is read.
 func newLab(t testing.TB, edit func(string) string) *lab {

@@ -28,9 +28,7 @@ var places = []string{
 // TestNothingTypedIsRendered says every command with hostile arguments, and reads everything that the bot posts as GitHub's
 // markdown: what was typed stands in code, where it is no markup, no mention and no link.
 func TestNothingTypedIsRendered(t *testing.T) {
-	if testing.Short() {
-		t.Skip("much of the same: it runs without the race detector, in make test")
-	}
+	muchOfTheSame(t)
 	t.Parallel()
 	l := newLab(t, nil)
 	sha := got(l.Push("root", "master", "@zzz <img src=zzz> [zzz](http://zzz.example)\n\n@zzz", map[string]string{"app.txt": "1"}))(t)

@@ -78,9 +78,7 @@ func (l *lab) trace(t *testing.T, id string) string {
 
 // TestRecoverMany: everything in a log of many pages is found, and handled in the order in which it was sent, once.
 func TestRecoverMany(t *testing.T) {
-	if testing.Short() {
-		t.Skip("much of the same: it runs without the race detector, in make test")
-	}
+	muchOfTheSame(t)
 	t.Parallel()
 	const n = 1200
 	l := missing(t)

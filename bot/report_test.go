@@ -582,9 +582,7 @@ func TestHealCheckRuns(t *testing.T) {
 
 // TestHealIsBounded: with many commits, a sweep asks no more than it may, and the next goes on from there.
 func TestHealIsBounded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("much of the same: it runs without the race detector, in make test")
-	}
+	muchOfTheSame(t)
 	t.Parallel()
 	l := newLab(t, nil)
 	const many = 150

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 )
 
 // A Hearer is a [Service] that people can speak to. Its methods may be called concurrently.
@@ -28,13 +27,12 @@ type Hearing struct {
 
 // A Heard is what a person typed or pressed.
 type Heard struct {
-	ID     string    // tells it from all others of the chat: a provider sends again what was not answered in time
-	User   string    // the person's id in the chat
-	Text   string    // what was typed, without our name in front; empty for a button
-	Value  string    // that of the [Button]
-	Reason string    // what the person gave as the reason, where the button asks for one
-	Back   Back      // where the person is answered
-	Said   time.Time // when, by our clock
+	ID     string // tells it from all others of the chat: a provider sends again what was not answered in time
+	User   string // the person's id in the chat
+	Text   string // what was typed, without our name in front; empty for a button
+	Value  string // that of the [Button]
+	Reason string // what the person gave as the reason, where the button asks for one
+	Back   Back   // where the person is answered
 }
 
 // Back is where a person is answered. It is the provider's own and lets whoever has it speak there: seal it before it is stored.

@@ -30,14 +30,14 @@ func (s *Slack) genuine(h http.Header, body []byte) error {
 	if age := s.now().Sub(time.Unix(stamp, 0)); age > slackAge || age < -slackAge {
 		return ErrNotGenuine
 	}
-	if !hmac.Equal([]byte(h.Get("X-Slack-Signature")), []byte(SlackSignature(s.sign.Reveal(), strconv.FormatInt(stamp, 10), body))) {
+	if !hmac.Equal([]byte(h.Get("X-Slack-Signature")), []byte(slackSignature(s.sign.Reveal(), strconv.FormatInt(stamp, 10), body))) {
 		return ErrNotGenuine
 	}
 	return nil
 }
 
-// SlackSignature is what Slack signs a request with, of the time given in seconds since 1970.
-func SlackSignature(secret, stamp string, body []byte) string {
+// slackSignature is what Slack signs a request with, of the time given in seconds since 1970.
+func slackSignature(secret, stamp string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	_, _ = fmt.Fprintf(mac, "v0:%s:%s", stamp, body) // a hash takes everything
 	return "v0=" + hex.EncodeToString(mac.Sum(nil))
@@ -65,7 +65,6 @@ func (s *Slack) Hear(ctx context.Context, r *http.Request, what string, body []b
 		return Hearing{}, err
 	}
 	if h.Heard != nil {
-		h.Heard.Said = s.now()
 		if h.Heard.ID == "" { // what is sent again is signed again: this keeps a copy of the same request from counting
 			sum := sha256.Sum256([]byte(r.Header.Get("X-Slack-Signature")))
 			h.Heard.ID = hex.EncodeToString(sum[:16])

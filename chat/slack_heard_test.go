@@ -31,7 +31,7 @@ func from(body string, age time.Duration) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	stamp := strconv.FormatInt(1_700_000_000-int64(age/time.Second), 10)
 	r.Header.Set("X-Slack-Request-Timestamp", stamp)
-	r.Header.Set("X-Slack-Signature", SlackSignature(signing, stamp, []byte(body)))
+	r.Header.Set("X-Slack-Signature", slackSignature(signing, stamp, []byte(body)))
 	return r
 }
 
@@ -39,7 +39,7 @@ func from(body string, age time.Duration) *http.Request {
 func TestSlackSignature(t *testing.T) {
 	const body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
 	const want = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
-	if got := SlackSignature("8f742231b10e8888abcd99yyyzzz85a5", "1531420618", []byte(body)); got != want {
+	if got := slackSignature("8f742231b10e8888abcd99yyyzzz85a5", "1531420618", []byte(body)); got != want {
 		t.Errorf("the signature is %s, want %s", got, want)
 	}
 }
