@@ -585,7 +585,7 @@ var sentences = [keyCount]words{
 	LogOfDeployment:   {"What deployment %v to %v shows of its failure at step %v:", "部署 %v（到 %v）在步骤“%v”失败时的日志："},
 	NoSuchStep:        {"There is no step %v; there is: %v. Usage: %v", "没有步骤 %v；现有：%v。用法：%v"},
 	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
-	InChatsOnly:       {"%v is said in a chat, and this version does not hear chats yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不接收群聊命令，因此未执行任何操作。"},
+	InChatsOnly:       {"%v is said in a chat, and is not in this version yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不支持，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
 	NothingBuiltYet:   {"There is no run of %v for %v.", "%[2]v 没有针对 %[1]v 的运行。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},
