@@ -195,7 +195,7 @@ func (c *call) typed(form string) string {
 	if !c.inChat() {
 		return c.bot.typed(form)
 	}
-	return typedInChat(form, c.named)
+	return c.bot.typedIn(c.via, form, c.named)
 }
 
 // typed is how a command has to be written in a comment: /name alone means us only where the server lets it.

@@ -119,18 +119,18 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 		cmd := find(said.Name, l)
 		switch {
 		case cmd == nil:
-			return refuse(text.NoSuchCommand, code(typedInChat("/help", "")))
+			return refuse(text.NoSuchCommand, code(b.typedIn(in, "/help", "")))
 		case said.Err != nil:
-			return refuse(text.OpenQuote, code(typedInChat(cmd.usage, "APP")))
+			return refuse(text.OpenQuote, code(b.typedIn(in, cmd.usage, "APP")))
 		case cmd.name == "help":
-			return b.helpInChat(said, l), false, nil
+			return b.helpInChat(in, said, l), false, nil
 		case cmd.name == "link" || strings.HasSuffix(cmd.name, "subscribe"):
-			return refuse(text.NotYet, code(cmd.name), code(typedInChat(cmd.usage, "APP")))
+			return refuse(text.NotYet, code(cmd.name), code(b.typedIn(in, cmd.usage, "APP")))
 		}
 		repo, o.App, err = b.aboutInChat(ctx, kind, name, cmd, &said)
 		var no *Refusal
 		if errors.As(err, &no) {
-			return refuse(text.SayWhich, code(typedInChat(cmd.usage, "APP")))
+			return refuse(text.SayWhich, code(b.typedIn(in, cmd.usage, "APP")))
 		}
 		if errors.Is(err, store.ErrNotFound) {
 			return refuse(text.NoAppHere, code(said.Args[0]))
@@ -150,7 +150,7 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 	if _, err := b.db.Accept(ctx, store.Event{ID: in + "/" + h.ID, Kind: kindCommand, Repo: &repo.Name, Body: body}); err != nil {
 		return chat.Answer{}, false, err
 	}
-	return chat.Answer{Text: b.spans(l.Say(text.Heard, code(typedInChat(o.Text, o.App))))}, true, nil
+	return chat.Answer{Text: b.spans(l.Say(text.Heard, code(b.typedIn(in, o.Text, o.App))))}, true, nil
 }
 
 // aboutInChat finds what a command in a chat is about: the app that it names first, or owner/name and then the app, and takes off the
@@ -202,15 +202,15 @@ func (b *Bot) aboutInChat(ctx context.Context, kind, name string, cmd *command, 
 }
 
 // helpInChat lists all commands, or tells of one: what a person may say is known of a repository only.
-func (b *Bot) helpInChat(said line, l text.Lang) chat.Answer {
+func (b *Bot) helpInChat(in string, said line, l text.Lang) chat.Answer {
 	var lines []string
 	for _, cmd := range table() {
 		if len(said.Args) == 0 || slices.Contains(cmd.names(l), strings.ToLower(strings.TrimLeft(said.Args[0], "/／"))) {
-			lines = append(lines, "• "+code(typedInChat(cmd.usage, "APP"))+" "+l.Say(cmd.help))
+			lines = append(lines, "• "+code(b.typedIn(in, cmd.usage, "APP"))+" "+l.Say(cmd.help))
 		}
 	}
 	if len(lines) == 0 {
-		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.NoSuchCommand, code(typedInChat("/help", ""))))}
+		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.NoSuchCommand, code(b.typedIn(in, "/help", ""))))}
 	}
 	return chat.Answer{Text: b.spans(strings.Join(lines, "\n"))}
 }
@@ -234,8 +234,14 @@ func (b *Bot) hidden(ctx context.Context, c *call) ([]outcome, error) {
 	return []outcome{c.no(text.NoAppHere, code(c.named))}, nil
 }
 
-// typedInChat is how a command has to be written in a chat, where its first argument is the app.
-func typedInChat(form, app string) string {
+// typedIn is how a command has to be written in a chat (its kind and name), where its first argument is the app; where nobody is heard
+// there, in a comment.
+func (b *Bot) typedIn(in, form, app string) string {
+	kind, name, _ := strings.Cut(in, "/")
+	service, ok := b.chats[in].(chat.Hearer)
+	if !ok || !b.cfg.hears(kind, name) {
+		return b.typed(form)
+	}
 	var all []string
 	for _, one := range strings.Split(strings.TrimPrefix(form, "/"), ", /") { // a usage may show several
 		name, rest, _ := strings.Cut(one, " ")
@@ -243,7 +249,7 @@ func typedInChat(form, app string) string {
 		if app != "" && name != "help" && name != "link" && rest != app && !strings.HasPrefix(rest, app+" ") && !(name == "order" && verb == "create") && !(strings.HasSuffix(name, "subscribe")) {
 			rest = strings.TrimSpace(app + " " + rest)
 		}
-		all = append(all, strings.TrimSpace("/shipmate "+name+" "+rest))
+		all = append(all, service.Typed(strings.TrimSpace(name+" "+rest)))
 	}
 	return strings.Join(all, ", ")
 }

@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -43,11 +44,7 @@ func remindOfHolds(tx *store.Tx) (next time.Time, err error) {
 				return next, err
 			}
 			for _, n := range notify {
-				surface := "wecom/" + n.WeCom
-				if n.WeCom == "" {
-					surface = "slack/" + n.Slack + "/" + n.Channel
-				}
-				if err := tx.Wake(taskRemind, store.EnvKey(h.Repo, h.App, h.Environment)+"\n"+surface); err != nil {
+				if err := tx.Wake(taskRemind, store.EnvKey(h.Repo, h.App, h.Environment)+"\n"+chatOf(n).surface()); err != nil {
 					return next, err
 				}
 			}
@@ -103,23 +100,23 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	if err != nil || h == nil { // nil: it was ended meanwhile
 		return time.Time{}, err
 	}
-	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo}
-	surface := part[3]
-	to := strings.Split(surface, "/")
-	service, l, err := b.chat(s, to[0], to[1])
+	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App}}
+	to, ok := chatAt(part[3])
+	if !ok {
+		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[3])}
+	}
+	service, l, err := b.chat(&s, to)
 	if service == nil {
 		return time.Time{}, err
 	}
 	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
 		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
 		Fields: []chat.Field{{Name: l.Field(text.Project), Value: repo.Name, URL: repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
-			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, b.typed("/unlock "+where))}}}
+			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, s.typed("/unlock "+where))}}}
 	if live != nil {
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}
-	channel := ""
-	if len(to) == 3 {
-		channel = to[2]
-	}
-	return time.Time{}, b.once(ctx, s, surface, "", m.Key, func(last store.Message) (string, error) { return b.post(ctx, service, channel, m, last, l) })
+	return time.Time{}, b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
+		return b.post(ctx, service, to.channel, m, last, l)
+	})
 }

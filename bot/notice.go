@@ -81,11 +81,7 @@ func noticeSurfaces(s subject) (surfaces []string) {
 		if what == noticeReminder && !n.Wants("waiting", s.environment()) {
 			continue
 		}
-		to := "slack/" + n.Slack + "/" + n.Channel
-		if n.WeCom != "" {
-			to = "wecom/" + n.WeCom
-		}
-		surfaces = append(surfaces, surfaceNotice+what+"/"+to)
+		surfaces = append(surfaces, surfaceNotice+what+"/"+chatOf(n).surface())
 	}
 	return surfaces
 }
@@ -108,15 +104,15 @@ func round(d *store.Deployment) string {
 
 // sayNotice tells a chat the notice that a deployment calls for now.
 func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
-	part := strings.Split(surface, "/")
-	if len(part) < 4 {
+	what, where, _ := strings.Cut(strings.TrimPrefix(surface, surfaceNotice), "/")
+	to, ok := chatAt(where)
+	if !ok {
 		return giveUp{fmt.Errorf("no surface is called %q", surface)}
 	}
-	what, kind, name, channel := part[1], part[2], part[3], strings.Join(part[4:], "/")
 	if noticeOf(s) != what {
 		return nil
 	}
-	service, l, err := b.chat(s, kind, name)
+	service, l, err := b.chat(&s, to)
 	if service == nil {
 		return err
 	}
@@ -129,12 +125,12 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 			}
 		}
 		for _, login := range by {
-			approvers = append(approvers, chat.Person{GitHub: login, ID: b.cfg.ChatUser(kind, name, login)})
+			approvers = append(approvers, chat.Person{GitHub: login, ID: b.cfg.ChatUser(to.kind, to.name, login)})
 		}
 	}
 	d := s.d
 	m := b.message(s, l, false, approvers)
-	m.Key = s.key + " " + what + round(d)
+	m.Key, m.Buttons = s.key+" "+what+round(d), b.chatButtons(s, l)
 	title := map[string]text.Key{noticeReminder: text.RemindTitle, noticeNow: text.NowTitle, noticeOverdue: text.NowLateTitle, noticeRefused: text.NowNoTitle, noticeAgreed: text.NowYesTitle}
 	m.Title = l.Say(title[what], d.App, d.Release, d.Environment)
 	m.State = map[string]chat.State{noticeReminder: chat.Waiting, noticeAgreed: chat.Succeeded}[what]
@@ -147,7 +143,7 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 		}
 	}
 	return b.once(ctx, s, surface, "", what+round(d), func(last store.Message) (string, error) {
-		return b.post(ctx, service, channel, m, last, l)
+		return b.post(ctx, service, to.channel, m, last, l)
 	})
 }
 

@@ -22,7 +22,7 @@ import (
 // taskSay is the kind of the task that says one subject's state on one surface; its key is subject, newline, surface.
 const taskSay = store.TaskSay
 
-// Surfaces on GitHub; those of chats are "wecom/name" and "slack/name/channel".
+// Surfaces on GitHub; those of chats are those of a chatPlace.
 const (
 	surfaceStatus     = "github/status"
 	surfaceDeployment = "github/deployment"
@@ -189,12 +189,11 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 			}
 		}
 		for _, n := range s.notify {
-			if n.WeCom != "" {
-				err = tx.Wake(taskSay, key+"\nwecom/"+n.WeCom)
-			} else {
-				err = tx.Wake(taskSay, living+"\nslack/"+n.Slack+"/"+n.Channel)
+			to, about := chatOf(n), key
+			if to.edits() {
+				about = living
 			}
-			if err != nil {
+			if err := tx.Wake(taskSay, about+"\n"+to.surface()); err != nil {
 				return err
 			}
 		}
@@ -231,12 +230,16 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 		err = b.sayCheck(ctx, s, part[2])
 	case strings.HasPrefix(surface, surfaceNotice):
 		err = b.sayNotice(ctx, s, surface)
-	case part[0] == "wecom" && len(part) == 2:
-		err = b.sayMoment(ctx, s, part[1])
-	case part[0] == "slack" && len(part) == 3:
-		err = b.sayLiving(ctx, s, part[1], part[2])
 	default:
-		err = giveUp{fmt.Errorf("no surface is called %q", surface)}
+		to, ok := chatAt(surface)
+		switch {
+		case !ok:
+			err = giveUp{fmt.Errorf("no surface is called %q", surface)}
+		case to.edits():
+			err = b.sayLiving(ctx, s, to)
+		default:
+			err = b.sayMoment(ctx, s, to)
+		}
 	}
 	return again, final(err, attempts)
 }

@@ -46,7 +46,7 @@ func (b *Bot) approvalText(s subject) approvalView {
 	d := s.d
 	v := approvalView{Number: d.Number, App: d.App, Environment: d.Environment, Release: d.Release, SHA: s.rel.SHA, Scope: d.Scope.V,
 		By: s.rules.By, Self: s.rules.Self, Need: s.rules.Count, Until: d.ExpiresAt.Time, Reminded: d.RemindedAt.Time,
-		Approve: b.typed(fmt.Sprintf("/approve %d", d.Number)), Reject: b.typed(fmt.Sprintf("/reject %d reason…", d.Number)), Page: b.page("deployments", d.ID)}
+		Approve: s.typed(fmt.Sprintf("/approve %d", d.Number)), Reject: s.typed(fmt.Sprintf("/reject %d reason…", d.Number)), Page: b.page("deployments", d.ID)}
 	if len(s.rel.Images.V) > 0 {
 		v.Image = s.rel.Images.V[0].Repository + "@" + s.rel.Images.V[0].Digest
 	}

@@ -381,7 +381,7 @@ func boundOf(votes []store.Approval) string {
 }
 
 // mentions lists whom a notice wants to be seen by.
-func (b *Bot) mentions(s subject, n pipeline.Notify, what, kind, name string) []chat.Person {
+func (b *Bot) mentions(s subject, n pipeline.Notify, what string) []chat.Person {
 	var logins []string
 	switch n.Mention[what] {
 	case "author":
@@ -395,53 +395,56 @@ func (b *Bot) mentions(s subject, n pipeline.Notify, what, kind, name string) []
 			}
 		}
 	}
+	to := chatOf(n)
 	var people []chat.Person
 	for _, l := range logins {
-		people = append(people, chat.Person{GitHub: l, ID: b.cfg.ChatUser(kind, name, l)})
+		people = append(people, chat.Person{GitHub: l, ID: b.cfg.ChatUser(to.kind, to.name, l)})
 	}
 	return people
 }
 
 // sayMoment tells a chat that cannot edit each moment once, and only the one that is now.
-func (b *Bot) sayMoment(ctx context.Context, s subject, name string) error {
-	service, l, err := b.chat(s, "wecom", name)
+func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) error {
+	service, l, err := b.chat(&s, to)
 	if service == nil {
 		return err
 	}
 	what := moment(s)
 	for _, n := range s.notify {
-		if what == "" || n.WeCom != name || !n.Wants(what, s.environment()) {
+		if what == "" || chatOf(n) != to || !n.Wants(what, s.environment()) {
 			continue
 		}
 		if what == "waiting" && s.d.Scope.V == nil {
 			return nil // what is approved is said with it, a moment later
 		}
-		return b.once(ctx, s, "wecom/"+name, what, what+round(s.d), func(last store.Message) (string, error) {
-			return b.post(ctx, service, "", b.message(s, l, false, b.mentions(s, n, what, "wecom", name)), last, l)
+		return b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+			m := b.message(s, l, false, b.mentions(s, n, what))
+			m.Buttons = b.chatButtons(s, l)
+			return b.post(ctx, service, to.channel, m, last, l)
 		})
 	}
 	return nil
 }
 
 // sayLiving keeps one message in a chat that can edit.
-func (b *Bot) sayLiving(ctx context.Context, s subject, name, channel string) error {
-	service, l, err := b.chat(s, "slack", name)
+func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) error {
+	service, l, err := b.chat(&s, to)
 	if service == nil {
 		return err
 	}
-	i := slices.IndexFunc(s.notify, func(n pipeline.Notify) bool { return n.Slack == name && n.Channel == channel })
+	i := slices.IndexFunc(s.notify, func(n pipeline.Notify) bool { return chatOf(n) == to })
 	if i < 0 {
 		return nil
 	}
 	n, what := s.notify[i], moment(s)
-	surface := "slack/" + name + "/" + channel
+	surface := to.surface()
 	if what == "" || !n.Wants(what, s.environment()) { // nothing to begin with, but what was begun is kept true
 		var begun store.Message
 		if err := b.db.View(ctx, func(tx *store.Tx) (err error) { begun, err = tx.Message(s.key, surface, ""); return err }); err != nil || begun.Ref == "" {
 			return err
 		}
 	}
-	m := b.message(s, l, true, b.mentions(s, n, what, "slack", name))
+	m := b.message(s, l, true, b.mentions(s, n, what))
 	m.Key, m.Buttons = s.key, b.chatButtons(s, l)
 	return b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
 		if last.Ref != "" {
@@ -450,7 +453,7 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, name, channel string) er
 				return last.Ref, chatError(err)
 			}
 		}
-		return b.post(ctx, service, channel, m, last, l)
+		return b.post(ctx, service, to.channel, m, last, l)
 	})
 }
 
@@ -486,18 +489,15 @@ func (b *Bot) post(ctx context.Context, service chat.Service, to string, m chat.
 	return string(ref), chatError(err)
 }
 
-// chat finds a chat that the repository may use; nil where it may not, which is no error: the file is checked elsewhere.
-func (b *Bot) chat(s subject, kind, name string) (chat.Service, text.Lang, error) {
-	if err := b.cfg.MayUseChat(kind, name, s.repo.Name); err != nil {
+// chat finds a chat that the repository may use, and lets s show how a command is written there. It is nil where the repository may
+// not, which is no error: the file is checked elsewhere.
+func (b *Bot) chat(s *subject, to chatPlace) (chat.Service, text.Lang, error) {
+	if err := b.cfg.MayUseChat(to.kind, to.name, s.repo.Name); err != nil {
 		return nil, "", giveUp{err}
 	}
-	lang := text.Lang("")
-	if kind == "wecom" {
-		lang = text.Lang(b.cfg.Chat.WeCom[name].Language)
-	} else {
-		lang = text.Lang(b.cfg.Chat.Slack[name].Language)
-	}
-	return b.chats[kind+"/"+name], lang, nil
+	app := s.run.App
+	s.form = func(form string) string { return b.typedIn(to.chat(), form, app) }
+	return b.chats[to.chat()], b.cfg.chatLanguage(to.chat()), nil
 }
 
 // chatError is what becomes of an error of a chat: one that trying again does not mend, or the chat is down.

@@ -13,8 +13,10 @@ type Hearer interface {
 	// send it, any other error that it can't be read. It does nothing but to ask a person for the reason of a button, for which the
 	// provider leaves no time later.
 	Hear(ctx context.Context, r *http.Request, what string, body []byte) (Hearing, error)
-	// Answer tells the person who was heard, and nobody else. Its errors are those of Send.
+	// Answer tells the person who was heard, and nobody else where the provider can. Its errors are those of Send.
 	Answer(ctx context.Context, to Back, a Answer) error
+	// Typed is how a person has to write a command there, which comes as its name and arguments.
+	Typed(command string) string
 }
 
 // A Hearing is what a request came to.
@@ -42,6 +44,7 @@ type Back string
 type Answer struct {
 	Refused bool
 	Text    []Span
+	Buttons []Button // what can be said next; a provider that can't show them leaves them out
 }
 
 // A Span is a part of an answer: words of ours, or what is shown as it is.

@@ -311,3 +311,6 @@ func slackButtons(buttons []Button) (all []slack.BlockElement) {
 	}
 	return all
 }
+
+// Typed is the slash command.
+func (s *Slack) Typed(command string) string { return "/shipmate " + command }

@@ -1,0 +1,1 @@
+-- Who is who in the chats, what is told there, and what was sent to other programs.
