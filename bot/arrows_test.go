@@ -17,7 +17,7 @@ const module = "github.com/shipmate-dev/shipmate"
 var arrows = map[string][]string{
 	"cmd/bot":              {"bot", "bot/local"},
 	"":                     {}, // the root: app.yaml
-	"bot":                  {"", "pipeline", "pipeline/build", "pipeline/image", "pipeline/kube", "pipeline/runlog", "pipeline/source", "chat", "store", "bot/text", "bot/web", "internal/strictyaml"},
+	"bot":                  {"", "pipeline", "pipeline/build", "pipeline/image", "pipeline/kube", "pipeline/runlog", "pipeline/source", "chat", "store", "bot/text", "bot/web", "internal/egress", "internal/strictyaml"},
 	"bot/web":              {"store", "bot/text", "pipeline/runlog"},
 	"bot/local":            {"pipeline", "pipeline/image", "pipeline/kube"},
 	"bot/text":             {},
@@ -31,6 +31,7 @@ var arrows = map[string][]string{
 	"pipeline/mask":        {},
 	"chat":                 {},
 	"store":                {},
+	"internal/egress":      {},
 	"internal/strictyaml":  {},
 	"internal/sim":         {"internal/sim/openapi"},
 	"internal/sim/openapi": {},

@@ -22,6 +22,7 @@ import (
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/bot/web"
 	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/internal/egress"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
@@ -39,6 +40,7 @@ type Bot struct {
 	engine   *pipeline.Engine
 	builders *builders
 	chats    map[string]chat.Service // wecom/name, slack/name
+	hooks    map[string]*chat.Webhook
 	lang     text.Lang
 	web      *web.Pages
 	signIn   *signIn // nil: nobody can
@@ -144,7 +146,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 		return nil, err
 	}
 	b.close = append(b.close, b.db.Close, b.looks.close)
-	b.db.Now = w.now
+	b.db.Now, b.db.Hooked = w.now, len(cfg.Chat.Webhook) > 0
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
 			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""),
@@ -166,6 +168,12 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	for name, c := range cfg.Chat.Slack {
 		if b.chats["slack/"+name], err = chat.NewSlack(c.Workspace(), client, w.now); err != nil {
 			return nil, fmt.Errorf("chat.slack.%s: %w", name, err)
+		}
+	}
+	b.hooks = map[string]*chat.Webhook{}
+	for name, c := range cfg.Chat.Webhook {
+		if b.hooks[name], err = chat.NewWebhook(c.Receiver(), egress.Client(c.Private, hookTimeout)); err != nil {
+			return nil, fmt.Errorf("chat.webhook.%s: %w", name, err)
 		}
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
@@ -293,6 +301,8 @@ func (b *Bot) works() map[string]work {
 		store.TaskHolds:   {parallel: 1, anytime: true, do: b.holds},
 		store.TaskMention: {parallel: 4, do: b.sayMention},
 		taskRemind:        {parallel: 4, do: b.remind},
+		store.TaskNews:    {parallel: 1, do: b.makeHookDeliveries},
+		store.TaskHook:    {parallel: 4, do: b.tellHook},
 	}
 }
 

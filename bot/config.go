@@ -122,8 +122,9 @@ type Require struct {
 
 // ChatConfig lists chats by provider and name.
 type ChatConfig struct {
-	WeCom map[string]*WeComConfig `yaml:"wecom"`
-	Slack map[string]*SlackConfig `yaml:"slack"`
+	WeCom   map[string]*WeComConfig   `yaml:"wecom"`
+	Slack   map[string]*SlackConfig   `yaml:"slack"`
+	Webhook map[string]*WebhookConfig `yaml:"webhook"`
 }
 
 // WeComConfig is one WeCom group that robots speak to.
@@ -157,6 +158,19 @@ func (s *SlackConfig) Workspace() chat.SlackConfig {
 	return chat.SlackConfig{BotToken: chat.NewSecret(s.BotToken.Value()), SigningSecret: chat.NewSecret(s.SigningSecret.Value()), BaseURL: s.BaseURL, Language: s.Language, Allow: s.Allow}
 }
 
+// WebhookConfig is a program that is told by signed JSON what happens.
+type WebhookConfig struct {
+	URL     string   `yaml:"url"`
+	Secret  Secret   `yaml:"secret"`  // what bodies are signed by
+	Private bool     `yaml:"private"` // whether the address may be one of a private network, or of this machine
+	Allow   []string `yaml:"allow"`   // repositories that may name it
+}
+
+// Receiver is what chat.NewWebhook wants.
+func (w *WebhookConfig) Receiver() chat.WebhookConfig {
+	return chat.WebhookConfig{URL: w.URL, Secret: chat.NewSecret(w.Secret.Value())}
+}
+
 // Person says who a GitHub login is in the chats, by the chat's name in ChatConfig.
 type Person struct {
 	GitHub string            `yaml:"github"`
@@ -180,7 +194,6 @@ var serverNotYet = []string{
 	"chat.wecom.*.token",
 	"chat.wecom.*.aes_key",
 	"chat.slack.*.app_token",
-	"chat.webhook",
 }
 
 // LoadConfig reads the server's file. The error is strictyaml.Errors, with every mistake in it, missing secrets too,
@@ -312,6 +325,9 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 		f("chat.slack."+name+".bot_token", &c.Chat.Slack[name].BotToken)
 		f("chat.slack."+name+".signing_secret", &c.Chat.Slack[name].SigningSecret)
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.Webhook)) {
+		f("chat.webhook."+name+".secret", &c.Chat.Webhook[name].Secret)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.BuildSecrets)) {
 		f("secrets."+name+".value", &c.BuildSecrets[name].Value)
 	}
@@ -420,6 +436,17 @@ func (c *Config) check() {
 			c.doc.Errorf(at+".bot_token", "is missing; write the token of the Slack app, such as env:SLACK_TOKEN")
 		}
 		c.checkChat(at, name, s.BaseURL, s.Language, s.Allow)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.Webhook)) {
+		at, w := "chat.webhook."+name, c.Chat.Webhook[name]
+		c.checkName(at, name)
+		if u, err := url.Parse(w.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+			c.doc.Errorf(at+".url", "is no web address; write http:// or https:// and a host, without credentials")
+		}
+		if !w.Secret.IsSet() {
+			c.doc.Errorf(at+".secret", "is missing; write what the receiver checks signatures by, such as env:AUDIT_SECRET")
+		}
+		c.checkRepositories(at+".allow", w.Allow)
 	}
 	for i := range c.People {
 		c.checkPerson(i)

@@ -72,7 +72,7 @@ func (c *Config) MayUseRegistry(imageRepository, repo string) error {
 		fmt.Sprintf("{repositories: [%s], paths: [%s]}", quoted(repo), quoted(path)))
 }
 
-// MayUseChat says whether the repository may send notices to that chat; kind is wecom or slack: chat.KIND.NAME.allow.
+// MayUseChat says whether the repository may send notices to that chat; kind is wecom, slack or webhook: chat.KIND.NAME.allow.
 func (c *Config) MayUseChat(kind, name, repo string) error {
 	allow, err := c.chatAllow(kind, name)
 	if err != nil || matchesAny(allow, repo) {
@@ -87,10 +87,15 @@ func (c *Config) chatAllow(kind, name string) ([]string, error) {
 		return c.Chat.WeCom[name].Allow, nil
 	case kind == "slack" && c.Chat.Slack[name] != nil:
 		return c.Chat.Slack[name].Allow, nil
+	case kind == kindWebhook && c.Chat.Webhook[name] != nil:
+		return c.Chat.Webhook[name].Allow, nil
 	}
 	known := slices.Sorted(maps.Keys(c.Chat.WeCom))
-	if kind == "slack" {
+	switch kind {
+	case "slack":
 		known = slices.Sorted(maps.Keys(c.Chat.Slack))
+	case kindWebhook:
+		known = slices.Sorted(maps.Keys(c.Chat.Webhook))
 	}
 	return nil, c.missing(kind+" chat", name, "chat."+kind, known)
 }

@@ -78,5 +78,8 @@ func (c *Config) checkUse(file *pipeline.Config, doc *strictyaml.Document, repo 
 		if n.Slack != "" {
 			tell(at+".slack", c.MayUseChat("slack", n.Slack, repo))
 		}
+		if n.Webhook != "" {
+			tell(at+".webhook", c.MayUseChat(kindWebhook, n.Webhook, repo))
+		}
 	}
 }

@@ -67,7 +67,7 @@ func notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, err error
 		return nil, err
 	}
 	for _, n := range spec.Notify {
-		if n.Wants("waiting", h.Environment) {
+		if n.Webhook == "" && n.Wants("waiting", h.Environment) {
 			notify = append(notify, n)
 		}
 	}

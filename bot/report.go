@@ -151,6 +151,7 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 		s.steps, err = tx.Steps(s.run.ID)
 		return err
 	})
+	s.notify = slices.DeleteFunc(s.notify, func(n pipeline.Notify) bool { return n.Webhook != "" }) // which is told in its own way
 	return s, err
 }
 

@@ -231,10 +231,14 @@ func (a *Approvals) check(doc *strictyaml.Document, at string) {
 func (c *Config) checkNotify(doc *strictyaml.Document, i int) {
 	n, at := &c.Notify[i], fmt.Sprintf("notify[%d]", i)
 	switch {
-	case n.WeCom == "" && n.Slack == "":
-		doc.Errorf(at, "names no chat; write wecom: NAME, or slack: NAME with a channel")
+	case n.WeCom == "" && n.Slack == "" && n.Webhook == "":
+		doc.Errorf(at, "names no chat; write wecom: NAME, or slack: NAME with a channel, or webhook: NAME")
 	case n.WeCom != "" && n.Slack != "":
 		doc.Errorf(at+".slack", "stands beside wecom; write one entry for each chat")
+	case n.Webhook != "" && n.WeCom+n.Slack != "":
+		doc.Errorf(at+".webhook", "stands beside a chat; write one entry for each")
+	case n.Webhook != "" && n.Channel+strings.Join(slices.Sorted(maps.Keys(n.Mention)), "") != "":
+		doc.Errorf(at+".webhook", "has no channel and mentions nobody; remove channel and mention")
 	case n.Slack != "" && n.Channel == "":
 		doc.Errorf(at+".channel", "is missing; write the Slack channel's ID, such as C0123456789")
 	case n.WeCom != "" && n.Channel != "":

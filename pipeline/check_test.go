@@ -134,7 +134,9 @@ notify:
 		"flow, two":               {in(production, `    flow: [deploy, deploy: {}]`), `f:8: environments[1].flow[1]: only [deploy] is supported by this version yet; remove this step`},
 		"flow, nothing":           {in(production, `    flow: [{}]`), `f:8: environments[1].flow[0]: only [deploy] is supported by this version yet; remove this step`},
 
-		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel`},
+		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel, or webhook: NAME`},
+		"notify, webhook":     {[2]string{wecom, "  - {webhook: audit, slack: team}"}, `f:12: notify[0].webhook: stands beside a chat; write one entry for each`},
+		"notify, hook calls":  {[2]string{wecom, "  - {webhook: audit, channel: C1}"}, `f:12: notify[0].webhook: has no channel and mentions nobody; remove channel and mention`},
 		"notify, two chats":   {[2]string{wecom, "  - {wecom: ops, slack: team, channel: C1}"}, `f:12: notify[0].slack: stands beside wecom; write one entry for each chat`},
 		"notify, no channel":  {[2]string{wecom, "  - {slack: team}"}, `f:12: notify[0].channel: is missing; write the Slack channel's ID, such as C0123456789`},
 		"notify, channel":     {[2]string{wecom, "  - {wecom: ops, channel: C1}"}, `f:12: notify[0].channel: is a matter of Slack; remove it, a WeCom robot belongs to one group`},
@@ -231,7 +233,6 @@ func TestNotYet(t *testing.T) {
 		"environments[].flow[].approve":      "environments: [{flow: [{approve: alice}]}]",
 		"environments[].flow[].verify":       "environments: [{flow: [{verify: {http: x}}]}]",
 		"environments[].flow[].webhook":      "environments: [{flow: [{webhook: x}]}]",
-		"notify[].webhook":                   "notify: [{webhook: audit}]",
 		"notify[].quiet":                     `notify: [{quiet: "22:00 - 08:00"}]`,
 	}
 	for _, path := range notYet {

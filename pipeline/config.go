@@ -146,10 +146,11 @@ var notices = []string{"started", "succeeded", "failed", "waiting", "resumed", "
 // mentionable are the values of Notify.Mention.
 var mentionable = []string{"author", "approvers"}
 
-// Notify sends notices to one chat of the server's file: either WeCom or Slack names it.
+// Notify sends notices to one chat of the server's file, or events to one webhook: one of WeCom, Slack and Webhook names it.
 type Notify struct {
 	WeCom        string            `yaml:"wecom"`
 	Slack        string            `yaml:"slack"`
+	Webhook      string            `yaml:"webhook"`
 	Channel      string            `yaml:"channel"`      // of Slack
 	Environments []string          `yaml:"environments"` // empty: all
 	On           []string          `yaml:"on"`           // started, succeeded, failed, waiting, resumed, stopped; empty: all
@@ -175,7 +176,6 @@ var notYet = []string{
 	"environments[].flow[].approve",
 	"environments[].flow[].verify",
 	"environments[].flow[].webhook",
-	"notify[].webhook",
 	"notify[].quiet",
 }
 

@@ -48,7 +48,7 @@ func (tx *Tx) Audit(e Entry) error {
 	if e.MAC, err = tx.db.mac(last.MAC, e); err != nil {
 		return err
 	}
-	if err := tx.insert("audit", "seq at actor via action repo subject detail mac", e); err != nil {
+	if err := errors.Join(tx.insert("audit", "seq at actor via action repo subject detail mac", e), tx.changed("audit", fmt.Sprint(e.Seq), e.Action)); err != nil {
 		return err
 	}
 	if head.Seq != last.Seq || !hmac.Equal(head.MAC, tx.db.headMAC(last)) {
@@ -181,4 +181,9 @@ func (db *DB) sum(parts ...[]byte) []byte {
 	h := hmac.New(sha256.New, db.key)
 	h.Write(bytes.Join(parts, nil))
 	return h.Sum(nil)
+}
+
+// Entry reads one line.
+func (tx *Tx) Entry(seq int64) (Entry, error) {
+	return get[Entry](tx, "audit", "SELECT * FROM audit WHERE seq = ?", seq)
 }

@@ -193,6 +193,9 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	if _, err := tx.exec("DELETE FROM tasks WHERE kind <> ? AND buried_at IS NULL", TaskEvent); err != nil {
 		return r, err
 	}
+	if _, err := tx.exec("UPDATE hook_deliveries SET done_at = ?, error = ? WHERE done_at IS NULL", stamp(tx.now), ReasonRestored); err != nil {
+		return r, err
+	}
 	if r.Runs, err = list[Run](tx, "SELECT * FROM runs WHERE state IN ('queued','running') ORDER BY created_at, id"); err != nil {
 		return r, err
 	}

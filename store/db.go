@@ -35,7 +35,9 @@ type DB struct {
 	Now func() time.Time
 	// Ended is told of each run and deployment that ended and each event that was decided, after the commit; set before use. It does no slow work. Nil: nobody is.
 	Ended func(Ended)
-	key   []byte // chains the audit
+	// Hooked has what changes noted for outgoing webhooks (Tx.Untold); set before use.
+	Hooked bool
+	key    []byte // chains the audit
 
 	stop    context.CancelFunc
 	stopped sync.WaitGroup

@@ -188,7 +188,7 @@ func (tx *Tx) NewDeployment(d *Deployment, steps ...string) error {
 	if err != nil {
 		return err
 	}
-	if err := tx.newSteps(d.ID, steps); err != nil {
+	if err := errors.Join(tx.newSteps(d.ID, steps), tx.changed("deployment", d.ID, d.State)); err != nil {
 		return err
 	}
 	return errors.Join(tx.Wake(TaskPrepare, d.ID), tx.wakeDeployment(*d))
@@ -291,15 +291,19 @@ func (tx *Tx) Block(d Deployment, blocks []Block) error {
 	if d.State == to && (string(a) == string(b) || len(blocks)+len(d.Blocks.V) == 0) {
 		return nil
 	}
+	var err error
 	if d.State != to {
-		if err := tx.move("deployments", to, "", nil, "id = ?", d.ID); err != nil {
-			return err
-		}
+		err = tx.move("deployments", to, "", nil, "id = ?", d.ID)
+	} else {
+		err = tx.changed("deployment", d.ID, to) // it waits for something else now
+	}
+	if err != nil {
+		return err
 	}
 	if blocks == nil {
 		blocks = []Block{}
 	}
-	_, err := tx.exec("UPDATE deployments SET blocks = ? WHERE id = ?", JSON[[]Block]{blocks}, d.ID)
+	_, err = tx.exec("UPDATE deployments SET blocks = ? WHERE id = ?", JSON[[]Block]{blocks}, d.ID)
 	return errors.Join(err, tx.wakeDeployment(d))
 }
 

@@ -60,7 +60,7 @@ func (tx *Tx) NewOrder(o *Order) error {
 	o.ID, o.Number, o.State, o.CreatedAt = NewID(), n, OrderDraft, Time{tx.now}
 	return errors.Join(
 		tx.insert("orders", "id repo number environment requester note event pull rollback_of state created_at", o),
-		tx.wakeOrder(o.ID))
+		tx.changed("order", o.ID, o.State), tx.wakeOrder(o.ID))
 }
 
 func (tx *Tx) wakeOrder(id string) error {

@@ -233,7 +233,7 @@ func (tx *Tx) newRun(r *Run, overtaken string, steps []string) error {
 	if err != nil {
 		return err
 	}
-	if err := tx.newSteps(r.ID, steps); err != nil {
+	if err := errors.Join(tx.newSteps(r.ID, steps), tx.changed("run", r.ID, r.State)); err != nil {
 		return err
 	}
 	if overtaken != "" {

@@ -121,6 +121,9 @@ func (tx *Tx) move(table, to, set string, setArgs []any, where string, whereArgs
 		return err
 	}
 	if n == 1 {
+		if kind := strings.TrimSuffix(table, "s"); kind != "step" {
+			return tx.changed(kind, whereArgs[0].(string), to) // their rows are named by their ids
+		}
 		return nil
 	}
 	is, err := get[string](tx, table, "SELECT state FROM "+table+" WHERE "+where, whereArgs...)

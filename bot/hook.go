@@ -1,0 +1,221 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
+	"github.com/shipmate-dev/shipmate/store"
+)
+
+// Outgoing webhooks: programs are told of each change of a state and each line of the audit. What a file's notify asks for is theirs.
+
+const (
+	kindWebhook = "webhook"
+	hookTimeout = 10 * time.Second
+	// hookPatience is how long a delivery is tried: a receiver that is mended within a day misses nothing.
+	hookPatience = 24 * time.Hour
+	newsBatch    = 100
+)
+
+// A hookEvent is the body of a delivery; openapi.json describes it (webhooks).
+type hookEvent struct {
+	ID         string         `json:"id"`
+	Event      string         `json:"event"`
+	Sequence   int64          `json:"sequence"`
+	At         time.Time      `json:"at"`
+	Repository string         `json:"repository"`
+	Run        *apiRun        `json:"run,omitempty"`
+	Deployment *apiDeployment `json:"deployment,omitempty"`
+	Order      *apiOrder      `json:"order,omitempty"`
+	Audit      *apiEntry      `json:"audit,omitempty"`
+}
+
+// makeHookDeliveries is the work of store.TaskNews: it makes of the news what each webhook is told, in batches.
+func (b *Bot) makeHookDeliveries(ctx context.Context, _ string, _ int) (time.Time, error) {
+	for n := newsBatch; n == newsBatch; {
+		err := b.db.Update(ctx, func(tx *store.Tx) error {
+			news, err := tx.Untold(newsBatch)
+			n = len(news)
+			if err != nil || n == 0 {
+				return err
+			}
+			for _, one := range news {
+				if err := b.makeDeliveriesOf(tx, one); err != nil {
+					return err
+				}
+			}
+			return tx.DropNews(news[n-1].Seq)
+		})
+		if err != nil {
+			return time.Time{}, err
+		}
+	}
+	return time.Time{}, nil
+}
+
+func (b *Bot) makeDeliveriesOf(tx *store.Tx, one store.News) error {
+	e := hookEvent{Event: one.Kind + "." + one.State, Sequence: one.Seq, At: one.At.Time}
+	notify, err := b.describe(tx, one, &e)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, n := range notify {
+		if !slices.Contains(names, n) && b.hooks[n] != nil && b.cfg.MayUseServer(e.Repository) == nil && b.cfg.MayUseChat(kindWebhook, n, e.Repository) == nil {
+			names = append(names, n)
+		}
+	}
+	for _, name := range names {
+		e.ID = store.NewID()
+		body, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		d := store.HookDelivery{ID: e.ID, Hook: name, Repo: e.Repository, Event: e.Event, Body: []byte(b.engine.Mask(string(body)))}
+		if err := tx.PutHookDelivery(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe fills in what the news is of, and returns the webhooks whose entries want it. An entry that lists notices (on) is told of
+// those alone, and of no line of the audit.
+func (b *Bot) describe(tx *store.Tx, one store.News, e *hookEvent) (wanted []string, err error) {
+	want := func(all []pipeline.Notify, notice, environment string) {
+		for _, n := range all {
+			if n.Webhook != "" && n.Wants(notice, environment) {
+				wanted = append(wanted, n.Webhook)
+			}
+		}
+	}
+	whole := func(all []pipeline.Notify, environment string) {
+		for _, n := range all {
+			if n.Webhook != "" && len(n.On) == 0 && n.Wants("", environment) {
+				wanted = append(wanted, n.Webhook)
+			}
+		}
+	}
+	switch one.Kind {
+	case "run":
+		r, err := tx.Run(one.Subject)
+		if err != nil {
+			return nil, err
+		}
+		repo, err := tx.Repo(r.Repo)
+		if err != nil {
+			return nil, err
+		}
+		var cfg pipeline.Config
+		if err := json.Unmarshal(r.Config.V, &cfg); err != nil {
+			return nil, err
+		}
+		r.State = one.State
+		run := b.apiRun(r, !repo.Private)
+		e.Repository, e.Run = r.Repo, &run
+		want(cfg.Notify, moment(subject{run: r}), "")
+	case "deployment":
+		d, err := tx.Deployment(one.Subject)
+		if err != nil {
+			return nil, err
+		}
+		repo, err := tx.Repo(d.Repo)
+		if err != nil {
+			return nil, err
+		}
+		var spec pipeline.Spec
+		if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
+			return nil, err
+		}
+		d.State = one.State
+		deployment, err := b.apiDeployment(tx, d, !repo.Private)
+		if err != nil {
+			return nil, err
+		}
+		e.Repository, e.Deployment = d.Repo, &deployment
+		want(spec.Notify, moment(subject{d: &d}), d.Environment)
+	case "order":
+		o, err := tx.Order(one.Subject)
+		if err != nil {
+			return nil, err
+		}
+		parts, err := tx.OrderParts(o.ID)
+		if err != nil {
+			return nil, err
+		}
+		o.State = one.State
+		order := b.apiOrder(o)
+		e.Repository, e.Order = o.Repo, &order
+		for _, d := range parts {
+			var spec pipeline.Spec
+			if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
+				return nil, err
+			}
+			whole(spec.Notify, o.Environment)
+		}
+	case "audit":
+		seq, err := strconv.ParseInt(one.Subject, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		entry, err := tx.Entry(seq)
+		if err != nil {
+			return nil, err
+		}
+		line := apiEntry{entry.Seq, entry.At, entry.Actor, entry.Via, entry.Action, entry.Repo, entry.Subject, entry.Detail}
+		e.Event, e.Repository, e.Audit = "audit", entry.Repo, &line
+		apps, err := tx.Apps(entry.Repo)
+		if err != nil {
+			return nil, err
+		}
+		for _, app := range apps {
+			r, err := tx.NewestRun(entry.Repo, app)
+			if err != nil {
+				return nil, err
+			}
+			var cfg pipeline.Config
+			if err := json.Unmarshal(r.Config.V, &cfg); err != nil {
+				return nil, err
+			}
+			whole(cfg.Notify, "")
+		}
+	}
+	return wanted, nil
+}
+
+// tellHook is the work of store.TaskHook: it sends one delivery, and records how that went. What has not arrived for a day is given up.
+func (b *Bot) tellHook(ctx context.Context, id string, _ int) (time.Time, error) {
+	var d store.HookDelivery
+	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { d, err = tx.HookDelivery(id); return err }); err != nil {
+		return time.Time{}, err
+	}
+	if !d.DoneAt.IsZero() { // but this could not be told before a crash
+		return time.Time{}, nil
+	}
+	hook := b.hooks[d.Hook]
+	if hook == nil {
+		return time.Time{}, giveUp{fmt.Errorf("the webhook %s is not in the server's file any more", d.Hook)}
+	}
+	status, failed := hook.Post(ctx, d.Event, d.ID, d.Body)
+	if failed != nil && ctx.Err() != nil {
+		return time.Time{}, failed // told to stop: that says nothing of the receiver
+	}
+	said := ""
+	if failed != nil {
+		said = b.engine.Mask(failed.Error())
+	}
+	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.TriedHook(id, status, said) }); err != nil {
+		return time.Time{}, errors.Join(failed, err)
+	}
+	if failed != nil && !chat.IsPermanent(failed) && b.db.Now().Sub(d.MadeAt.Time) >= hookPatience {
+		failed = giveUp{fmt.Errorf("it has not arrived for %s: %w", hookPatience, failed)}
+	}
+	return time.Time{}, chatError(failed)
+}
