@@ -29,9 +29,11 @@ import (
 	"github.com/shipmate-dev/shipmate"
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/internal/egress"
 	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/pipeline/image"
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
+	"github.com/shipmate-dev/shipmate/store"
 )
 
 const (
@@ -197,6 +199,9 @@ func (d *doctor) exams() []exam {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {
 		exams = append(exams, exam{"chat.slack." + name, func(ctx context.Context, f *findings) { d.slack(ctx, f, c.Chat.Slack[name]) }})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Chat.Webhook)) {
+		exams = append(exams, exam{"chat.webhook." + name, func(ctx context.Context, f *findings) { d.hook(ctx, f, c.Chat.Webhook[name]) }})
 	}
 	if len(c.APITokens) > 0 {
 		exams = append(exams, exam{"api_tokens", d.apiTokens})
@@ -743,6 +748,24 @@ func (d *doctor) slack(ctx context.Context, f *findings, s *SlackConfig) {
 		return
 	}
 	f.ok("Slack knows us as %s; whether we are in a channel shows when something is posted there", who)
+}
+
+func (d *doctor) hook(ctx context.Context, f *findings, w *WebhookConfig) {
+	if !d.send {
+		f.warn("bot doctor --send sends a ping", "a webhook can be tried only by an event, so it was not")
+		return
+	}
+	hook, err := chat.NewWebhook(w.Receiver(), egress.Client(w.Private, hookTimeout))
+	if err == nil {
+		ping := hookEvent{ID: store.NewID(), Event: "ping", At: d.now().UTC()}
+		body, _ := json.Marshal(ping) // of strings and a time
+		_, err = hook.Post(ctx, ping.Event, ping.ID, body)
+	}
+	if err != nil {
+		f.fail("see that url is right, that the receiver runs and answers 2xx, and, where it is in a private network, write private: true", "%s", cause(err))
+		return
+	}
+	f.ok("a ping arrived")
 }
 
 func (d *doctor) apiTokens(ctx context.Context, f *findings) {

@@ -343,9 +343,15 @@ func TestDoctorFinds(t *testing.T) {
 				return a.Resource != "ingresses" && !(a.Resource == "jobs" && a.Verb == "delete") && !(a.Resource == "pods" && a.Subresource == "log")
 			})
 		}, []string{`^FAIL  cluster prod, namespace production: not allowed: get of pods/log; delete of jobs.batch; grant it`, `^warn  cluster prod, namespace production: nothing is allowed of ingresses.networking.k8s.io; grant`}, 0},
-		"no rights":     {func(t *testing.T, w *ward) { w.allow(func(authorizationv1.ResourceAttributes) bool { return false }) }, []string{`^FAIL  cluster prod.*get, create, patch, delete, list, watch of deployments.apps.*; grant it`, `^warn  cluster prod.*secrets`}, 0},
-		"a robot":       {func(t *testing.T, w *ward) { w.change(t, "[file:robot]", "[file:robot, file:wrong]") }, []string{`^ok    chat.wecom.ops: robot_keys\[0\]`, `^FAIL  chat.wecom.ops: robot_keys\[1\]: .*; copy the key`}, 0},
-		"no WeCom":      {func(t *testing.T, w *ward) { w.wecom.Down(true) }, []string{`^FAIL  chat.wecom.ops: robot_keys\[0\]: .*502; copy`}, 0},
+		"no rights": {func(t *testing.T, w *ward) { w.allow(func(authorizationv1.ResourceAttributes) bool { return false }) }, []string{`^FAIL  cluster prod.*get, create, patch, delete, list, watch of deployments.apps.*; grant it`, `^warn  cluster prod.*secrets`}, 0},
+		"a robot":   {func(t *testing.T, w *ward) { w.change(t, "[file:robot]", "[file:robot, file:wrong]") }, []string{`^ok    chat.wecom.ops: robot_keys\[0\]`, `^FAIL  chat.wecom.ops: robot_keys\[1\]: .*; copy the key`}, 0},
+		"no WeCom":  {func(t *testing.T, w *ward) { w.wecom.Down(true) }, []string{`^FAIL  chat.wecom.ops: robot_keys\[0\]: .*502; copy`}, 0},
+		"a webhook": {func(t *testing.T, w *ward) {
+			w.change(t, "  slack: {team", "  webhook: {audit: {url: '"+w.serve(t, func(http.ResponseWriter, *http.Request) {})+"', secret: file:wrong, private: true}}\n  slack: {team")
+		}, []string{`^ok    chat.webhook.audit: a ping arrived`}, 0},
+		"a webhook inside": {func(t *testing.T, w *ward) {
+			w.change(t, "  slack: {team", "  webhook: {audit: {url: 'http://127.0.0.1:1/', secret: file:wrong}}\n  slack: {team")
+		}, []string{`^FAIL  chat.webhook.audit: .*private network.*; see that url is right, .*private: true`}, 0},
 		"a Slack token": {func(t *testing.T, w *ward) { w.change(t, "bot_token: file:slack", "bot_token: file:wrong") }, []string{`^FAIL  chat.slack.team: .*invalid_auth.*copy bot_token.*; mend`}, 0},
 		"a Slack scope": {func(t *testing.T, w *ward) { w.slack.SetScopes("channels:history") }, []string{`^FAIL  chat.slack.team: .*missing_scope.*add chat:write.*`}, 0},
 		"a login":       {func(t *testing.T, w *ward) { w.change(t, "github: alice", "github: nobody-such") }, []string{`^FAIL  api_tokens: ci acts as nobody-such, whom GitHub does not know; write the login`}, 0},

@@ -243,6 +243,8 @@ func (tx *Tx) TaskRepo(t Task) (string, error) {
 		kind = "order"
 	case TaskMention:
 		kind = "mention"
+	case TaskHook:
+		kind = "hook"
 	case TaskReport, TaskSay:
 		kind, id, _ = strings.Cut(id, "/")
 	}
@@ -256,6 +258,8 @@ func (tx *Tx) TaskRepo(t Task) (string, error) {
 		query = "SELECT repo FROM deployments WHERE id = ?"
 	case "order":
 		query = "SELECT repo FROM orders WHERE id = ?"
+	case "hook":
+		query = "SELECT repo FROM hook_deliveries WHERE id = ?"
 	case "mention":
 		query = "SELECT repo FROM mentions WHERE id = ?"
 	}

@@ -179,6 +179,38 @@ func (s *server) deliveries(w http.ResponseWriter, r *http.Request, who seer) {
 	s.render(w, r, who, http.StatusOK, "deliveries", page{Title: langOf(r).say("Deliveries"), Body: v})
 }
 
+type hooksView struct {
+	scope
+	Now  time.Time
+	Told []store.HookDelivery
+	Next string
+}
+
+// hooks lists what outgoing webhooks were told of a repository, for those who may write to it: GET /hooks?repository=&before=.
+func (s *server) hooks(w http.ResponseWriter, r *http.Request, who seer) {
+	v := hooksView{Now: s.DB.Now()}
+	err := s.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		if v.scope, err = s.scope(tx, r, who, Write); err != nil || v.Repo == "" {
+			return err
+		}
+		before, err := strconv.ParseInt(r.URL.Query().Get("before"), 10, 64)
+		if err != nil || before < 1 {
+			before = math.MaxInt64
+		}
+		v.Told, err = tx.HookDeliveriesOf(v.Repo, before, linesShown+1)
+		if len(v.Told) > linesShown {
+			v.Told = v.Told[:linesShown]
+			v.Next = "/hooks?" + url.Values{"repository": {v.Repo}, "before": {strconv.FormatInt(v.Told[linesShown-1].Seq, 10)}}.Encode()
+		}
+		return err
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.render(w, r, who, http.StatusOK, "hooks", page{Title: langOf(r).say("Webhooks"), Body: v})
+}
+
 // eventOf reads an event of a repository that the viewer may write to.
 func (s *server) eventOf(tx *store.Tx, who seer, id string) (store.Event, error) {
 	e, err := tx.Event(id)

@@ -447,7 +447,7 @@ func TestOthersRepositories(t *testing.T) {
 		need int // in acme/secret
 	}{
 		{"/apps/vault", Read}, {"/apps/vault" + secret, Read}, {"/runs/" + run.ID, Read}, {"/deployments/" + d.ID, Read}, {"/orders/" + o.ID, Read}, {"/orders" + secret, Read},
-		{"/deliveries" + secret, Write}, {"/deliveries/0000-secret", Write}, {"/audit" + secret, Admin}, {"/audit" + secret + "&app=vault", Admin},
+		{"/deliveries" + secret, Write}, {"/deliveries/0000-secret", Write}, {"/hooks" + secret, Write}, {"/audit" + secret, Admin}, {"/audit" + secret + "&app=vault", Admin},
 		{"/queue", Admin}, {"/system", Admin},
 	} {
 		for login, has := range map[string]int{"reader": Read, "writer": Write, "owner": Admin} {
@@ -468,7 +468,7 @@ func TestOthersRepositories(t *testing.T) {
 			t.Errorf("nobody at %s: %d", c.path, w.Code)
 		}
 	}
-	for _, path := range []string{"/deliveries/0000-nobodys", "/deliveries/0000-none", "/deliveries/" + url.PathEscape("' OR 1=1 --"), "/deliveries?before=0000-secret", "/audit?repository=acme%2Fopen", "/deliveries?repository=acme%2Fopen", "/apps/none", "/apps/site?repository=none"} {
+	for _, path := range []string{"/deliveries/0000-nobodys", "/deliveries/0000-none", "/deliveries/" + url.PathEscape("' OR 1=1 --"), "/deliveries?before=0000-secret", "/hooks?repository=acme%2Fopen", "/audit?repository=acme%2Fopen", "/deliveries?repository=acme%2Fopen", "/apps/none", "/apps/site?repository=none"} {
 		if w := s.as("mallory", "GET", path, nil); w.Code != http.StatusNotFound {
 			t.Errorf("mallory at %s: %d", path, w.Code)
 		}
@@ -664,6 +664,19 @@ func TestAuditAndDeliveries(t *testing.T) {
 	lacks(t, page, "end 003", `rel="next"`)
 	wants(t, s.see("alice", "/deliveries/page/x/007"), "&lt;i&gt;read&lt;/i&gt;", "end 007 ***")
 	_ = run
+	s.update(func(tx *store.Tx) (err error) {
+		for i := range 53 {
+			err = errors.Join(err, tx.PutHookDelivery(store.HookDelivery{ID: fmt.Sprintf("hook-%03d", i), Hook: "audit", Repo: repo, Event: "run.succeeded", Body: []byte("{}")}))
+		}
+		return errors.Join(err, tx.TriedHook("hook-052", 503, "HTTP <i>status</i> 503"), tx.TriedHook("hook-051", 204, ""))
+	})
+	page = s.see("alice", "/hooks")
+	wants(t, page, "hook-052", "not arrived, 1 attempts", "HTTP &lt;i&gt;status&lt;/i&gt; 503", "arrived, attempt 1, HTTP status 204", "not sent yet", "hook-003")
+	lacks(t, page, "hook-002")
+	next = regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(page)
+	page = s.see("alice", strings.ReplaceAll(next[1], "&amp;", "&"))
+	wants(t, page, "hook-002", "hook-000")
+	lacks(t, page, "hook-003", `rel="next"`)
 }
 
 // Whatever people type is only ever text on a page.

@@ -157,6 +157,8 @@ var chinese = map[string]string{
 	// The audit, deliveries, what was given up, the system.
 	"When": "时间", "Who": "操作人", "On": "来源", "What": "操作", "About": "内容", "see it": "查看", "There is no line.": "没有记录。",
 	"What came in, and how it was decided.": "收到的事件及其处理结果。", "it is not decided yet": "尚未处理", "Nothing has come in yet.": "还没有收到事件。",
+	"What was told to webhooks": "查看 Webhook 投递记录", "Webhooks": "Webhook 投递记录", "What was told to other programs (chat.webhook in the server's file), and whether it arrived.": "发送给其他程序（服务器文件中的 chat.webhook）的事件及其投递结果。",
+	"arrived, attempt %d, HTTP status %d": "第 %d 次投递成功，HTTP 状态码 %d", "not arrived, %d attempts": "尚未送达，已尝试 %d 次", "not sent yet": "尚未发送", "No webhook was told anything of this repository.": "此仓库还没有 Webhook 投递记录。",
 	"Delivery": "事件", "About this delivery": "关于此事件", "Received": "收到时间", "Decided": "处理时间", "Found": "来源", "in GitHub's delivery log": "GitHub 的投递日志", "an operator asked for it": "由管理员重放",
 	"How it was decided": "处理过程", "how it was decided": "处理过程", "What came of it": "结果",
 	"Work that failed for so long that it is not tried again by itself. Once its cause is gone, have it tried again.": "多次失败后不再自动重试的工作。原因消除后可以重试。",
