@@ -324,7 +324,6 @@ func TestServerNotYet(t *testing.T) {
 		"chat.wecom.*.token":     "chat: {wecom: {desk: {token: \"env:A\"}}}",
 		"chat.wecom.*.aes_key":   "chat: {wecom: {desk: {aes_key: \"env:A\"}}}",
 		"chat.slack.*.app_token": "chat: {slack: {team: {app_token: \"env:A\"}}}",
-		"chat.webhook":           "chat: {webhook: {audit: {url: \"https://example.com\"}}}",
 	}
 	concrete := strings.NewReplacer("[]", "[0]", "registries.*", "registries.r.example.com", "wecom.*", "wecom.desk", "slack.*", "slack.team")
 	for _, path := range serverNotYet {
