@@ -20,12 +20,19 @@ build: ## the bot's binary, bin/bot
 test: ## unit, contract and script tests; needs only Go and git
 	TMPDIR=$$(ci/tmpdir.sh) $(GO) test -parallel 16 ./...  # they wait more than they work
 
+RACED = ./store ./bot ./pipeline ./chat
+
+.PHONY: rest
+rest: ## what make race leaves out of make test: other packages, and what is shortened there
+	TMPDIR=$$(ci/tmpdir.sh) $(GO) test -parallel 16 $$($(GO) list ./... | grep -vxE "$$($(GO) list $(RACED) | paste -sd'|')")
+	TMPDIR=$$(ci/tmpdir.sh) $(GO) test -parallel 16 -run "$$(ci/unraced.sh)" $(RACED)
+
 # SQLite's own C, translated: it locks by the means of C, and watching it takes half of the time. The driver is watched.
 NORACE = -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc/...=-race=false
 
 .PHONY: race
 race: ## the race detector on the packages with concurrency of their own (needs a C compiler)
-	TMPDIR=$$(ci/tmpdir.sh) CGO_ENABLED=1 go test -race $(NORACE) -short -parallel 8 ./store ./bot ./pipeline ./chat
+	TMPDIR=$$(ci/tmpdir.sh) CGO_ENABLED=1 go test -race $(NORACE) -short -parallel 8 $(RACED)
 
 .PHONY: fmt
 fmt: ## format, fails when something was not
@@ -72,7 +79,7 @@ check: ## everything that must pass before a change lands
 	@$(TIMED) format $(MAKE) --no-print-directory fmt
 	@$(TIMED) vet $(MAKE) --no-print-directory vet
 	@$(TIMED) lint $(MAKE) --no-print-directory lint
-	@$(TIMED) test $(MAKE) --no-print-directory test
+	@$(TIMED) test $(MAKE) --no-print-directory rest
 	@$(TIMED) race $(MAKE) --no-print-directory race
 	@$(TIMED) faults $(MAKE) --no-print-directory faults-short
 	@$(TIMED) setup $(MAKE) --no-print-directory setup
