@@ -293,6 +293,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskHolds:   {parallel: 1, anytime: true, do: b.holds},
 		store.TaskMention: {parallel: 4, do: b.sayMention},
 		taskRemind:        {parallel: 4, do: b.remind},
+		taskLinked:        {parallel: 4, do: b.sayLinked},
 	}
 }
 
@@ -310,6 +311,9 @@ func (b *Bot) handler() http.Handler {
 		mux.HandleFunc("GET /auth/callback", s.callback)
 		mux.HandleFunc("POST /auth/logout", s.logout)
 		mux.HandleFunc("POST /command", s.command)
+		link := b.web.SignedIn(s.linkPage)
+		mux.Handle("GET /link/{code}", link)
+		mux.Handle("POST /link/{code}", link)
 	}
 	mux.Handle("/", b.web)
 	return mux

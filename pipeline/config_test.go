@@ -72,7 +72,7 @@ func TestParseExample(t *testing.T) {
 		},
 		Notify: []Notify{
 			{
-				WeCom: "ops", Environments: []string{"staging", "production"}, On: notices,
+				WeCom: "ops", Environments: []string{"staging", "production"}, On: Notices,
 				Mention: map[string]string{"failed": "author", "waiting": "approvers"},
 			},
 			{Slack: "team", Channel: "C0123456789", On: []string{"succeeded", "failed"}},
