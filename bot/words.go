@@ -455,15 +455,23 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) (again tim
 	}
 	m := b.message(s, l, true, called)
 	m.Key, m.Buttons = s.key, b.chatButtons(s, l)
-	return again, b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
+	errQuiet := errors.New("a new message waits")
+	err = b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			err := service.Edit(ctx, chat.Ref(last.Ref), m)
 			if !errors.Is(err, chat.ErrCannotEdit) {
 				return last.Ref, chatError(err)
 			}
+			if !again.IsZero() {
+				return "", errQuiet
+			}
 		}
 		return b.post(ctx, service, to.channel, m, last, l)
 	})
+	if errors.Is(err, errQuiet) {
+		err = nil
+	}
+	return again, err
 }
 
 // post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked

@@ -312,7 +312,7 @@ func slackLink(text, target string) string {
 	}
 	text = clip(text, slackValue, units, slackText)
 	if text == "" {
-		text = target
+		text = slackEscape.Replace(target)
 	}
 	return "<" + strings.ReplaceAll(target, "&", "&amp;") + "|" + text + ">"
 }

@@ -263,6 +263,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(chain))
 	f.Add([]byte("build: {image: r.io/a}\nenvironments: [{name: a, cluster: c, namespace: n, manifests: d, require_checks: [x, {name: y, app: z}]}, {name: b, cluster: c, namespace: n, manifests: d, require_checks: required}]"))
+	f.Add([]byte("build: {image: r.io/a}\nenvironments: [{name: a, cluster: c, namespace: n, manifests: d}]\nnotify: [{wecom: ops, quiet: 'Mon-Thu 22:00 - 08:00 Asia/Shanghai'}]"))
 	f.Add([]byte("build: {image: 'a:b/c:d@e', tags: ['{x}'], platforms: ['']}\nenvironments: [{after: x, approvals: {count: -1}}]\nnotify: [{mention: {a: b}}]"))
 	f.Add([]byte("build: &b {image: r.io/a}\nenvironments: [*b, null, {name: x, flow: [{job: a}]}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
