@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -68,6 +69,16 @@ func TestLinkPageForged(t *testing.T) {
 		if status, _, _, err := root.send("/links", form); err != nil || status != http.StatusForbidden {
 			t.Errorf("take back, %s: %d %v", what, status, err)
 		}
+	}
+	// Who may write sees on an app's page where it was subscribed to.
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		s := store.Subscription{Chat: "slack/team", Channel: "C1", Repo: "acme/web", App: "web", By: "alice"}
+		s.Events.V = []string{"failed"}
+		return tx.PutSubscription(s)
+	}))
+	l.clock.Advance(2 * time.Second)
+	if _, _, body := dave.get(t, "/apps/web", ""); !strings.Contains(body, "slack/team C1</bdi>: failed <") {
+		t.Errorf("the app's page: %s", body)
 	}
 	// Nobody takes another's back.
 	got(l.slack.Command("U04", "C1", "link "+shown[1]))(t)

@@ -197,7 +197,8 @@ var chinese = map[string]string{
 	"The App is registered at GitHub, but what belongs to it could not be written: %s":                                                                                                                                                                                          "App 已在 GitHub 注册，但它的配置和密钥未能写入文件：%s",
 	"Mend that, and load this page again; do not stop the bot, which alone has the App's secrets now. If it was stopped: make a new private key and a new client secret and set a new webhook secret on the App's page, put each into its file, and write these lines into %s:": "请排除问题后重新加载此页面。不要停止 bot：App 的密钥目前只在它的内存里。如果 bot 已经停止：请在 App 页面上生成新的私钥和 client secret，并设置新的 webhook secret，分别写入对应的文件，再把以下内容写入 %s：",
 
-	// Who is who in the chats.
+	// Who is who in the chats, and what is told there.
+	"Subscribed in chats": "聊天中的订阅", "by %s": "由 %s 订阅",
 	"Not linked": "未绑定", "Link a chat user": "绑定聊天用户", "Is this you?": "这是你本人吗？", "Chat": "聊天", "User": "用户", "Chat users": "聊天用户", "Everybody": "所有人",
 	"As they call themselves there": "其自设的名称", "Would act as": "将以此身份操作", "Yes, this is me": "是我本人，继续", "No": "不是我", "Next page": "下一页", "Take it back": "解除绑定",
 	"is %s in %s": "在 %[2]s 中是 %[1]s", "since %s": "绑定于 %s", "Send this back in the chat": "请在聊天中发送以下内容",
