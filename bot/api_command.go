@@ -32,9 +32,10 @@ type commandOrder struct {
 	Lang  string `json:"lang,omitempty"` // of the page: en or zh
 
 	// Of a chat:
-	App   string `json:"app,omitempty"`   // the one that it is about
-	Bound string `json:"bound,omitempty"` // what a button showed that was approved
-	Back  []byte `json:"back,omitempty"`  // where the person is answered, sealed
+	App     string `json:"app,omitempty"`     // the one that it is about
+	Bound   string `json:"bound,omitempty"`   // what a button showed that was approved
+	Back    []byte `json:"back,omitempty"`    // where the person is answered, sealed
+	Channel string `json:"channel,omitempty"` // where it was said
 }
 
 // A commandCall is the body of a call that says a command.
@@ -234,7 +235,7 @@ func (b *Bot) command(ctx context.Context, e store.Event, d *decision) error {
 		call.via, call.language = viaPage, cmp.Or(text.Lang(o.Lang), b.lang)
 		d.note("%s says a command on a page", o.Login)
 	case o.Via != "":
-		call.via, call.named, call.bound, call.language = o.Via, o.App, o.Bound, b.cfg.chatLanguage(o.Via)
+		call.via, call.channel, call.named, call.bound, call.language = o.Via, o.Channel, o.App, o.Bound, b.cfg.chatLanguage(o.Via)
 		l = lineOf(o.Text, call.language)
 		d.note("%s says a command in the chat %s", o.Login, o.Via)
 	default:

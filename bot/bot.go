@@ -303,6 +303,7 @@ func (b *Bot) works() map[string]work {
 		taskRemind:        {parallel: 4, do: b.remind},
 		store.TaskNews:    {parallel: 1, do: b.makeHookDeliveries},
 		store.TaskHook:    {parallel: 4, do: b.tellHook},
+		taskLinked:        {parallel: 4, do: b.sayLinked},
 	}
 }
 
@@ -320,6 +321,9 @@ func (b *Bot) handler() http.Handler {
 		mux.HandleFunc("GET /auth/callback", s.callback)
 		mux.HandleFunc("POST /auth/logout", s.logout)
 		mux.HandleFunc("POST /command", s.command)
+		link := b.web.SignedIn(s.linkPage)
+		mux.Handle("GET /link/{code}", link)
+		mux.Handle("POST /link/{code}", link)
 	}
 	mux.Handle("/", b.web)
 	return mux

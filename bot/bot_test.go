@@ -82,6 +82,8 @@ type lab struct {
 	reading sync.Mutex
 	read    *sql.DB // see reader
 
+	browsers map[string]*browser // of the scripts, by who sits there
+
 	bot     *Bot
 	url     string
 	kill    context.CancelFunc
@@ -125,6 +127,8 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 		return nil, err
 	}
 	l.gh = gh
+	gh.SetClientSecret(hookSecret) // for those whose server's file has a client_id
+	gh.SetCallback(publicURL + "/auth/callback")
 	gh.SetVagueMerges(0)                                 // or each pull request would take a second
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
 	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
@@ -134,7 +138,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
 	l.slackURL = slack.URL
-	for id, login := range map[string]string{"U01": "alice", "U02": "bob", "U03": "carol", "U04": "mallory", "U05": "dave", "U06": "erin"} {
+	for id, login := range map[string]string{"U01": "alice", "U02": "bob", "U03": "carol", "U04": "mallory", "U05": "dave", "U06": "erin", "U07": "root"} {
 		l.slack.AddUser(id, login)
 	}
 

@@ -73,9 +73,9 @@ func table() []command {
 		{"rebuild", "重试", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
 		{"ok-to-test", "允许测试", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
 		{"order", "release 发布单", `/order create env app@release… "reason", /order show|run|cancel id`, read, text.HelpOrder, true, (*call).order},
-		{"subscribe", "订阅", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).inChats},
-		{"unsubscribe", "退订", "/unsubscribe app", write, text.HelpSubscribe, true, (*call).inChats},
-		{"link", "绑定", "/link [code]", none, text.HelpLink, true, (*call).inChats},
+		{"subscribe", "订阅", "/subscribe app [events]", write, text.HelpSubscribe, true, (*call).subscribe},
+		{"unsubscribe", "退订", "/unsubscribe app", write, text.HelpUnsubscribe, true, (*call).subscribe},
+		{"link", "绑定", "/link [code]", none, text.HelpLink, true, (*call).inChats}, // there it is heard before it is a command
 	}
 }
 
@@ -133,6 +133,7 @@ type call struct {
 	heard    time.Time // when it came to us, by our clock
 	about    string    // the app that it is about, empty: the arguments name one of several
 	several  bool      // the repository has several apps, so that commands have to name one; app finds it out
+	channel  string    // of the chat, where something can be said there besides answers
 	named    string    // the app that was named in a chat, where the forms of commands name it too
 	bound    string    // what a button in a chat showed that is approved by it; empty: it is not known
 	d        *decision

@@ -617,9 +617,9 @@ func (c *Config) checkPerson(i int) {
 	}
 	// Who is two people in a chat would act as either.
 	for _, other := range c.People[:i] {
-		for kind, both := range map[string][2]map[string]string{"slack": {p.Slack, other.Slack}, "wecom": {p.WeCom, other.WeCom}} {
-			for _, name := range slices.Sorted(maps.Keys(both[0])) {
-				if id := both[0][name]; id != "" && id == both[1][name] {
+		for kind, ids := range map[string]map[string]string{"slack": p.Slack, "wecom": p.WeCom} {
+			for _, name := range slices.Sorted(maps.Keys(ids)) {
+				if id := ids[name]; id != "" && id == c.idIn(other, kind, name) {
 					c.doc.Errorf(fmt.Sprintf("%s.%s.%s", at, kind, name), "%s is %s already; a person in a chat is one on GitHub", id, other.GitHub)
 				}
 			}

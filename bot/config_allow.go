@@ -188,18 +188,48 @@ func (c *Config) credentials(fork bool) func(host string) (username, password st
 	}
 }
 
-// ChatUser is who a GitHub login is in that chat (kind is wecom or slack), or "".
+// ChatUser is who a GitHub login is in that chat (kind is wecom or slack) by the server's file, or "".
 func (c *Config) ChatUser(kind, name, login string) string {
 	for _, p := range c.People {
 		if !strings.EqualFold(p.GitHub, login) {
 			continue
 		}
-		if kind == "slack" {
-			return p.Slack[name]
-		}
-		return p.WeCom[name]
+		return c.idIn(p, kind, name)
 	}
 	return ""
+}
+
+// idIn is who a person is in a chat by the server's file: what is written for one chat counts in all of its scope.
+func (c *Config) idIn(p Person, kind, name string) string {
+	ids := p.WeCom
+	if kind == "slack" {
+		ids = p.Slack
+	}
+	if id := ids[name]; id != "" {
+		return id
+	}
+	for _, other := range slices.Sorted(maps.Keys(ids)) {
+		if c.scopeOf(kind, other) == c.scopeOf(kind, name) {
+			return ids[other]
+		}
+	}
+	return ""
+}
+
+// scopeOf names where the ids of a chat's users count: in all chats of one WeCom corp, or in that chat alone.
+func (c *Config) scopeOf(kind, name string) string {
+	if corp := c.corpOf(name); kind == "wecom" && corp != "" {
+		return "wecom corp " + corp
+	}
+	return kind + "/" + name
+}
+
+// corpOf is the corp that a WeCom chat of the server's file belongs to, or "": this version knows robots alone, whose file names none.
+func (c *Config) corpOf(string) string { return "" }
+
+// tellsPeople tells whether something can be said to one person in that chat, by their id as the channel.
+func (c *Config) tellsPeople(kind, name string) bool {
+	return kind == "slack" && c.Chat.Slack[name] != nil
 }
 
 // hears tells whether people can speak to us in that chat.
@@ -208,14 +238,10 @@ func (c *Config) hears(kind, name string) bool {
 	return kind == "slack" && s != nil && s.SigningSecret.IsSet()
 }
 
-// personIn is the GitHub login of somebody in that chat, or "".
+// personIn is the GitHub login of somebody in that chat by the server's file, or "". See Bot.personIn.
 func (c *Config) personIn(kind, name, id string) string {
 	for _, p := range c.People {
-		ids := p.WeCom
-		if kind == "slack" {
-			ids = p.Slack
-		}
-		if id != "" && ids[name] == id {
+		if id != "" && c.idIn(p, kind, name) == id {
 			return p.GitHub
 		}
 	}

@@ -554,7 +554,7 @@ var oauthError = regexp.MustCompile(`^[a-z_]{1,60}$`)
 // app access token request errors").
 func (d *doctor) signIn(ctx context.Context, f *findings) {
 	if !d.cfg.signsIn() {
-		f.warn("write client_id and client_secret of the App under github", "nobody can: whoever has the address of a page sees it")
+		f.warn("write client_id and client_secret of the App under github", "nobody can: whoever has the address of a page sees it, and in a chat nobody can say who they are (/link) but those in people")
 		return
 	}
 	if !strings.HasPrefix(d.cfg.PublicURL, "https://") {

@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,14 +88,25 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 	refuse := func(key text.Key, args ...any) (chat.Answer, bool, error) {
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(key, args...))}, false, nil
 	}
-	login := b.cfg.personIn(kind, name, h.User)
-	if login == "" {
-		return refuse(text.Stranger, code(fmt.Sprintf("- {github: LOGIN, %s: {%s: %s}}", kind, name, h.User)))
-	}
-	if wait := b.calls.take(in+" "+h.User, b.db.Now()); wait > 0 {
+	if wait := b.calls.take(b.cfg.scopeOf(kind, name)+" "+h.User, b.db.Now()); wait > 0 {
 		return refuse(text.TooMuchSaid, l.Duration(wait))
 	}
-	o := commandOrder{Login: login, Via: in}
+	login, err := b.personIn(ctx, kind, name, h.User)
+	if err != nil {
+		return chat.Answer{}, false, err
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(h.Text), "\n") // one command at a time
+	typed := lineOf(text.Fit(cmp.Or(first, "help"), maxCommand), l)
+	cmd := find(typed.Name, l)
+	switch {
+	case h.Value == "" && cmd != nil && cmd.name == "link" && typed.Err == nil:
+		a, err := b.link(ctx, kind, name, h, login, typed.Args, l)
+		return a, false, err
+	case login == "":
+		a, err := b.askWho(ctx, kind, name, h, l.Say(text.LinkFirst), l)
+		return a, false, err
+	}
+	o := commandOrder{Login: login, Via: in, Channel: h.Channel}
 	var repo *store.Repo
 	var said line
 	if h.Value != "" {
@@ -111,12 +123,7 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 			return refuse(text.OldButton)
 		}
 	} else {
-		first, _, _ := strings.Cut(strings.TrimSpace(h.Text), "\n") // one command at a time
-		if first == "" {
-			first = "help"
-		}
-		said = lineOf(text.Fit(first, maxCommand), l)
-		cmd := find(said.Name, l)
+		said = typed
 		switch {
 		case cmd == nil:
 			return refuse(text.NoSuchCommand, code(b.typedIn(in, "/help", "")))
@@ -124,8 +131,9 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 			return refuse(text.OpenQuote, code(b.typedIn(in, cmd.usage, "APP")))
 		case cmd.name == "help":
 			return b.helpInChat(in, said, l), false, nil
-		case cmd.name == "link" || strings.HasSuffix(cmd.name, "subscribe"):
-			return refuse(text.NotYet, code(cmd.name), code(b.typedIn(in, cmd.usage, "APP")))
+		case cmd.name == "subscribe" && len(said.Args) == 0:
+			a, err := b.subscriptions(ctx, in, h.Channel, l)
+			return a, false, err
 		}
 		repo, o.App, err = b.aboutInChat(ctx, kind, name, cmd, &said)
 		var no *Refusal

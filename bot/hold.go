@@ -18,13 +18,13 @@ const taskRemind = "remind"
 
 // holds is the work of store.TaskHolds: once a day it has the chats of an environment reminded that it is held.
 func (b *Bot) holds(ctx context.Context, _ string, _ int) (next time.Time, err error) {
-	err = b.db.Update(ctx, func(tx *store.Tx) (err error) { next, err = remindOfHolds(tx); return err })
+	err = b.db.Update(ctx, func(tx *store.Tx) (err error) { next, err = b.remindOfHolds(tx); return err })
 	return next, err
 }
 
 // remindOfHolds marks a hold as reminded of in the transaction that wakes whoever says so: each day has its reminder once, and
 // days on which nobody looked are not made up for.
-func remindOfHolds(tx *store.Tx) (next time.Time, err error) {
+func (b *Bot) remindOfHolds(tx *store.Tx) (next time.Time, err error) {
 	holds, err := tx.Holds()
 	if err != nil {
 		return next, err
@@ -39,7 +39,7 @@ func remindOfHolds(tx *store.Tx) (next time.Time, err error) {
 			if err := tx.RemindedOfHold(h); err != nil {
 				return next, err
 			}
-			notify, err := notifiedOf(tx, h)
+			notify, err := b.notifiedOf(tx, h)
 			if err != nil {
 				return next, err
 			}
@@ -57,7 +57,7 @@ func remindOfHolds(tx *store.Tx) (next time.Time, err error) {
 }
 
 // notifiedOf lists the chats that are told of what waits in an environment, as what is there last was made.
-func notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, err error) {
+func (b *Bot) notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, err error) {
 	d, err := store.Optional(tx.Current(h.Repo, h.App, h.Environment))
 	if err != nil || d == nil {
 		return nil, err
@@ -66,12 +66,13 @@ func notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, err error
 	if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
 		return nil, err
 	}
-	for _, n := range spec.Notify {
+	all, err := b.notified(tx, h.Repo, h.App, spec.Notify)
+	for _, n := range all {
 		if n.Webhook == "" && n.Wants("waiting", h.Environment) {
 			notify = append(notify, n)
 		}
 	}
-	return notify, nil
+	return notify, err
 }
 
 // remind tells one chat that an environment is held.
@@ -84,6 +85,7 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	var repo store.Repo
 	var live *store.Deployment
 	var where string
+	var notify []pipeline.Notify
 	err := b.db.View(ctx, func(tx *store.Tx) (err error) {
 		if h, err = store.Optional(tx.Hold(part[0], part[1], part[2])); err != nil || h == nil {
 			return err
@@ -92,6 +94,9 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 			return err
 		}
 		if where, err = place(tx, h.Repo, h.App, h.Environment); err != nil {
+			return err
+		}
+		if notify, err = b.notifiedOf(tx, *h); err != nil {
 			return err
 		}
 		repo, err = tx.Repo(h.Repo)
@@ -104,6 +109,9 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	to, ok := chatAt(part[3])
 	if !ok {
 		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[3])}
+	}
+	if until := quiet(notify, to, b.db.Now()); !until.IsZero() {
+		return until, nil
 	}
 	service, l, err := b.chat(&s, to)
 	if service == nil {

@@ -124,8 +124,8 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 				by = block.By
 			}
 		}
-		for _, login := range by {
-			approvers = append(approvers, chat.Person{GitHub: login, ID: b.cfg.ChatUser(to.kind, to.name, login)})
+		if approvers, err = b.peopleIn(ctx, to, by); err != nil {
+			return err
 		}
 	}
 	d := s.d

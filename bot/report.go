@@ -78,7 +78,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 			if err := json.Unmarshal(d.Spec.V, &s.spec); err != nil {
 				return err
 			}
-			s.notify = s.spec.Notify
+			if s.notify, err = b.notified(tx, d.Repo, d.App, s.spec.Notify); err != nil {
+				return err
+			}
 			if s.rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
 				return err
 			}
@@ -146,7 +148,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 		}
 		s.newest = newest != nil && newest.ID == s.run.ID // a run that builds nothing has nothing to say of a commit
 		if s.run.Cause != store.CausePull {               // whose author looks at GitHub
-			s.notify = cfg.Notify
+			if s.notify, err = b.notified(tx, s.run.Repo, s.run.App, cfg.Notify); err != nil {
+				return err
+			}
 		}
 		s.steps, err = tx.Steps(s.run.ID)
 		return err
@@ -237,9 +241,9 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 		case !ok:
 			err = giveUp{fmt.Errorf("no surface is called %q", surface)}
 		case to.edits():
-			err = b.sayLiving(ctx, s, to)
+			again, err = b.sayLiving(ctx, s, to)
 		default:
-			err = b.sayMoment(ctx, s, to)
+			again, err = b.sayMoment(ctx, s, to)
 		}
 	}
 	return again, final(err, attempts)

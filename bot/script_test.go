@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -46,9 +48,13 @@ import (
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
-//	chat LOGIN TEXT                    types "/shipmate TEXT" in Slack, waits and prints what LOGIN alone sees ("!": is refused)
+//	chat LOGIN TEXT                    types "/shipmate TEXT" in Slack, waits and prints what LOGIN alone sees ("!": is refused); $LINK is
+//	                                   the address in it
 //	mention LOGIN TEXT                 the same by a mention of the bot
 //	chat-press LOGIN LABEL [REASON]    presses a button there, and gives the reason where it is asked for
+//	browse LOGIN ADDRESS               has LOGIN look at a page, signing in with GitHub where that is asked, and prints it ("!": is none)
+//	submit LOGIN                       sends the form in the middle of that page, and prints what comes of it ("!": is refused)
+//	direct LOGIN REGEXP [N]            looks for a message in Slack to LOGIN alone, as slack does in the channel
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
@@ -65,6 +71,7 @@ import (
 //	public                             lets everybody read the repository
 //	github METHOD PATH STATUS TIMES    makes GitHub fail
 //	server OLD NEW                     replaces a text in the server's file (\n is a line end) and restarts the bot
+//	                                   $SLACK is where the simulated Slack is reached
 //	tick DURATION                      lets time pass
 //	clock HH:MM                        lets time pass until it is that time, UTC
 //	back LOGIN BRANCH COMMIT           force-pushes a branch back to a commit
@@ -111,6 +118,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TOKEN", apiToken)
 			env.Setenv("READER", readToken)
 			env.Setenv("CAROL", carolToken)
+			env.Setenv("SLACK", l.slackURL)
 			env.Values["lab"], env.Values["asked"] = l, new(int)
 			env.Defer(func() {
 				for _, err := range l.Close() {
@@ -460,6 +468,51 @@ func TestScripts(t *testing.T) {
 					return err
 				})
 			}),
+			"browse": script(2, 2, func(s *scene) error {
+				if s.lab.browsers == nil {
+					s.lab.browsers = map[string]*browser{}
+				}
+				b := s.lab.browsers[s.args[0]]
+				if b == nil {
+					b = s.lab.browser()
+					s.lab.browsers[s.args[0]] = b
+				}
+				status, at, body, err := b.follow(s.args[1], s.args[0])
+				if err == nil && strings.Contains(body, `href="/auth/login?`) {
+					status, at, body, err = b.follow("/auth/login?to="+url.QueryEscape(strings.TrimPrefix(at, publicURL)), s.args[0])
+				}
+				return s.looks(b, status, at, body, err)
+			}),
+			"submit": script(1, 1, func(s *scene) error {
+				b := s.lab.browsers[s.args[0]]
+				if b == nil {
+					return fmt.Errorf("%s looks at no page", s.args[0])
+				}
+				_, page, _ := strings.Cut(b.page, "<main")
+				form := formFields.FindStringSubmatch(page)
+				if form == nil {
+					return errors.New("the page has no form")
+				}
+				fields := url.Values{}
+				for _, f := range hiddenField.FindAllStringSubmatch(form[2], -1) {
+					fields.Set(f[1], f[2])
+				}
+				status, to, body, err := b.send(form[1], fields)
+				if err == nil && to != "" {
+					status, to, body, err = b.follow(to, s.args[0])
+				}
+				return s.looks(b, status, to, body, err)
+			}),
+			"direct": script(2, 3, func(s *scene) error {
+				user := slackUsers[s.args[0]]
+				s.args = s.args[1:]
+				return s.told(func() (all []string) {
+					for _, m := range s.lab.slack.Messages(user) {
+						all = append(all, fmt.Sprintf("%s %s", m.Text, m.Blocks))
+					}
+					return all
+				})
+			}),
 			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.wecom.Messages(robotKey) {
@@ -766,8 +819,32 @@ func (s *scene) told(messages func() []string) error {
 	return nil
 }
 
+var (
+	formFields  = regexp.MustCompile(`(?s)<form method="post" action="([^"]+)">(.*?)</form>`)
+	hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
+	linkInChat  = regexp.MustCompile(`<(https://[^|>]+)\|`)
+	digits      = regexp.MustCompile(`link (\d{6})<`)
+)
+
+// looks prints a page that somebody looks at; $DIGITS are those that it shows.
+func (s *scene) looks(b *browser, status int, at, body string, err error) error {
+	if err != nil {
+		return err
+	}
+	b.page = body
+	_, main, _ := strings.Cut(body, "<main")
+	_, _ = fmt.Fprintln(s.Stdout(), main)
+	if d := digits.FindStringSubmatch(main); d != nil {
+		s.Setenv("DIGITS", d[1])
+	}
+	if status != http.StatusOK {
+		return fmt.Errorf("%s answers %d", at, status)
+	}
+	return nil
+}
+
 // slackUsers are who people are in Slack; mallory is in no server's file.
-var slackUsers = map[string]string{"alice": "U01", "bob": "U02", "carol": "U03", "mallory": "U04", "dave": "U05", "erin": "U06"}
+var slackUsers = map[string]string{"alice": "U01", "bob": "U02", "carol": "U03", "mallory": "U04", "dave": "U05", "erin": "U06", "root": "U07"}
 
 // inChat has somebody do something in Slack, and prints what they alone see of it once the bot has come to rest.
 func (s *scene) inChat(do func(user string) error) error {
@@ -789,6 +866,9 @@ func (s *scene) inChat(do func(user string) error) error {
 		return err
 	}
 	said := strings.Join(private()[before:], "\n")
+	if link := linkInChat.FindStringSubmatch(said); link != nil {
+		s.Setenv("LINK", link[1])
+	}
 	_, _ = fmt.Fprintln(s.Stdout(), said)
 	if strings.Contains(said, "🔴") {
 		return errors.New("it was refused")

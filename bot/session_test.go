@@ -26,6 +26,7 @@ type browser struct {
 	raw     []string // every Set-Cookie
 	host    string   // by which it comes; default: that of publicURL
 	client  http.Client
+	page    string // what it shows, in a script
 }
 
 func (l *lab) browser() *browser {
@@ -76,22 +77,26 @@ func (b *browser) send(address string, form url.Values, header ...string) (statu
 	return answer.StatusCode, answer.Header.Get("Location"), string(read), err
 }
 
-// get follows redirects, and signs in at GitHub as the person.
-func (b *browser) get(t *testing.T, address, login string) (status int, at, body string) {
-	t.Helper()
+// follow follows redirects, and signs in at GitHub as the person.
+func (b *browser) follow(address, login string) (status int, at, body string, err error) {
 	for range 10 {
 		if strings.Contains(address, "/login/oauth/authorize?") && login != "" {
 			address += "&user=" + login
 		}
 		status, location, body, err := b.send(address, nil)
-		must(t, err)
-		if location == "" {
-			return status, address, body
+		if location == "" || err != nil {
+			return status, address, body, err
 		}
 		address = location
 	}
-	t.Fatalf("it redirects for ever, at last to %s", address)
-	return
+	return 0, address, "", fmt.Errorf("it redirects for ever, at last to %s", address)
+}
+
+func (b *browser) get(t *testing.T, address, login string) (status int, at, body string) {
+	t.Helper()
+	status, at, body, err := b.follow(address, login)
+	must(t, err)
+	return status, at, body
 }
 
 func (b *browser) signIn(t *testing.T, login string) {
@@ -115,12 +120,9 @@ func (b *browser) csrf(t *testing.T) string {
 
 func signInLab(t *testing.T) *lab {
 	t.Helper()
-	l := newLab(t, func(text string) string {
+	return newLab(t, func(text string) string {
 		return strings.Replace(text, "  recover_every: 0\n", "  recover_every: 0\n  client_id: Iv1.12345\n  client_secret: file:hook\n", 1)
 	})
-	l.gh.SetClientSecret(hookSecret)
-	l.gh.SetCallback(publicURL + "/auth/callback")
-	return l
 }
 
 func TestSignIn(t *testing.T) {

@@ -381,7 +381,7 @@ func boundOf(votes []store.Approval) string {
 }
 
 // mentions lists whom a notice wants to be seen by.
-func (b *Bot) mentions(s subject, n pipeline.Notify, what string) []chat.Person {
+func (b *Bot) mentions(ctx context.Context, s subject, n pipeline.Notify, what string) ([]chat.Person, error) {
 	var logins []string
 	switch n.Mention[what] {
 	case "author":
@@ -395,19 +395,15 @@ func (b *Bot) mentions(s subject, n pipeline.Notify, what string) []chat.Person 
 			}
 		}
 	}
-	to := chatOf(n)
-	var people []chat.Person
-	for _, l := range logins {
-		people = append(people, chat.Person{GitHub: l, ID: b.cfg.ChatUser(to.kind, to.name, l)})
-	}
-	return people
+	return b.peopleIn(ctx, chatOf(n), logins)
 }
 
 // sayMoment tells a chat that cannot edit each moment once, and only the one that is now.
-func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) error {
+// In quiet hours that waits, and then the one is told that is so by then.
+func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again time.Time, err error) {
 	service, l, err := b.chat(&s, to)
 	if service == nil {
-		return err
+		return again, err
 	}
 	what := moment(s)
 	for _, n := range s.notify {
@@ -415,46 +411,67 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) error {
 			continue
 		}
 		if what == "waiting" && s.d.Scope.V == nil {
-			return nil // what is approved is said with it, a moment later
+			return again, nil // what is approved is said with it, a moment later
 		}
-		return b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
-			m := b.message(s, l, false, b.mentions(s, n, what))
+		if until := quiet(s.notify, to, b.db.Now()); !until.IsZero() && !loud(what) {
+			return until, nil
+		}
+		called, err := b.mentions(ctx, s, n, what)
+		if err != nil {
+			return again, err
+		}
+		return again, b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+			m := b.message(s, l, false, called)
 			m.Buttons = b.chatButtons(s, l)
 			return b.post(ctx, service, to.channel, m, last, l)
 		})
 	}
-	return nil
+	return again, nil
 }
 
-// sayLiving keeps one message in a chat that can edit.
-func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) error {
+// sayLiving keeps one message in a chat that can edit. In quiet hours none is begun; one that is there is kept true, which calls nobody.
+func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) (again time.Time, err error) {
 	service, l, err := b.chat(&s, to)
 	if service == nil {
-		return err
+		return again, err
 	}
-	i := slices.IndexFunc(s.notify, func(n pipeline.Notify) bool { return chatOf(n) == to })
-	if i < 0 {
-		return nil
+	n, what, about := living(s, to)
+	if n == nil {
+		return again, nil
 	}
-	n, what := s.notify[i], moment(s)
 	surface := to.surface()
-	if what == "" || !n.Wants(what, s.environment()) { // nothing to begin with, but what was begun is kept true
+	if until := quiet(s.notify, to, b.db.Now()); !until.IsZero() && what != "" && !loud(what) {
+		again = until
+	}
+	if what == "" || !again.IsZero() { // nothing to begin with, but what was begun is kept true
 		var begun store.Message
 		if err := b.db.View(ctx, func(tx *store.Tx) (err error) { begun, err = tx.Message(s.key, surface, ""); return err }); err != nil || begun.Ref == "" {
-			return err
+			return again, err
 		}
 	}
-	m := b.message(s, l, true, b.mentions(s, n, what))
+	called, err := b.mentions(ctx, about, *n, what)
+	if err != nil {
+		return again, err
+	}
+	m := b.message(s, l, true, called)
 	m.Key, m.Buttons = s.key, b.chatButtons(s, l)
-	return b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
+	errQuiet := errors.New("a new message waits")
+	err = b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			err := service.Edit(ctx, chat.Ref(last.Ref), m)
 			if !errors.Is(err, chat.ErrCannotEdit) {
 				return last.Ref, chatError(err)
 			}
+			if !again.IsZero() {
+				return "", errQuiet
+			}
 		}
 		return b.post(ctx, service, to.channel, m, last, l)
 	})
+	if errors.Is(err, errQuiet) {
+		err = nil
+	}
+	return again, err
 }
 
 // post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked

@@ -29,12 +29,14 @@ type Hearing struct {
 
 // A Heard is what a person typed or pressed.
 type Heard struct {
-	ID     string // tells it from all others of the chat: a provider sends again what was not answered in time
-	User   string // the person's id in the chat
-	Text   string // what was typed, without our name in front; empty for a button
-	Value  string // that of the [Button]
-	Reason string // what the person gave as the reason, where the button asks for one
-	Back   Back   // where the person is answered
+	ID      string // tells it from all others of the chat: a provider sends again what was not answered in time
+	User    string // the person's id in the chat
+	Name    string // what the chat calls them, where it tells: their own choice, so that it proves nothing
+	Channel string // where it was said, as Send takes it; empty where nothing can be said but answers
+	Text    string // what was typed, without our name in front; empty for a button
+	Value   string // that of the [Button]
+	Reason  string // what the person gave as the reason, where the button asks for one
+	Back    Back   // where the person is answered
 }
 
 // Back is where a person is answered. It is the provider's own and lets whoever has it speak there: seal it before it is stored.
@@ -58,9 +60,10 @@ type SpanKind int
 
 // The kinds of a span.
 const (
-	Words SpanKind = iota
-	Code           // a name, or what somebody typed: within the line
-	Block          // lines of a log or a diff
+	Words   SpanKind = iota
+	Code             // a name, or what somebody typed: within the line
+	Block            // lines of a log or a diff
+	Address          // of a page of ours, to be followed
 )
 
 // A Button lets a person say something by a press. A provider that has none leaves it out.

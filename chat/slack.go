@@ -117,6 +117,9 @@ const slackMetadata = "shipmate_message"
 // Find reads the channel's history (docs.slack.dev/reference/methods/conversations.history), for which the app needs the
 // scope channels:history, in a private channel groups:history.
 func (s *Slack) Find(ctx context.Context, to, key string, since time.Time) (Ref, error) {
+	if slackID.MatchString(to) { // a person, whose conversation with us has an id of its own
+		return "", ErrCannotFind
+	}
 	for cursor, page := "", 0; page < slackPages; page++ {
 		history, err := s.api().GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
 			ChannelID: to, Oldest: fmt.Sprintf("%d.000000", since.Unix()), Limit: 200, Cursor: cursor, IncludeAllMetadata: true})
@@ -309,7 +312,7 @@ func slackLink(text, target string) string {
 	}
 	text = clip(text, slackValue, units, slackText)
 	if text == "" {
-		text = target
+		text = slackEscape.Replace(target)
 	}
 	return "<" + strings.ReplaceAll(target, "&", "&amp;") + "|" + text + ">"
 }

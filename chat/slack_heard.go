@@ -86,7 +86,7 @@ func (s *Slack) hearCommand(body []byte) (Hearing, error) {
 		return Hearing{}, err
 	}
 	return Hearing{
-		Heard: &Heard{User: form.Get("user_id"), Text: slackUnescape.Replace(form.Get("text")), Back: back},
+		Heard: &Heard{User: form.Get("user_id"), Name: form.Get("user_name"), Channel: form.Get("channel_id"), Text: slackUnescape.Replace(form.Get("text")), Back: back},
 		Type:  "application/json",
 		At: func(a Answer) string {
 			text, _ := json.Marshal(slackAnswer(a)) // strings and flags alone
@@ -126,7 +126,7 @@ func (s *Slack) hearAction(ctx context.Context, body []byte) (Hearing, error) {
 			return Hearing{}, errors.New("slack: the question is none of ours")
 		}
 		back, err := s.back(asked.Back)
-		return Hearing{Heard: &Heard{User: p.User.ID, Value: asked.Value, Reason: p.View.State.Values[slackAsks][slackAsks].Value, Back: back}}, err
+		return Hearing{Heard: &Heard{User: p.User.ID, Name: p.User.Name, Value: asked.Value, Reason: p.View.State.Values[slackAsks][slackAsks].Value, Back: back}}, err
 	}
 	if p.Type != slack.InteractionTypeBlockActions || len(p.ActionCallback.BlockActions) != 1 {
 		return Hearing{}, nil // such as a question that was closed
@@ -139,7 +139,7 @@ func (s *Slack) hearAction(ctx context.Context, body []byte) (Hearing, error) {
 	name, _, _ := strings.Cut(action.ActionID, "/")
 	switch name {
 	case slackAction:
-		return Hearing{Heard: &Heard{User: p.User.ID, Value: action.Value, Back: back}}, nil
+		return Hearing{Heard: &Heard{User: p.User.ID, Name: p.User.Name, Channel: p.Channel.ID, Value: action.Value, Back: back}}, nil
 	case slackAsks:
 		return Hearing{}, s.ask(ctx, p.TriggerID, action.Value, back)
 	}
@@ -193,7 +193,7 @@ func (s *Slack) hearEvent(body []byte) (Hearing, error) {
 		return Hearing{}, nil
 	}
 	text := slackUnescape.Replace(slackOurs.ReplaceAllString(e.Event.Text, ""))
-	return Hearing{Heard: &Heard{ID: e.ID, User: e.Event.User, Text: text, Back: Back(strings.Join([]string{e.Event.Channel, e.Event.User, e.Event.Thread}, " "))}}, nil
+	return Hearing{Heard: &Heard{ID: e.ID, User: e.Event.User, Channel: e.Event.Channel, Text: text, Back: Back(strings.Join([]string{e.Event.Channel, e.Event.User, e.Event.Thread}, " "))}}, nil
 }
 
 // slackOurs is our name at the front of a mention.
@@ -264,6 +264,10 @@ func slackAnswer(a Answer) *slack.WebhookMessage {
 		case Block:
 			if text := clipTail(span.Text, left-len(fence+"\n\n"+fence), units, slackVerbatim); text != "" {
 				b.WriteString(fence + "\n" + text + "\n" + fence)
+			}
+		case Address:
+			if text := slackLink("", span.Text); units(text) <= left { // a piece of it leads nowhere
+				b.WriteString(text)
 			}
 		default:
 			b.WriteString(clip(span.Text, left, units, slackWords))

@@ -256,3 +256,35 @@ func FuzzSlackHeard(f *testing.F) {
 		}
 	})
 }
+
+// TestSlackHearsWhere: what is heard names the place where something can be said again, and what the person calls themselves.
+func TestSlackHearsWhere(t *testing.T) {
+	s := slackEar(t, "")
+	form := func(v url.Values) string { return v.Encode() }
+	const back = "https://hooks.slack.com/commands/1"
+	for what, body := range map[string]string{
+		"commands": form(url.Values{"user_id": {"U012"}, "user_name": {"mallory"}, "channel_id": {"C012"}, "text": {"link"}, "response_url": {back}}),
+		"actions": form(url.Values{"payload": {`{"type":"block_actions","user":{"id":"U012","name":"mallory"},"channel":{"id":"C012"},"response_url":"` + back +
+			`","actions":[{"type":"button","block_id":"b","action_id":"shipmate/0","value":"v"}]}`}}),
+		"events": `{"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention","user":"U012","channel":"C012","text":"<@U0BOT> link"}}`,
+	} {
+		h, err := s.Hear(t.Context(), from(body, 0), what, []byte(body))
+		if err != nil || h.Heard == nil || h.Heard.Channel != "C012" || h.Heard.Name != "mallory" && what != "events" {
+			t.Errorf("%s: %+v, %v", what, h.Heard, err)
+		}
+	}
+}
+
+// TestSlackAddress: an address of ours can be followed, whatever stands before it.
+func TestSlackAddress(t *testing.T) {
+	const page = "https://ship.example.com/link/abc?x=1&y=2"
+	m := slackAnswer(Answer{Text: []Span{{Text: "<!channel> here: "}, {Text: page, Kind: Address}}})
+	if want := "&lt;!channel&gt; here: <https://ship.example.com/link/abc?x=1&amp;y=2|https://ship.example.com/link/abc?x=1&amp;y=2>"; strings.ReplaceAll(m.Text, "\u200b", "") != want {
+		t.Errorf("%q", m.Text)
+	}
+	for _, no := range []string{"javascript:alert(1)", "https://a|b>", ""} {
+		if m := slackAnswer(Answer{Text: []Span{{Text: no, Kind: Address}}}); strings.ContainsAny(m.Text, "<>") {
+			t.Errorf("%q is shown as %q", no, m.Text)
+		}
+	}
+}

@@ -186,7 +186,7 @@ func (c *Config) checkEnvironment(doc *strictyaml.Document, i int) {
 	checkTimeout(doc, at+".timeout", env.Timeout)
 	checkPeople(doc, at+".deployers", env.Deployers)
 	env.Approvals.check(doc, at+".approvals")
-	checkFreeze(doc, at+".freeze", env.Freeze)
+	checkFreeze(doc, at+".freeze", env.Freeze, "at which a release may go; leave a gap between the windows")
 	env.RequireChecks.check(doc, at+".require_checks")
 	if doc.Has(at + ".pull_secret") {
 		checkLabel(doc, at+".pull_secret", env.PullSecret)
@@ -250,12 +250,15 @@ func (c *Config) checkNotify(doc *strictyaml.Document, i int) {
 				strictyaml.DidYouMean(name, "environments", c.EnvironmentNames()))
 		}
 	}
+	if n.Quiet != nil {
+		checkFreeze(doc, at+".quiet", []Window{*n.Quiet}, "at which everything is told; let it end")
+	}
 	for j, notice := range n.On {
-		checkOneOf(doc, fmt.Sprintf("%s.on[%d]", at, j), notice, notices...)
+		checkOneOf(doc, fmt.Sprintf("%s.on[%d]", at, j), notice, Notices...)
 	}
 	for _, notice := range slices.Sorted(maps.Keys(n.Mention)) {
-		if !slices.Contains(notices, notice) {
-			doc.Errorf(at+".mention."+notice, "there is no notice %q; %s", notice, strictyaml.DidYouMean(notice, "notices", notices))
+		if !slices.Contains(Notices, notice) {
+			doc.Errorf(at+".mention."+notice, "there is no notice %q; %s", notice, strictyaml.DidYouMean(notice, "notices", Notices))
 		}
 		checkOneOf(doc, at+".mention."+notice, n.Mention[notice], mentionable...)
 	}

@@ -142,6 +142,9 @@ notify:
 		"notify, channel":     {[2]string{wecom, "  - {wecom: ops, channel: C1}"}, `f:12: notify[0].channel: is a matter of Slack; remove it, a WeCom robot belongs to one group`},
 		"notify, environment": {[2]string{wecom, "  - {wecom: ops, environments: [prodction]}"}, `f:12: notify[0].environments[0]: there is no environment "prodction"; did you mean production?`},
 		"notify, on":          {[2]string{wecom, "  - {wecom: ops, on: [fail]}"}, `f:12: notify[0].on[0]: "fail" is not known here; write started or succeeded or failed or waiting or resumed or stopped`},
+		"notify, quiet, zone": {[2]string{wecom, "  - {wecom: ops, quiet: 22:00 - 08:00}"}, `f:12: notify[0].quiet: "22:00 - 08:00" names no time zone; write one of the IANA database at its end, such as Asia/Shanghai or UTC`},
+		"notify, quiet":       {[2]string{wecom, "  - {wecom: ops, quiet: at night}"}, `f:12: notify[0].quiet: "at night" is no window; write for example "Fri 18:00 - Mon 08:00 Asia/Shanghai", "22:00 - 08:00 Europe/Berlin", "Mon-Thu 18:00 - 09:00 UTC" or "2026-12-24 00:00 - 2027-01-02 08:00 UTC"`},
+		"notify, quiet ever":  {[2]string{wecom, "  - {wecom: ops, quiet: 00:00 - 24:00 UTC}"}, `f:12: notify[0].quiet: leaves no moment at which everything is told; let it end`},
 		"notify, mention":     {[2]string{wecom, "  - {wecom: ops, mention: {failed: everyone}}"}, `f:12: notify[0].mention.failed: "everyone" is not known here; write author or approvers`},
 		"notify, mention on":  {[2]string{wecom, "  - {wecom: ops, mention: {faild: author}}"}, `f:12: notify[0].mention.faild: there is no notice "faild"; did you mean failed?`},
 	}
@@ -233,7 +236,6 @@ func TestNotYet(t *testing.T) {
 		"environments[].flow[].approve":      "environments: [{flow: [{approve: alice}]}]",
 		"environments[].flow[].verify":       "environments: [{flow: [{verify: {http: x}}]}]",
 		"environments[].flow[].webhook":      "environments: [{flow: [{webhook: x}]}]",
-		"notify[].quiet":                     `notify: [{quiet: "22:00 - 08:00"}]`,
 	}
 	for _, path := range notYet {
 		yaml, ok := tests[path]
@@ -262,6 +264,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(chain))
 	f.Add([]byte("build: {image: r.io/a}\nenvironments: [{name: a, cluster: c, namespace: n, manifests: d, require_checks: [x, {name: y, app: z}]}, {name: b, cluster: c, namespace: n, manifests: d, require_checks: required}]"))
+	f.Add([]byte("build: {image: r.io/a}\nenvironments: [{name: a, cluster: c, namespace: n, manifests: d}]\nnotify: [{wecom: ops, quiet: 'Mon-Thu 22:00 - 08:00 Asia/Shanghai'}]"))
 	f.Add([]byte("build: {image: 'a:b/c:d@e', tags: ['{x}'], platforms: ['']}\nenvironments: [{after: x, approvals: {count: -1}}]\nnotify: [{mention: {a: b}}]"))
 	f.Add([]byte("build: &b {image: r.io/a}\nenvironments: [*b, null, {name: x, flow: [{job: a}]}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {

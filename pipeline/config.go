@@ -140,8 +140,8 @@ func (s *FlowStep) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// notices are the values of Notify.On.
-var notices = []string{"started", "succeeded", "failed", "waiting", "resumed", "stopped"}
+// Notices are the values of Notify.On.
+var Notices = []string{"started", "succeeded", "failed", "waiting", "resumed", "stopped"}
 
 // mentionable are the values of Notify.Mention.
 var mentionable = []string{"author", "approvers"}
@@ -155,6 +155,10 @@ type Notify struct {
 	Environments []string          `yaml:"environments"` // empty: all
 	On           []string          `yaml:"on"`           // started, succeeded, failed, waiting, resumed, stopped; empty: all
 	Mention      map[string]string `yaml:"mention"`      // from one of On to author or approvers
+
+	// Quiet is when failures and what waits for approval alone are told at once. What else there is to tell then is told when it ends,
+	// as it is by then. Nil: never.
+	Quiet *Window `yaml:"quiet" json:",omitempty"`
 }
 
 // Wants says whether a notice ("started", "failed" …) of a deployment to environment belongs into this chat. A notice
@@ -176,7 +180,6 @@ var notYet = []string{
 	"environments[].flow[].approve",
 	"environments[].flow[].verify",
 	"environments[].flow[].webhook",
-	"notify[].quiet",
 }
 
 // Parse reads a repository file. The error is strictyaml.Errors and has every mistake in it; file is the name that

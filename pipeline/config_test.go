@@ -72,10 +72,10 @@ func TestParseExample(t *testing.T) {
 		},
 		Notify: []Notify{
 			{
-				WeCom: "ops", Environments: []string{"staging", "production"}, On: notices,
+				WeCom: "ops", Environments: []string{"staging", "production"}, On: Notices,
 				Mention: map[string]string{"failed": "author", "waiting": "approvers"},
 			},
-			{Slack: "team", Channel: "C0123456789", On: []string{"succeeded", "failed"}},
+			{Slack: "team", Channel: "C0123456789", On: []string{"succeeded", "failed"}, Quiet: &windows(t, "22:00 - 08:00 Asia/Shanghai")[0]},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -11,7 +11,7 @@ import (
 	"github.com/shipmate-dev/shipmate/internal/strictyaml"
 )
 
-// A Window is an entry of environments[].freeze: a time in which the environment takes nothing. It is one of
+// A Window is an entry of environments[].freeze, a time in which the environment takes nothing, or notify[].quiet. It is one of
 //
 //	Fri 18:00 - Mon 08:00 Asia/Shanghai               every week
 //	22:00 - 08:00 Europe/Berlin                       every day, here over midnight
@@ -232,8 +232,8 @@ func Frozen(windows []Window, now time.Time) (window string, until time.Time, ok
 // maxFreeze is how many windows an environment may have.
 const maxFreeze = 50
 
-// checkFreeze wants windows to leave a gap.
-func checkFreeze(doc *strictyaml.Document, at string, windows []Window) {
+// checkFreeze wants windows to leave a gap; moment says which, and what to do.
+func checkFreeze(doc *strictyaml.Document, at string, windows []Window, moment string) {
 	if len(windows) > maxFreeze {
 		doc.Errorf(at, "lists %d windows; write at most %d", len(windows), maxFreeze)
 		return
@@ -242,6 +242,6 @@ func checkFreeze(doc *strictyaml.Document, at string, windows []Window) {
 	const twoWeeks = 14 * 24 * time.Hour
 	any := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) // they repeat every week
 	if _, until, ok := Frozen(recurring, any); ok && until.Sub(any) > twoWeeks {
-		doc.Errorf(at, "leaves no moment at which a release may go; leave a gap between the windows")
+		doc.Errorf(at, "leaves no moment %s", moment)
 	}
 }

@@ -29,6 +29,8 @@ const (
 	Jobs
 	Approval
 	Order
+	Chat
+	User
 	fieldCount
 )
 
@@ -55,6 +57,8 @@ var fields = [fieldCount]words{
 	Jobs:        {"Jobs", "任务"},
 	Approval:    {"Approval", "审批"},
 	Order:       {"Release order", "发布单"},
+	Chat:        {"Chat", "聊天"},
+	User:        {"User", "用户"},
 }
 
 // Field is the field's name.

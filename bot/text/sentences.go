@@ -67,6 +67,7 @@ const (
 	HelpRebuild          //
 	HelpOrder            //
 	HelpSubscribe        //
+	HelpUnsubscribe      //
 	HelpLink             //
 	HelpOkToTest         //
 	NotOnAPull           // usage
@@ -77,6 +78,28 @@ const (
 	TestAllowed          // number, commit
 	NoSuchCommand        // command that lists them
 	Stranger             // what to add to the server's file
+	LinkFirst            //
+	LinkHere             // duration; an address follows
+	LinkedByFile         // login
+	Linked               // login; an address follows
+	LinkUnasked          // command
+	LinkExpired          // command
+	LinkUnconfirmed      // command
+	LinkMissed           // how many tries are left
+	LinkMissedAll        // command
+	LinkTaken            // command
+	LinkedTitle          // login
+	LinkedRemedy         //
+	CannotSpeak          //
+	Subscribed           // app, events, command that ends it
+	Unsubscribed         // app
+	NotSubscribed        // app
+	NoSuchEvent          // event, names, usage
+	Everything           // what is told
+	NotAllowedHere       // what is told
+	SubscriptionLine     // repository, app, what is told, login
+	NoSubscription       //
+	SubscribeHow         // usage
 	TooMuchSaid          // duration
 	OldButton            //
 	SayWhich             // usage
@@ -428,41 +451,64 @@ var sentences = [keyCount]words{
 	Rejected:         {"rejected by %v: %v", "已被 %v 驳回：%v"},
 	Expired:          {"expired: not approved within %v", "已过期：%v内未获批准"},
 
-	HelpIntro:       {"What you may say on %v:", "你可以在 %v 发送："},
-	HelpHelp:        {"what you may say here", "可用的命令"},
-	HelpStatus:      {"what is live in each environment, and what waits and why", "各环境的线上版本，以及等待中的部署和原因"},
-	HelpDeploy:      {"deploys the newest release of this pull request or branch, or the one you name; builds it first if there is none", "部署此拉取请求或分支的最新版本，或指定的版本；没有则先构建"},
-	HelpPromote:     {"deploys what is live in the environment before, without building", "发布前一环境的线上版本，不重新构建"},
-	HelpRollback:    {"goes back to the release before, or the one you name, without building", "回滚到上一个版本或指定的版本，不重新构建"},
-	HelpApprove:     {"approves exactly what waits", "批准等待中的部署"},
-	HelpReject:      {"rejects what waits", "驳回等待中的部署"},
-	HelpUnlock:      {"ends your lock; with maintain also another's, and the hold that a rollback left", "解除你的锁定；有 maintain 权限时也可解除他人的锁定和回滚后的暂停"},
-	HelpHistory:     {"the releases of an environment, newest first, and by whom", "某个环境的历史版本（最新在前）以及操作人"},
-	HelpDiff:        {"what would change in the cluster", "集群中将发生的变更"},
-	HelpLogs:        {"the end of a step's log, and of the pods that fail", "某个步骤日志的末尾，以及失败的 Pod 的日志"},
-	HelpLock:        {"keeps an environment for yourself for 8h or as long as you say; said again, it is extended", "独占某个环境 8 小时或指定的时长；再次发送则续期"},
-	HelpPause:       {"stops a progressive rollout where it is", "暂停渐进式发布"},
-	HelpResume:      {"lets a paused rollout go on", "继续已暂停的发布"},
-	HelpAbort:       {"gives a progressive rollout up and returns all traffic", "中止渐进式发布并恢复全部流量"},
-	HelpRebuild:     {"runs what failed of this commit again, or the check you name", "重新运行此提交中失败的部分，或指定的检查"},
-	HelpOrder:       {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
-	HelpSubscribe:   {"in a chat: what is told there", "在群聊中：设置在那里接收的通知"},
-	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
-	Stranger:        {"Who you are on GitHub is not known here. Ask whoever runs Shipmate to add you to people in its file: %v", "尚不知道你在 GitHub 上是谁。请 Shipmate 的管理员在其配置文件的 people 中加上：%v"},
-	TooMuchSaid:     {"That was very much within a minute. Please wait %v.", "一分钟内命令过多，请等待 %v。"},
-	OldButton:       {"This button leads nowhere any more. Please type the command.", "此按钮已失效，请输入命令。"},
-	SayWhich:        {"Say which app it is about, and where several repositories have one of that name, owner/name before it. Usage: %v", "请指明应用；若多个仓库有同名应用，请在其前写 owner/name。用法：%v"},
-	NoAppHere:       {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
-	Heard:           {"%v: one moment…", "%v：正在处理…"},
-	ConfirmApproval: {"Release %[2]v of %[1]v goes to %[3]v with your approval.", "批准后，%[1]v 版本 %[2]v 将可部署到 %[3]v。"},
-	Back:            {"Back", "返回"},
-	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
-	Usage:           {"Usage: %v", "用法：%v"},
-	OpenQuote:       {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},
-	NotYet:          {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
-	TooManyCommands: {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
-	CommentEdited:   {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
-	CommentDeleted:  {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
+	HelpIntro:        {"What you may say on %v:", "你可以在 %v 发送："},
+	HelpHelp:         {"what you may say here", "可用的命令"},
+	HelpStatus:       {"what is live in each environment, and what waits and why", "各环境的线上版本，以及等待中的部署和原因"},
+	HelpDeploy:       {"deploys the newest release of this pull request or branch, or the one you name; builds it first if there is none", "部署此拉取请求或分支的最新版本，或指定的版本；没有则先构建"},
+	HelpPromote:      {"deploys what is live in the environment before, without building", "发布前一环境的线上版本，不重新构建"},
+	HelpRollback:     {"goes back to the release before, or the one you name, without building", "回滚到上一个版本或指定的版本，不重新构建"},
+	HelpApprove:      {"approves exactly what waits", "批准等待中的部署"},
+	HelpReject:       {"rejects what waits", "驳回等待中的部署"},
+	HelpUnlock:       {"ends your lock; with maintain also another's, and the hold that a rollback left", "解除你的锁定；有 maintain 权限时也可解除他人的锁定和回滚后的暂停"},
+	HelpHistory:      {"the releases of an environment, newest first, and by whom", "某个环境的历史版本（最新在前）以及操作人"},
+	HelpDiff:         {"what would change in the cluster", "集群中将发生的变更"},
+	HelpLogs:         {"the end of a step's log, and of the pods that fail", "某个步骤日志的末尾，以及失败的 Pod 的日志"},
+	HelpLock:         {"keeps an environment for yourself for 8h or as long as you say; said again, it is extended", "独占某个环境 8 小时或指定的时长；再次发送则续期"},
+	HelpPause:        {"stops a progressive rollout where it is", "暂停渐进式发布"},
+	HelpResume:       {"lets a paused rollout go on", "继续已暂停的发布"},
+	HelpAbort:        {"gives a progressive rollout up and returns all traffic", "中止渐进式发布并恢复全部流量"},
+	HelpRebuild:      {"runs what failed of this commit again, or the check you name", "重新运行此提交中失败的部分，或指定的检查"},
+	HelpOrder:        {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
+	HelpSubscribe:    {"in a chat: has an app's notices told there; without an app: lists what is", "在群聊中：在此接收应用的通知；不写应用则列出已订阅的内容"},
+	HelpUnsubscribe:  {"in a chat: ends that", "在群聊中：取消订阅"},
+	HelpLink:         {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
+	Stranger:         {"Who you are on GitHub is not known here. Ask whoever runs Shipmate to add you to people in its file: %v", "尚不知道你在 GitHub 上是谁。请 Shipmate 的管理员在其配置文件的 people 中加上：%v"},
+	LinkFirst:        {"Nothing was done, since it is not known here who you are on GitHub.", "尚不知道你在 GitHub 上是谁，因此未执行任何操作。"},
+	LinkHere:         {"To say who you are, open this within %v, sign in with GitHub and confirm; it works once, and an earlier one no more:", "请在 %v 内打开以下地址，用 GitHub 登录并确认身份（仅可使用一次，之前的地址已失效）："},
+	LinkedByFile:     {"You are %v here, as the server's file says; whoever runs Shipmate changes that.", "服务器的配置文件已指定你是 %v；如需修改，请联系 Shipmate 的管理员。"},
+	Linked:           {"You act as %v here, with what they may do on GitHub. You can take that back:", "绑定成功：你在这里将以 %v 的身份和权限操作。可随时解除绑定："},
+	LinkUnasked:      {"There is nothing to send digits for: say %v first.", "没有待确认的绑定，请先发送 %v。"},
+	LinkExpired:      {"Ten minutes are over; say %v for a new address.", "已超过十分钟，请发送 %v 获取新的地址。"},
+	LinkUnconfirmed:  {"Open the address first and confirm there: it shows the digits. %v gives a new one.", "请先打开地址并确认，页面会显示验证码。发送 %v 可获取新的地址。"},
+	LinkMissed:       {"Those are not the six digits that the page shows. Tries left: %v.", "与页面显示的六位验证码不符，还可尝试 %v 次。"},
+	LinkMissedAll:    {"Those are not the digits either, and it was the last try; say %v for a new address.", "验证码仍不正确，已无剩余次数；请发送 %v 获取新的地址。"},
+	LinkTaken:        {"Whoever confirmed that is another user of this chat by now, so nothing was done; say %v for a new address.", "确认者现已绑定此处的另一用户，未执行任何操作；请发送 %v 获取新的地址。"},
+	LinkedTitle:      {"A chat user acts as your GitHub login %v from now on", "有聊天用户绑定了你的 GitHub 账号 %v"},
+	LinkedRemedy:     {"If that is not you, take it back now, and tell your administrators", "如果不是你本人，请立即解除绑定并告知管理员"},
+	CannotSpeak:      {"Shipmate can only answer here, not tell anything by itself, so nothing was done. Say it where it can: in a Slack channel, or to an app of WeCom.", "Shipmate 在这里只能回复，不能主动发送消息，因此未执行任何操作。请在 Slack 频道或企业微信应用中发送此命令。"},
+	Subscribed:       {"Of %[1]v is told here from now on: %[2]v. %[3]v ends it.", "此处将接收 %[1]v 的通知：%[2]v。发送 %[3]v 可取消订阅。"},
+	Unsubscribed:     {"%v is not told here any more, unless its file names this place.", "此处不再接收 %v 的通知（其配置文件中指定的除外）。"},
+	NotSubscribed:    {"Nobody has subscribed to %v here. What its file names is changed there: notify in .shipmate.yaml.", "此处没有订阅 %v。配置文件中指定的通知请在 .shipmate.yaml 的 notify 中修改。"},
+	NoSuchEvent:      {"There is no event %[1]v; there is: %[2]v. Usage: %[3]v", "没有事件 %[1]v；现有：%[2]v。用法：%[3]v"},
+	Everything:       {"everything", "全部通知"},
+	NotAllowedHere:   {"nothing, since the server's file does not let the repository use this chat any more", "暂停通知：服务器的配置文件已不允许该仓库使用此聊天"},
+	SubscriptionLine: {"%[1]v, %[2]v: %[3]v, by %[4]v", "%[1]v，%[2]v：%[3]v（由 %[4]v 订阅）"},
+	NoSubscription:   {"Nobody has subscribed to anything here.", "此处没有任何订阅。"},
+	SubscribeHow:     {"What apps' files name besides is told too. To subscribe: %v", "各应用配置文件中指定的通知也会发送到此处。订阅方法：%v"},
+	TooMuchSaid:      {"That was very much within a minute. Please wait %v.", "一分钟内命令过多，请等待 %v。"},
+	OldButton:        {"This button leads nowhere any more. Please type the command.", "此按钮已失效，请输入命令。"},
+	SayWhich:         {"Say which app it is about, and where several repositories have one of that name, owner/name before it. Usage: %v", "请指明应用；若多个仓库有同名应用，请在其前写 owner/name。用法：%v"},
+	NoAppHere:        {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
+	Heard:            {"%v: one moment…", "%v：正在处理…"},
+	ConfirmApproval:  {"Release %[2]v of %[1]v goes to %[3]v with your approval.", "批准后，%[1]v 版本 %[2]v 将可部署到 %[3]v。"},
+	Back:             {"Back", "返回"},
+	NoSuchCommand:    {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
+	Usage:            {"Usage: %v", "用法：%v"},
+	OpenQuote:        {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},
+	NotYet:           {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
+	TooManyCommands:  {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
+	CommentEdited:    {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
+	CommentDeleted:   {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
 
 	NeedsPermission: {"This needs %[1]v on %[2]v; you have %[3]v. Who has it: %[4]v.", "此操作需要 %[2]v 的 %[1]v 权限；你的权限是 %[3]v。拥有此权限的人：%[4]v。"},
 	NotListed:       {"The environment's %[1]v does not name you, only %[2]v. Ask one of them, or have the list changed in .shipmate.yaml on the default branch.", "此环境的 %[1]v 中没有你，只有 %[2]v。请联系其中一位，或在默认分支的 .shipmate.yaml 中修改名单。"},
@@ -585,7 +631,7 @@ var sentences = [keyCount]words{
 	LogOfDeployment:   {"What deployment %v to %v shows of its failure at step %v:", "部署 %v（到 %v）在步骤“%v”失败时的日志："},
 	NoSuchStep:        {"There is no step %v; there is: %v. Usage: %v", "没有步骤 %v；现有：%v。用法：%v"},
 	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
-	InChatsOnly:       {"%v is said in a chat, and is not in this version yet, so nothing was done.", "%v 须在群聊中使用，而此版本尚不支持，因此未执行任何操作。"},
+	InChatsOnly:       {"%v is said in a chat, so nothing was done here.", "%v 须在聊天中使用，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
 	NothingBuiltYet:   {"There is no run of %v for %v.", "%[2]v 没有针对 %[1]v 的运行。"},
 	GoesOn:            {"Run %v stands in the way, which is %v: it is newer, or has not ended.", "运行 %v（%v）较新或尚未结束，无法重试。"},

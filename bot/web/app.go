@@ -31,7 +31,8 @@ type appView struct {
 	Home    string          // the repository's page on GitHub
 	Hidden  bool            // what comes from the cluster is withheld
 	All     []action
-	Audit   string // the address of its lines; empty for who may not read them
+	Audit   string               // the address of its lines; empty for who may not read them
+	Told    []store.Subscription // for who may write
 }
 
 // An envView is an environment, as everybody sees it, with what the viewer may do there.
@@ -114,6 +115,7 @@ type appRow struct {
 	repo   store.Repo
 	row    row
 	places []template.HTML // its environments
+	told   []store.Subscription
 }
 
 // An appKey is an app, and how it is shown.
@@ -134,6 +136,9 @@ func (s *server) readRow(tx *store.Tx, in, name string) (a appRow, err error) {
 		err = store.ErrNotFound
 	}
 	if err != nil {
+		return a, err
+	}
+	if a.told, err = tx.SubscriptionsTo(a.repo.Name, name); err != nil {
 		return a, err
 	}
 	var f facts
@@ -194,6 +199,9 @@ func (s *server) readApp(r *http.Request, who seer, in, name string) (*appView, 
 		case l.App == "":
 			v.All = append(v.All, a.action("Unlock all apps and environments", "", "/unlock all"))
 		}
+	}
+	if a.can(Write) {
+		v.Told = read.told
 	}
 	if a.can(Admin) {
 		v.Audit = "/audit?" + url.Values{"repository": {repo.Name}, "app": {name}}.Encode()

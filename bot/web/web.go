@@ -64,7 +64,7 @@ var pageFiles embed.FS
 var assetFiles embed.FS
 
 // Pages serves GET and HEAD of /, /apps/{app}, /runs/{id}, /runs/{id}/log, /runs/{id}/artifacts/{check}/{path}, /deployments/{id},
-// /orders, /orders/{id}, /audit, /deliveries, /deliveries/{id}, /hooks, /queue, /system and /assets/{name}, and POST of /queue.
+// /orders, /orders/{id}, /audit, /deliveries, /deliveries/{id}, /hooks, /queue, /system, /links and /assets/{name}, and POST of /queue and /links.
 type Pages struct {
 	s       *server
 	handler http.Handler
@@ -144,7 +144,7 @@ func (s *server) keep(ttl time.Duration) { s.seen.ttl, s.apps.ttl, s.pasts.ttl =
 
 // New makes the pages.
 func New(cfg Config) *Pages {
-	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "orders", "audit", "deliveries", "delivery", "hooks", "queue", "system", "sign-in")
+	s := newServer(cfg, "home", "app", "apps", "run", "deployment", "order", "orders", "audit", "deliveries", "delivery", "hooks", "queue", "system", "sign-in", "link", "links")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.guarded(s.home))
 	mux.HandleFunc("GET /runs/{id}", s.guarded(s.run))
@@ -161,6 +161,8 @@ func New(cfg Config) *Pages {
 	mux.HandleFunc("GET /queue", s.guarded(s.queue))
 	mux.HandleFunc("POST /queue", s.guarded(s.retry))
 	mux.HandleFunc("GET /system", s.guarded(s.system))
+	mux.HandleFunc("GET /links", s.guarded(s.links))
+	mux.HandleFunc("POST /links", s.guarded(s.unlink))
 	mux.HandleFunc("GET /assets/{name}", s.asset)
 	mux.HandleFunc("GET /", s.notFound)
 	return &Pages{s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

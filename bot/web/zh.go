@@ -198,4 +198,17 @@ var chinese = map[string]string{
 	"Load this page again in a moment. If that does not help, the code was used or is older than an hour: delete the App in its settings on GitHub, and begin again with the address that the log names.":                                                                       "请稍后重新加载此页面。如果仍然不行，说明 GitHub 返回的 code 已被使用或已超过一小时：请在 GitHub 上该 App 的设置中将它删除，然后从日志给出的地址重新开始。",
 	"The App is registered at GitHub, but what belongs to it could not be written: %s":                                                                                                                                                                                          "App 已在 GitHub 注册，但它的配置和密钥未能写入文件：%s",
 	"Mend that, and load this page again; do not stop the bot, which alone has the App's secrets now. If it was stopped: make a new private key and a new client secret and set a new webhook secret on the App's page, put each into its file, and write these lines into %s:": "请排除问题后重新加载此页面。不要停止 bot：App 的密钥目前只在它的内存里。如果 bot 已经停止：请在 App 页面上生成新的私钥和 client secret，并设置新的 webhook secret，分别写入对应的文件，再把以下内容写入 %s：",
+
+	// Who is who in the chats, and what is told there.
+	"Subscribed in chats": "聊天中的订阅", "by %s": "由 %s 订阅",
+	"Not linked": "未绑定", "Link a chat user": "绑定聊天用户", "Is this you?": "这是你本人吗？", "Chat": "聊天", "User": "用户", "Chat users": "聊天用户", "Everybody": "所有人",
+	"As they call themselves there": "其自设的名称", "Would act as": "将以此身份操作", "Yes, this is me": "是我本人，继续", "No": "不是我", "Next page": "下一页", "Take it back": "解除绑定",
+	"is %s in %s": "在 %[2]s 中是 %[1]s", "since %s": "绑定于 %s", "Send this back in the chat": "请在聊天中发送以下内容",
+	"You are linked once %s sends this in %s, before %s:":                                                                                                                                                  "由 %s 在 %s 中于 %s 之前发送以下内容，即完成绑定：",
+	"Show it to nobody. Whoever asks you for these digits would act as %s: approve, deploy and roll back with all that you may do.":                                                                        "请勿告诉任何人。索要此验证码的人将以 %s 的身份操作，拥有你的全部权限：批准、部署、回滚。",
+	"Go on only if you yourself have just said link in that chat, and this is your user there. If somebody sent you this address, they want to act as you: close this page, and tell your administrators.": "只有你本人刚刚在该聊天中发送了绑定命令，且以上就是你的用户时，才可继续。如果此地址是别人发给你的，对方想冒用你的身份：请关闭此页面并告知管理员。",
+	"Who you are in the chats, as you said there by link. What such a user says there counts as yours. Those in people, in the server's file, are not listed here.":                                        "你通过绑定命令确认的聊天用户。这些用户在聊天中发送的命令视同你本人操作。服务器配置文件 people 中的用户不在此列出。",
+	"You are no user of a chat. Say link in one where Shipmate is.":                                                                                                                                        "你尚未绑定聊天用户。请在有 Shipmate 的聊天中发送“绑定”。",
+	"This address was used, has expired, or a newer one was asked for. Say link in the chat again to get a new one.":                                                                                       "此地址已被使用、已过期，或已有更新的地址。请在聊天中再次发送绑定命令以获取新的地址。",
+	"In that chat you are %s already, and can be one user only. Take that back at /links first, or ask who runs this server to change people in its file.":                                                 "你在该聊天中已是 %s，且只能绑定一个用户。请先在 /links 解除绑定，或请服务器管理员修改其配置文件中的 people。",
 }

@@ -116,7 +116,7 @@ func (s *Slack) Down(down bool) {
 	s.down = down
 }
 
-// Messages returns the channel's messages as they stand, oldest first.
+// Messages returns the channel's messages as they stand, oldest first. What a user is told alone is in one with the user's id.
 func (s *Slack) Messages(channel string) []SlackMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,6 +211,10 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 		return refuse(reason)
 	}
 	channel := s.channels[arguments.Get("channel")]
+	if user := arguments.Get("channel"); channel == nil && s.users[user] != "" && method == "chat.postMessage" {
+		channel = &slackChannel{credit: slackMessageBurst} // the app's own conversation with that user
+		s.channels[user] = channel
+	}
 	if channel == nil && (strings.HasPrefix(method, "chat.") || strings.HasPrefix(method, "conversations.")) {
 		return refuse("channel_not_found")
 	}

@@ -67,7 +67,10 @@ func (s *Slack) SetApp(base, address, secret string) {
 // is what Slack shows where there was none in time.
 func (s *Slack) Command(user, channel, text string) (answer string, err error) {
 	response, trigger := s.interaction(user, channel)
-	form := url.Values{"command": {"/shipmate"}, "text": {slackEscaped.Replace(text)}, "user_id": {user}, "user_name": {user}, "channel_id": {channel},
+	s.mu.Lock()
+	name := s.users[user]
+	s.mu.Unlock()
+	form := url.Values{"command": {"/shipmate"}, "text": {slackEscaped.Replace(text)}, "user_id": {user}, "user_name": {name}, "channel_id": {channel},
 		"team_id": {"T0TEAM"}, "api_app_id": {"A0APP"}, "response_url": {response}, "trigger_id": {trigger}}
 	body, err := s.call("commands", "application/x-www-form-urlencoded", form.Encode())
 	if err != nil || body == "" {

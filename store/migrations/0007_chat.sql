@@ -26,3 +26,42 @@ CREATE TABLE hook_deliveries (
 ) STRICT;
 CREATE INDEX hook_deliveries_repo ON hook_deliveries (repo, seq);
 CREATE INDEX hook_deliveries_made ON hook_deliveries (made_at);
+
+-- Users of chats who said which GitHub login they are, besides those in the server's file, which wins.
+CREATE TABLE links (
+  scope TEXT NOT NULL,                             -- where ids of users count: a workspace, or a corp
+  user  TEXT NOT NULL,
+  login TEXT NOT NULL COLLATE NOCASE,
+  name  TEXT NOT NULL,                             -- what the chat calls the user, where it was told
+  chat  TEXT NOT NULL,                             -- kind and name of the one in which it was said
+  at    TEXT NOT NULL,
+  PRIMARY KEY (scope, user)
+) STRICT;
+CREATE UNIQUE INDEX links_login ON links (login, scope);
+
+-- What such a user has asked for, and somebody who is signed in may have confirmed.
+CREATE TABLE link_requests (
+  id         TEXT PRIMARY KEY,                     -- hash of the code in the address
+  scope      TEXT NOT NULL,
+  user       TEXT NOT NULL,
+  name       TEXT NOT NULL,
+  chat       TEXT NOT NULL,
+  login      TEXT NOT NULL DEFAULT '',             -- who confirmed it
+  digits     BLOB NOT NULL DEFAULT x'',            -- what the user has to send back, encrypted with data_key
+  misses     INTEGER NOT NULL DEFAULT 0,           -- how often it was something else
+  expires_at TEXT NOT NULL,
+  UNIQUE (scope, user)
+) STRICT;
+
+-- What chats asked to be told by /subscribe, besides what files say.
+CREATE TABLE subscriptions (
+  chat    TEXT NOT NULL,                           -- kind and name
+  channel TEXT NOT NULL,
+  repo    TEXT NOT NULL COLLATE NOCASE,
+  app     TEXT NOT NULL,
+  events  TEXT NOT NULL,                           -- JSON: a list as notify.on has it; null: all
+  by      TEXT NOT NULL,                           -- a login
+  at      TEXT NOT NULL,
+  PRIMARY KEY (chat, channel, repo, app)
+) STRICT;
+CREATE INDEX subscriptions_app ON subscriptions (repo, app);
