@@ -192,25 +192,25 @@ func (c *Config) ChatUser(kind, name, login string) string {
 		if kind == "slack" {
 			return p.Slack[name]
 		}
-		return p.WeCom[name]
+		return c.wecomUser(p, name)
 	}
 	return ""
 }
 
 // hears tells whether people can speak to us in that chat.
 func (c *Config) hears(kind, name string) bool {
-	s := c.Chat.Slack[name]
-	return kind == "slack" && s != nil && s.SigningSecret.IsSet()
+	w, s := c.Chat.WeCom[name], c.Chat.Slack[name]
+	return kind == "wecom" && w != nil && !w.robot() || kind == "slack" && s != nil && s.SigningSecret.IsSet()
 }
 
 // personIn is the GitHub login of somebody in that chat, or "".
 func (c *Config) personIn(kind, name, id string) string {
 	for _, p := range c.People {
-		ids := p.WeCom
-		if kind == "slack" {
-			ids = p.Slack
+		is := p.Slack[name]
+		if kind == "wecom" {
+			is = c.wecomUser(p, name)
 		}
-		if id != "" && ids[name] == id {
+		if id != "" && is == id {
 			return p.GitHub
 		}
 	}

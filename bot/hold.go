@@ -117,6 +117,6 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}
 	return time.Time{}, b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
-		return b.post(ctx, service, to.channel, m, last, l)
+		return b.post(ctx, s, service, to, m, last, l)
 	})
 }

@@ -383,7 +383,11 @@ func boundOf(votes []store.Approval) string {
 // mentions lists whom a notice wants to be seen by.
 func (b *Bot) mentions(s subject, n pipeline.Notify, what string) []chat.Person {
 	var logins []string
-	switch n.Mention[what] {
+	who := n.Mention[what]
+	if who == "" && what == "waiting" && b.writesToPeople(chatOf(n)) { // or nobody would see it who can do something about it
+		who = "approvers"
+	}
+	switch who {
 	case "author":
 		logins = []string{s.run.Author}
 	case "approvers":
@@ -417,13 +421,91 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) error {
 		if what == "waiting" && s.d.Scope.V == nil {
 			return nil // what is approved is said with it, a moment later
 		}
-		return b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+		err := b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+			if err := b.settleCard(ctx, service, last, l.Say(text.ButtonVoid)); err != nil {
+				return "", err
+			}
 			m := b.message(s, l, false, b.mentions(s, n, what))
 			m.Buttons = b.chatButtons(s, l)
-			return b.post(ctx, service, to.channel, m, last, l)
+			return b.post(ctx, s, service, to, m, last, l)
 		})
+		if err != nil {
+			return err
+		}
+		break
+	}
+	return b.settleCards(ctx, s, service, to, l)
+}
+
+// settleCards ends the buttons of all that was said of a subject in a chat, once nothing is left to be pressed, however that was decided.
+func (b *Bot) settleCards(ctx context.Context, s subject, service chat.Service, to chatPlace, l text.Lang) error {
+	if _, ok := service.(chat.Settler); !ok || s.d == nil || waitsForApproval(*s.d) || unratified(*s.d) {
+		return nil
+	}
+	state := "approved"
+	if look(s.d.State) == chat.Stopped {
+		state = s.d.State
+	}
+	var said []store.Message
+	if err := b.db.View(ctx, func(tx *store.Tx) (err error) { said, err = tx.Referred(s.key); return err }); err != nil {
+		return err
+	}
+	for _, m := range said {
+		where := m.Surface
+		if notice, ok := strings.CutPrefix(where, surfaceNotice); ok {
+			_, where, _ = strings.Cut(notice, "/")
+		}
+		if where != to.surface() {
+			continue
+		}
+		if err := b.settleCard(ctx, service, m, l.State(state)); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// settleCard ends the buttons of a message, where it has some. It forgets them: that can be done once.
+func (b *Bot) settleCard(ctx context.Context, service chat.Service, m store.Message, label string) error {
+	settler, ok := service.(chat.Settler)
+	if !ok || m.Ref == "" {
+		return nil
+	}
+	switch err := settler.Settle(ctx, chat.Ref(m.Ref), label); {
+	case chat.IsPermanent(err): // such as after three days
+		b.log.Warn("the buttons of a message stay", "subject", m.Subject, "err", b.engine.Mask(err.Error()))
+	case err != nil:
+		return chatError(err)
+	}
+	m.Ref = ""
+	return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(m) })
+}
+
+// addressee is whom a message is written to: the channel of its place. Where an app of WeCom has none it is those whom the message
+// mentions, or else who asked for what it is about and who wrote it; ok is false where none of them is known there.
+func (b *Bot) addressee(s subject, to chatPlace, m chat.Message) (channel string, ok bool) {
+	if !b.writesToPeople(to) {
+		return to.channel, true
+	}
+	var ids []string
+	for _, p := range m.Mentions {
+		ids = append(ids, p.ID)
+	}
+	if strings.Join(ids, "") == "" {
+		ids = []string{b.cfg.ChatUser(to.kind, to.name, s.run.Author)}
+		if s.d != nil {
+			ids = append(ids, b.cfg.ChatUser(to.kind, to.name, s.d.Requester))
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return id == "" })
+	return strings.Join(ids, "|"), len(ids) > 0
+}
+
+// writesToPeople tells whether it depends on the message whom it is written to there.
+func (b *Bot) writesToPeople(to chatPlace) bool {
+	w := b.cfg.Chat.WeCom[to.name]
+	return to.kind == "wecom" && to.channel == "" && w != nil && w.app()
 }
 
 // sayLiving keeps one message in a chat that can edit.
@@ -453,13 +535,18 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) error {
 				return last.Ref, chatError(err)
 			}
 		}
-		return b.post(ctx, service, to.channel, m, last, l)
+		return b.post(ctx, s, service, to, m, last, l)
 	})
 }
 
 // post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked
 // for; and where the chat offers no way to find it, what is sent again says that it may be a repeat.
-func (b *Bot) post(ctx context.Context, service chat.Service, to string, m chat.Message, last store.Message, l text.Lang) (string, error) {
+func (b *Bot) post(ctx context.Context, s subject, service chat.Service, place chatPlace, m chat.Message, last store.Message, l text.Lang) (string, error) {
+	to, ok := b.addressee(s, place, m)
+	if !ok {
+		b.log.Info("nobody is told: whom it concerns is not known in the chat; name them under people, or in channel", "chat", place.chat(), "subject", s.key)
+		return "", nil
+	}
 	mark := func(m store.Message) error {
 		return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(m) })
 	}

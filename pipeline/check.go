@@ -237,8 +237,6 @@ func (c *Config) checkNotify(doc *strictyaml.Document, i int) {
 		doc.Errorf(at+".slack", "stands beside wecom; write one entry for each chat")
 	case n.Slack != "" && n.Channel == "":
 		doc.Errorf(at+".channel", "is missing; write the Slack channel's ID, such as C0123456789")
-	case n.WeCom != "" && n.Channel != "":
-		doc.Errorf(at+".channel", "is a matter of Slack; remove it, a WeCom robot belongs to one group")
 	}
 	for j, name := range n.Environments {
 		if _, ok := c.Environment(name); !ok {

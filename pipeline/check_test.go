@@ -137,7 +137,6 @@ notify:
 		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel`},
 		"notify, two chats":   {[2]string{wecom, "  - {wecom: ops, slack: team, channel: C1}"}, `f:12: notify[0].slack: stands beside wecom; write one entry for each chat`},
 		"notify, no channel":  {[2]string{wecom, "  - {slack: team}"}, `f:12: notify[0].channel: is missing; write the Slack channel's ID, such as C0123456789`},
-		"notify, channel":     {[2]string{wecom, "  - {wecom: ops, channel: C1}"}, `f:12: notify[0].channel: is a matter of Slack; remove it, a WeCom robot belongs to one group`},
 		"notify, environment": {[2]string{wecom, "  - {wecom: ops, environments: [prodction]}"}, `f:12: notify[0].environments[0]: there is no environment "prodction"; did you mean production?`},
 		"notify, on":          {[2]string{wecom, "  - {wecom: ops, on: [fail]}"}, `f:12: notify[0].on[0]: "fail" is not known here; write started or succeeded or failed or waiting or resumed or stopped`},
 		"notify, mention":     {[2]string{wecom, "  - {wecom: ops, mention: {failed: everyone}}"}, `f:12: notify[0].mention.failed: "everyone" is not known here; write author or approvers`},
