@@ -159,6 +159,13 @@ func markdownAnswer(a Answer, limit int) string {
 }
 
 func renderAnswer(a Answer, limit int, code, block func(string) string) string {
+	// No address becomes a link but ours: what people typed may be among the words too.
+	words := func(s string) string {
+		if home := address(a.Link.URL); home != "" {
+			return strings.ReplaceAll(inert(s), inert(home), home)
+		}
+		return inert(s)
+	}
 	var b strings.Builder
 	if a.Refused {
 		b.WriteString(slackSymbol[Failed] + " ")
@@ -179,7 +186,7 @@ func renderAnswer(a Answer, limit int, code, block func(string) string) string {
 				b.WriteString(block(text))
 			}
 		default:
-			b.WriteString(clip(span.Text, left, octets, func(s string) string { return eachLine(s, inert) }))
+			b.WriteString(clip(span.Text, left, octets, func(s string) string { return eachLine(s, words) }))
 		}
 	}
 	return b.String()
