@@ -150,21 +150,21 @@ func within(limit int, lines []string) string {
 
 // plainAnswer is an answer as text without markup, of at most limit bytes.
 func plainAnswer(a Answer, limit int) string {
-	return renderAnswer(a, limit, func(s string) string { return s }, func(s string) string { return s })
+	return renderAnswer(a, limit, "", "", func(s string) string { return eachLine(s, inert) })
 }
 
 // markdownAnswer is an answer in WeCom's markdown, of at most limit bytes.
-func markdownAnswer(a Answer, limit int) string {
-	return renderAnswer(a, limit, func(s string) string { return "`" + s + "`" }, func(s string) string { return "\n" + s + "\n\n" })
-}
+func markdownAnswer(a Answer, limit int) string { return renderAnswer(a, limit, "`", "\n", robotQuote) }
 
-func renderAnswer(a Answer, limit int, code, block func(string) string) string {
+// renderAnswer puts code beside what is shown as it is, and space around the lines of a log, which quote renders.
+func renderAnswer(a Answer, limit int, code, space string, quote func(string) string) string {
 	// No address becomes a link but ours: what people typed may be among the words too.
 	words := func(s string) string {
-		if home := address(a.Link.URL); home != "" {
-			return strings.ReplaceAll(inert(s), inert(home), home)
+		home := strings.TrimSuffix(address(a.Link.URL), "/") + "/"
+		if home == "/" {
+			return inert(s)
 		}
-		return inert(s)
+		return strings.ReplaceAll(inert(s), inert(home), home)
 	}
 	var b strings.Builder
 	if a.Refused {
@@ -178,12 +178,12 @@ func renderAnswer(a Answer, limit int, code, block func(string) string) string {
 		}
 		switch span.Kind {
 		case Code:
-			if text := clip(span.Text, left-len(code("")), octets, inert); text != "" {
-				b.WriteString(code(text))
+			if text := clip(span.Text, left-2*len(code), octets, inert); text != "" {
+				b.WriteString(code + text + code)
 			}
 		case Block:
-			if text := clipTail(span.Text, left-len(block("")), octets, robotQuote); text != "" {
-				b.WriteString(block(text))
+			if text := clipTail(span.Text, left-len("\n")-2*len(space), octets, quote); text != "" {
+				b.WriteString("\n" + text + space + space) // an empty line ends a quote
 			}
 		default:
 			b.WriteString(clip(span.Text, left, octets, func(s string) string { return eachLine(s, words) }))
