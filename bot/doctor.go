@@ -721,7 +721,11 @@ func (d *doctor) wecom(ctx context.Context, f *findings, w *WeComConfig) {
 			name, err = app.Check(ctx)
 		}
 		if err != nil {
-			f.fail("mend corp_id, agent_id or secret, let WeCom trust this machine's address (企业可信IP), and see that it reaches base_url", "%s", cause(err))
+			remedy := "see that this machine reaches base_url"
+			if chat.IsPermanent(err) {
+				remedy = "" // it is in the error
+			}
+			f.fail(remedy, "%s", cause(err))
 			return
 		}
 		f.ok("WeCom knows us as the app %s; its callback shows when the address is saved there", name)

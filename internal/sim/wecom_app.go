@@ -45,6 +45,7 @@ type wecomApp struct {
 	got          map[string][]AppMessage // by member, oldest first
 	sent         map[string][]time.Time  // by member, in the last minute
 	callback     wecomCallback
+	failing      []int // errcodes for what is asked next
 }
 
 // appResponse is what a response_code is good for: one update.
@@ -85,6 +86,13 @@ func (w *WeCom) ExpireToken() {
 	w.app.until = time.Time{}
 }
 
+// FailNextApp answers the next n things that the app asks for with the errcode.
+func (w *WeCom) FailNextApp(errcode, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.app.failing = append(w.app.failing, slices.Repeat([]int{errcode}, n)...)
+}
+
 // AppMessages returns what a member has from the app, oldest first.
 func (w *WeCom) AppMessages(user string) []AppMessage {
 	w.mu.Lock()
@@ -120,9 +128,9 @@ func (w *WeCom) serveApp(r *http.Request, body []byte) object {
 		return code(wecomBadToken)
 	case !w.Now().Before(a.until):
 		return code(wecomOldToken)
-	case len(w.failing) > 0:
+	case len(a.failing) > 0:
 		var failed int
-		failed, w.failing = w.failing[0], w.failing[1:]
+		failed, a.failing = a.failing[0], a.failing[1:]
 		return code(failed)
 	}
 	switch r.URL.Path {
