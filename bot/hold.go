@@ -100,7 +100,7 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	if err != nil || h == nil { // nil: it was ended meanwhile
 		return time.Time{}, err
 	}
-	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App}}
+	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App, Author: h.By}} // whoever holds it is told where nobody else is named
 	to, ok := chatAt(part[3])
 	if !ok {
 		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[3])}

@@ -54,6 +54,7 @@ import (
 //	helper LOGIN TEXT, helper-press …  the same with the smart robot in a group
 //	desk-told LOGIN REGEXP [N]         waits until nothing is left to do and looks for a message of the app to LOGIN, or for exactly N
 //	callbacks                          has WeCom ask whether the addresses of both are right
+//	desk-again                         has WeCom tell the bot once more what somebody did there last
 //	expire-token                       has WeCom take the app's access token for too old
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
@@ -476,6 +477,7 @@ func TestScripts(t *testing.T) {
 				return s.told(func() []string { return s.deskMessages(user) })
 			}),
 			"callbacks":    script(0, 0, func(s *scene) error { return s.lab.wecom.CheckCallbacks() }),
+			"desk-again":   script(0, 0, func(s *scene) error { return errors.Join(s.lab.wecom.Again(), s.Settle()) }),
 			"expire-token": script(0, 0, func(s *scene) error { s.lab.wecom.ExpireToken(); return nil }),
 			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {

@@ -426,7 +426,9 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) error {
 				return "", err
 			}
 			m := b.message(s, l, false, b.mentions(s, n, what))
-			m.Buttons = b.chatButtons(s, l)
+			if s.d != nil { // what waits tells of itself
+				m.Buttons = b.chatButtons(s, l)
+			}
 			return b.post(ctx, s, service, to, m, last, l)
 		})
 		if err != nil {

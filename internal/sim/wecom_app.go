@@ -45,7 +45,8 @@ type wecomApp struct {
 	got          map[string][]AppMessage // by member, oldest first
 	sent         map[string][]time.Time  // by member, in the last minute
 	callback     wecomCallback
-	failing      []int // errcodes for what is asked next
+	failing      []int                             // errcodes for what is asked next
+	last         func() (answer string, err error) // tells the callback once more what it was told last
 }
 
 // appResponse is what a response_code is good for: one update.
@@ -310,11 +311,17 @@ func (w *WeCom) tell(make func(id int, corp string, agent int64) any) error {
 	if err != nil {
 		return err
 	}
-	for range callbackTries {
-		var answer string
-		answer, err = callback.post(w.Now(), inner, func(encrypted string) string {
+	send := func() (string, error) {
+		return callback.post(w.Now(), inner, func(encrypted string) string {
 			return fmt.Sprintf("<xml><ToUserName><![CDATA[%s]]></ToUserName><AgentID>%d</AgentID><Encrypt><![CDATA[%s]]></Encrypt></xml>", corp, agent, encrypted)
 		})
+	}
+	w.mu.Lock()
+	w.app.last = send
+	w.mu.Unlock()
+	for range callbackTries {
+		var answer string
+		answer, err = send()
 		if err == nil && answer != "" {
 			return fmt.Errorf("the answer to a callback is %q instead of nothing", answer)
 		}
@@ -322,6 +329,15 @@ func (w *WeCom) tell(make func(id int, corp string, agent int64) any) error {
 			return nil
 		}
 	}
+	return err
+}
+
+// Again tells the app's callback once more what it was told last, as if its answer had got lost.
+func (w *WeCom) Again() error {
+	w.mu.Lock()
+	last := w.app.last
+	w.mu.Unlock()
+	_, err := last()
 	return err
 }
 
