@@ -71,13 +71,15 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 	if stored { // the answer is what it comes to
 		return
 	}
-	// The provider has its own answer before the person is told, who may be far away.
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // who does not read it is gone
-	later, end := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
-	defer end()
-	if err := service.Answer(later, h.Heard.Back, answer); err != nil {
+	if h.Later {
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush() // who does not read it is gone
+		later, end := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+		defer end()
+		ctx = later
+	}
+	if err := service.Answer(ctx, h.Heard.Back, answer); err != nil {
 		b.log.Warn("a person in a chat could not be answered", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
 	}
 }

@@ -383,11 +383,7 @@ func boundOf(votes []store.Approval) string {
 // mentions lists whom a notice wants to be seen by.
 func (b *Bot) mentions(s subject, n pipeline.Notify, what string) []chat.Person {
 	var logins []string
-	who := n.Mention[what]
-	if who == "" && what == "waiting" && b.writesToPeople(chatOf(n)) { // or nobody would see it who can do something about it
-		who = "approvers"
-	}
-	switch who {
+	switch n.Mention[what] {
 	case "author":
 		logins = []string{s.run.Author}
 	case "approvers":
@@ -484,14 +480,19 @@ func (b *Bot) settleCard(ctx context.Context, service chat.Service, m store.Mess
 }
 
 // addressee is whom a message is written to: the channel of its place. Where an app of WeCom has none it is those whom the message
-// mentions, or else who asked for what it is about and who wrote it; ok is false where none of them is known there.
-func (b *Bot) addressee(s subject, to chatPlace, m chat.Message) (channel string, ok bool) {
-	if !b.writesToPeople(to) {
-		return to.channel, true
-	}
+// mentions and those who may press its buttons, or else who asked for what it is about and who wrote it. It is empty where none of them
+// is known there.
+func (b *Bot) addressee(ctx context.Context, s subject, to chatPlace, m chat.Message) (channel string, err error) {
 	var ids []string
 	for _, p := range m.Mentions {
 		ids = append(ids, p.ID)
+	}
+	if len(m.Buttons) > 0 {
+		may, err := b.mayApproveIn(ctx, s, to)
+		if err != nil {
+			return "", err
+		}
+		ids = append(ids, may...)
 	}
 	if strings.Join(ids, "") == "" {
 		ids = []string{b.cfg.ChatUser(to.kind, to.name, s.run.Author)}
@@ -501,7 +502,33 @@ func (b *Bot) addressee(s subject, to chatPlace, m chat.Message) (channel string
 	}
 	slices.Sort(ids)
 	ids = slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return id == "" })
-	return strings.Join(ids, "|"), len(ids) > 0
+	return strings.Join(ids, "|"), nil
+}
+
+// mayApproveIn are the ids of those in a chat who may approve a deployment, as far as GitHub tells: it is a courtesy, and each vote is
+// checked by itself.
+func (b *Bot) mayApproveIn(ctx context.Context, s subject, to chatPlace) (ids []string, err error) {
+	client, by := b.hub.client(s.repo.Installation), s.rules.By
+	if len(by) == 0 {
+		if by = b.access.holders(ctx, client, s.repo.Name, maintain); len(by) == 0 {
+			return nil, nil
+		}
+	}
+	for _, p := range b.cfg.People {
+		id := b.cfg.ChatUser(to.kind, to.name, p.GitHub)
+		if id == "" || strings.EqualFold(p.GitHub, s.d.Requester) && !s.rules.Self {
+			continue
+		}
+		may, err := b.access.oneOf(ctx, client, s.repo.Name, p.GitHub, by)
+		var u *unclear
+		if err != nil && !declined(err) && !errors.As(err, &u) {
+			return nil, err
+		}
+		if may {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 // writesToPeople tells whether it depends on the message whom it is written to there.
@@ -544,10 +571,16 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) error {
 // post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked
 // for; and where the chat offers no way to find it, what is sent again says that it may be a repeat.
 func (b *Bot) post(ctx context.Context, s subject, service chat.Service, place chatPlace, m chat.Message, last store.Message, l text.Lang) (string, error) {
-	to, ok := b.addressee(s, place, m)
-	if !ok {
-		b.log.Info("nobody is told: whom it concerns is not known in the chat; name them under people, or in channel", "chat", place.chat(), "subject", s.key)
-		return "", nil
+	to := place.channel
+	if b.writesToPeople(place) {
+		var err error
+		if to, err = b.addressee(ctx, s, place, m); err != nil {
+			return "", err
+		}
+		if to == "" {
+			b.log.Info("nobody is told: whom it concerns is not known in the chat; name them under people, or in channel", "chat", place.chat(), "subject", s.key)
+			return "", nil
+		}
 	}
 	mark := func(m store.Message) error {
 		return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(m) })

@@ -24,6 +24,7 @@ type Hearing struct {
 	Heard *Heard                     // nil: nobody said anything
 	Body  string                     // what the provider is answered, where it wants something; else nothing
 	Type  string                     // the media type of Body, and of what At makes
+	Later bool                       // the provider wants its own answer before a person is given one
 	At    func(Answer) (body string) // makes an answer to the person that is sent in the response itself; nil: only Answer can tell them
 }
 

@@ -92,7 +92,7 @@ func (w *WeComApp) hear(r *http.Request, body []byte) (h Hearing, err error) {
 	if !wecomUserID(e.User) {
 		return Hearing{}, errors.New("the callback names no user")
 	}
-	h.Heard.User, h.Heard.Back = e.User, Back(e.User)
+	h.Heard.User, h.Heard.Back, h.Later = e.User, Back(e.User), true
 	return h, nil
 }
 
