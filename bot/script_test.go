@@ -55,6 +55,7 @@ import (
 //	desk-told LOGIN REGEXP [N]         waits until nothing is left to do and looks for a message of the app to LOGIN, or for exactly N
 //	callbacks                          has WeCom ask whether the addresses of both are right
 //	desk-again                         has WeCom tell the bot once more what somebody did there last
+//	desk-fail CODE N                   has WeCom refuse with the errcode the next N things that the app asks for
 //	expire-token                       has WeCom take the app's access token for too old
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
@@ -476,8 +477,15 @@ func TestScripts(t *testing.T) {
 				s.args = s.args[1:]
 				return s.told(func() []string { return s.deskMessages(user) })
 			}),
-			"callbacks":    script(0, 0, func(s *scene) error { return s.lab.wecom.CheckCallbacks() }),
-			"desk-again":   script(0, 0, func(s *scene) error { return errors.Join(s.lab.wecom.Again(), s.Settle()) }),
+			"callbacks":  script(0, 0, func(s *scene) error { return s.lab.wecom.CheckCallbacks() }),
+			"desk-again": script(0, 0, func(s *scene) error { return errors.Join(s.lab.wecom.Again(), s.Settle()) }),
+			"desk-fail": script(2, 2, func(s *scene) error {
+				code, err := strconv.Atoi(s.args[0])
+				s.Check(err)
+				n, err := strconv.Atoi(s.args[1])
+				s.lab.wecom.FailNextApp(code, n)
+				return err
+			}),
 			"expire-token": script(0, 0, func(s *scene) error { s.lab.wecom.ExpireToken(); return nil }),
 			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
