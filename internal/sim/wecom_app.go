@@ -302,11 +302,11 @@ func (w *WeCom) PressApp(user, label string) error {
 }
 
 // tell sends the app's callback what a member does, up to three times.
-func (w *WeCom) tell(make func(id int, corp string, agent int64) any) error {
+func (w *WeCom) tell(event func(id int, corp string, agent int64) any) error {
 	w.mu.Lock()
 	w.next++
 	callback, corp, agent := w.app.callback, w.app.corp, w.app.agent
-	inner, err := xml.Marshal(make(w.next, corp, agent))
+	inner, err := xml.Marshal(event(w.next, corp, agent))
 	w.mu.Unlock()
 	if err != nil {
 		return err
