@@ -161,7 +161,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.hub.now, b.hub.log = w.now, log
 	client := &http.Client{Timeout: 15 * time.Second}
 	for name, c := range cfg.Chat.WeCom {
-		if b.chats["wecom/"+name], err = chat.NewWeComRobot(c.Robot(), client, w.now); err != nil {
+		if b.chats["wecom/"+name], err = c.open(client, w.now); err != nil {
 			return nil, fmt.Errorf("chat.wecom.%s: %w", name, err)
 		}
 	}
@@ -313,6 +313,8 @@ func (b *Bot) handler() http.Handler {
 	mux.Handle("/api/", b.api(b.apiRoutes()))
 	mux.HandleFunc("POST /webhooks/registry/{host}", b.figures.delivered(sourceRegistry, b.registryEvent))
 	mux.HandleFunc("POST /webhooks/registry/{host}/{token}", b.figures.delivered(sourceRegistry, b.registryEvent))
+	mux.HandleFunc("GET /chat/{kind}/{name}", b.hear) // WeCom asks whether it is the right address
+	mux.HandleFunc("POST /chat/{kind}/{name}", b.figures.delivered(sourceChat, b.hear))
 	mux.HandleFunc("POST /chat/{kind}/{name}/{what}", b.figures.delivered(sourceChat, b.hear))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", b.ready)

@@ -42,6 +42,9 @@ const (
 	slackToken = "xoxb-slack-token"
 
 	signingSecret = "slack-signing-secret-0123456789"
+	corpSecret    = "corp-secret-8a1f"
+	callbackToken = "callback-token-5c"
+	callbackKey   = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG" // an EncodingAESKey
 	npmToken      = "npm-token-d41d8cd9"
 	pullSecret    = "pull-password-77"
 	dockerToken   = "push-password-42"
@@ -66,7 +69,7 @@ type lab struct {
 	wecom  *sim.WeCom
 	slack  *sim.Slack
 
-	slackURL string
+	slackURL, wecomURL string
 
 	builder  *fakeBuilder
 	registry *fakeRegistry
@@ -137,7 +140,9 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
-	l.slackURL = slack.URL
+	l.slackURL, l.wecomURL = slack.URL, wecom.URL
+	l.wecom.SetApp("ww0123", corpSecret, 1000002, "alice.w", "bob.w", "carol.w", "mallory.w", "dave.w", "erin.w")
+	l.wecom.SetSmart(wecom.URL)
 	for id, login := range map[string]string{"U01": "alice", "U02": "bob", "U03": "carol", "U04": "mallory", "U05": "dave", "U06": "erin", "U07": "root"} {
 		l.slack.AddUser(id, login)
 	}
@@ -161,7 +166,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.clock.Advance(2 * time.Second)
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
-		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
+		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "corp": corpSecret, "callback": callbackToken, "aes": callbackKey, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
 		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
@@ -196,14 +201,16 @@ chat:
   wecom:
     ops: {robot_keys: [file:robot], base_url: %s/, language: en, allow: ["acme/web"]}
     board: {robot_keys: [file:robot], base_url: %s/, language: en, allow: ["acme/other"]}
+    desk: {corp_id: ww0123, agent_id: 1000002, secret: file:corp, token: file:callback, aes_key: file:aes, base_url: %s/, language: zh, allow: ["acme/web"]}
+    helper: {language: zh, corp_id: ww0123, token: file:callback, aes_key: file:aes, base_url: %s/, allow: ["acme/web"]}
   slack:
     team: {bot_token: file:slack, signing_secret: file:signing, base_url: %s/api/, language: en, allow: ["acme/web"]}
 people:
-  - {github: alice, slack: {team: U01}}
-  - {github: bob, slack: {team: U02}}
-  - {github: carol, slack: {team: U03}}
-  - {github: dave, slack: {team: U05}}
-  - {github: erin, slack: {team: U06}}
+  - {github: alice, slack: {team: U01}, wecom: {desk: alice.w}}
+  - {github: bob, slack: {team: U02}, wecom: {desk: bob.w}}
+  - {github: carol, slack: {team: U03}, wecom: {desk: carol.w}}
+  - {github: dave, slack: {team: U05}, wecom: {desk: dave.w}}
+  - {github: erin, slack: {team: U06}, wecom: {desk: erin.w}}
 secrets:
   npm_token: {value: file:npm, repositories: ["acme/web"], refs: ["/.*/"]}
   signing_key: {value: file:npm, repositories: ["acme/web"], refs: [default]}
@@ -211,7 +218,7 @@ api_tokens:
   - {name: ci, github: alice, token: file:api-token, may: [read, trigger, command]}
   - {name: reader, github: alice, token: file:read-token, may: [read]}
   - {name: carol, github: carol, token: file:carol-token, may: [trigger]}
-`, gh.APIURL(), gh.AppID(), wecom.URL, wecom.URL, slack.URL)
+`, gh.APIURL(), gh.AppID(), wecom.URL, wecom.URL, wecom.URL, wecom.URL, slack.URL)
 	if edit != nil {
 		text = edit(text)
 	}
@@ -275,6 +282,8 @@ func (l *lab) Start() error {
 	go func() { l.stopped <- l.bot.serve(ctx, listener) }()
 	l.gh.SetHook(l.url+"/webhooks/github", hookSecret)
 	l.slack.SetApp(l.slackURL, l.url+"/chat/slack/team", signingSecret)
+	l.wecom.SetAppCallback(l.url+"/chat/wecom/desk", callbackToken, callbackKey)
+	l.wecom.SetSmartCallback(l.url+"/chat/wecom/helper", callbackToken, callbackKey)
 	return nil
 }
 
@@ -360,7 +369,7 @@ func (l *lab) leaks() error {
 		seen["data/"+name] = content
 	}
 	for _, where := range slices.Sorted(keys(seen)) {
-		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, l.slackURL + "/respond/", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, l.slackURL + "/respond/", corpSecret, callbackToken, callbackKey, "access-token-", l.wecomURL + "/cgi-bin/aibot/response", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
 			if i := strings.Index(seen[where], secret); i >= 0 {
 				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
 			}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -127,17 +128,38 @@ type ChatConfig struct {
 	Webhook map[string]*WebhookConfig `yaml:"webhook"`
 }
 
-// WeComConfig is one WeCom group that robots speak to.
+// WeComConfig is one chat of WeCom: the robots of a group, an app, or a smart robot, by which of its fields are there.
 type WeComConfig struct {
-	RobotKeys []Secret `yaml:"robot_keys"`
+	RobotKeys []Secret `yaml:"robot_keys"` // of a group's robots, which speak and don't hear
+	CorpID    string   `yaml:"corp_id"`    // of an app; of a smart robot whose userids are those of that corp's apps
+	AgentID   int64    `yaml:"agent_id"`   // of an app
+	Secret    Secret   `yaml:"secret"`     // of an app
+	Token     Secret   `yaml:"token"`      // of an app's or a smart robot's callback
+	AESKey    Secret   `yaml:"aes_key"`    // of the same
 	BaseURL   string   `yaml:"base_url"`
 	Language  string   `yaml:"language"` // default: the server's
 	Allow     []string `yaml:"allow"`
 }
 
-// Robot is what chat.NewWeComRobot wants.
-func (w *WeComConfig) Robot() chat.WeComConfig {
-	c := chat.WeComConfig{BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow}
+// app tells whether it is an app; robot, whether it is robots of a group. What is neither is a smart robot.
+func (w *WeComConfig) app() bool   { return w.Secret.IsSet() || w.AgentID != 0 }
+func (w *WeComConfig) robot() bool { return len(w.RobotKeys) > 0 }
+
+// open makes the chat.
+func (w *WeComConfig) open(client *http.Client, now func() time.Time) (chat.Service, error) {
+	switch {
+	case w.robot():
+		return chat.NewWeComRobot(w.Chat(), client, now)
+	case w.app():
+		return chat.NewWeComApp(w.Chat(), client, now)
+	}
+	return chat.NewWeComSmart(w.Chat(), client, now)
+}
+
+// Chat is what package chat wants.
+func (w *WeComConfig) Chat() chat.WeComConfig {
+	c := chat.WeComConfig{CorpID: w.CorpID, AgentID: w.AgentID, Secret: chat.NewSecret(w.Secret.Value()), Token: chat.NewSecret(w.Token.Value()),
+		AESKey: chat.NewSecret(w.AESKey.Value()), BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow}
 	for _, key := range w.RobotKeys {
 		c.RobotKeys = append(c.RobotKeys, chat.NewSecret(key.Value()))
 	}
@@ -188,11 +210,6 @@ type BuildSecret struct {
 // serverNotYet are the keys of the file format that this version refuses, as pipeline does with those of the repository
 // file. Whoever implements one adds its field and removes its line.
 var serverNotYet = []string{
-	"chat.wecom.*.corp_id",
-	"chat.wecom.*.agent_id",
-	"chat.wecom.*.secret",
-	"chat.wecom.*.token",
-	"chat.wecom.*.aes_key",
 	"chat.slack.*.app_token",
 }
 
@@ -245,6 +262,7 @@ func parseConfig(path string, data []byte, unregistered bool, wanted func(secret
 	c.check()
 	c.resolve(dir, wanted)
 	c.checkCertificates()
+	c.checkCallbacks()
 	return c, nil
 }
 
@@ -316,10 +334,13 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 		f("clusters."+name+".token", &c.Clusters[name].Token)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.WeCom)) {
-		keys := c.Chat.WeCom[name].RobotKeys
-		for i := range keys {
-			f(fmt.Sprintf("chat.wecom.%s.robot_keys[%d]", name, i), &keys[i])
+		w, at := c.Chat.WeCom[name], "chat.wecom."+name
+		for i := range w.RobotKeys {
+			f(fmt.Sprintf("%s.robot_keys[%d]", at, i), &w.RobotKeys[i])
 		}
+		f(at+".secret", &w.Secret)
+		f(at+".token", &w.Token)
+		f(at+".aes_key", &w.AESKey)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {
 		f("chat.slack."+name+".bot_token", &c.Chat.Slack[name].BotToken)
@@ -425,9 +446,7 @@ func (c *Config) check() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.WeCom)) {
 		at, w := "chat.wecom."+name, c.Chat.WeCom[name]
-		if len(w.RobotKeys) == 0 {
-			c.doc.Errorf(at+".robot_keys", "is missing; write the key of the group's robot, such as [env:WECOM_KEY]")
-		}
+		w.check(c.doc, at)
 		c.checkChat(at, name, w.BaseURL, w.Language, w.Allow)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {

@@ -224,18 +224,24 @@ func (c *Config) scopeOf(kind, name string) string {
 	return kind + "/" + name
 }
 
-// corpOf is the corp that a WeCom chat of the server's file belongs to, or "": this version knows robots alone, whose file names none.
-func (c *Config) corpOf(string) string { return "" }
+// corpOf is the corp that a WeCom chat of the server's file belongs to, or "" where that names none.
+func (c *Config) corpOf(name string) string {
+	if w := c.Chat.WeCom[name]; w != nil {
+		return w.CorpID
+	}
+	return ""
+}
 
 // tellsPeople tells whether something can be said to one person in that chat, by their id as the channel.
 func (c *Config) tellsPeople(kind, name string) bool {
-	return kind == "slack" && c.Chat.Slack[name] != nil
+	w := c.Chat.WeCom[name]
+	return kind == "slack" && c.Chat.Slack[name] != nil || kind == "wecom" && w != nil && w.app()
 }
 
 // hears tells whether people can speak to us in that chat.
 func (c *Config) hears(kind, name string) bool {
-	s := c.Chat.Slack[name]
-	return kind == "slack" && s != nil && s.SigningSecret.IsSet()
+	w, s := c.Chat.WeCom[name], c.Chat.Slack[name]
+	return kind == "wecom" && w != nil && !w.robot() || kind == "slack" && s != nil && s.SigningSecret.IsSet()
 }
 
 // personIn is the GitHub login of somebody in that chat by the server's file, or "". See Bot.personIn.

@@ -74,6 +74,13 @@ func (c *Config) checkUse(file *pipeline.Config, doc *strictyaml.Document, repo 
 		at := fmt.Sprintf("notify[%d]", i)
 		if n.WeCom != "" {
 			tell(at+".wecom", c.MayUseChat("wecom", n.WeCom, repo))
+			if w := c.Chat.WeCom[n.WeCom]; w != nil && !w.robot() && !w.app() {
+				doc.Errorf(at+".wecom", "%s is a smart robot, which only answers; write robots of a group, or an app", n.WeCom)
+			} else if w != nil {
+				if err := w.checkPlace(n.WeCom, n.Channel); err != nil {
+					doc.Errorf(at+".channel", "%s", err)
+				}
+			}
 		}
 		if n.Slack != "" {
 			tell(at+".slack", c.MayUseChat("slack", n.Slack, repo))

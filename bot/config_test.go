@@ -92,7 +92,7 @@ func TestLoadExample(t *testing.T) {
 		"pull.host, other": {c.PullHost("other.example.com"), "other.example.com"},
 		"kubeconfig":       {c.Clusters["test"].Kubeconfig, filepath.Join(dir, "kubeconfig")},
 		"token":            {prod.Token.Value(), "s3cret-token"},
-		"wecom":            {c.Chat.WeCom["ops"].Robot().RobotKeys[0].Reveal() + c.Chat.WeCom["ops"].Robot().Language, "s3cret-wecomzh"},
+		"wecom":            {c.Chat.WeCom["ops"].Chat().RobotKeys[0].Reveal() + c.Chat.WeCom["ops"].Chat().Language, "s3cret-wecomzh"},
 		"slack":            {c.Chat.Slack["team"].Workspace().BotToken.Reveal() + c.Chat.Slack["team"].Workspace().Language, "s3cret-slacken"},
 		"alice in Slack":   {c.ChatUser("slack", "team", "Alice"), "U012"},
 		"alice in WeCom":   {c.ChatUser("wecom", "ops", "alice"), "alice.w"},
@@ -318,11 +318,6 @@ func TestServerMistakes(t *testing.T) {
 
 func TestServerNotYet(t *testing.T) {
 	tests := map[string]string{
-		"chat.wecom.*.corp_id":   "chat: {wecom: {desk: {corp_id: ww1}}}",
-		"chat.wecom.*.agent_id":  "chat: {wecom: {desk: {agent_id: 1}}}",
-		"chat.wecom.*.secret":    "chat: {wecom: {desk: {secret: \"env:A\"}}}",
-		"chat.wecom.*.token":     "chat: {wecom: {desk: {token: \"env:A\"}}}",
-		"chat.wecom.*.aes_key":   "chat: {wecom: {desk: {aes_key: \"env:A\"}}}",
 		"chat.slack.*.app_token": "chat: {slack: {team: {app_token: \"env:A\"}}}",
 	}
 	concrete := strings.NewReplacer("[]", "[0]", "registries.*", "registries.r.example.com", "wecom.*", "wecom.desk", "slack.*", "slack.team")

@@ -718,12 +718,33 @@ func mayDeploy(ctx context.Context, f *findings, k *kube.Cluster, namespace stri
 }
 
 func (d *doctor) wecom(ctx context.Context, f *findings, w *WeComConfig) {
+	switch {
+	case w.app():
+		app, err := chat.NewWeComApp(w.Chat(), d.http, d.now)
+		name := ""
+		if err == nil {
+			name, err = app.Check(ctx)
+		}
+		if err != nil {
+			remedy := "see that this machine reaches base_url"
+			if chat.IsPermanent(err) {
+				remedy = "" // it is in the error
+			}
+			f.fail(remedy, "%s", cause(err))
+			return
+		}
+		f.ok("WeCom knows us as the app %s; its callback shows when the address is saved there", name)
+		return
+	case !w.robot():
+		f.ok("the form of token and aes_key is right; of a smart robot nothing can be asked, and its callback shows when the address is saved there")
+		return
+	}
 	if !d.send {
 		f.warn("bot doctor --send sends a test message", "a robot can be tried only by a message, so it was not")
 		return
 	}
-	for i, key := range w.Robot().RobotKeys {
-		config := w.Robot()
+	for i, key := range w.Chat().RobotKeys {
+		config := w.Chat()
 		config.RobotKeys = []chat.Secret{key}
 		robot, err := chat.NewWeComRobot(config, d.http, d.now)
 		if err == nil {

@@ -76,6 +76,7 @@ func newWard(t *testing.T) *ward {
 	})
 	w.repo, err = w.gh.CreateRepo("acme/web", sim.RepoOptions{})
 	must(t, err)
+	w.wecom.SetApp("ww1", corpSecret, 7)
 	w.gh.AddUser("alice")
 	w.gh.SetClientSecret("client-secret-31")
 	w.hook.Store(http.StatusAccepted)
@@ -108,7 +109,7 @@ func newWard(t *testing.T) *ward {
 	t.Cleanup(cluster.Close)
 
 	for name, content := range map[string]string{"app.pem": string(w.gh.PrivateKeyPEM()), "hook": hookSecret, "client": "client-secret-31", "pusher": "pusher", "puller": "puller", "password": dockerToken,
-		"robot": robotKey, "slack": slackToken, "api": apiToken, "read": readToken, "kube": "kube-token-55", "wrong": "wrong-secret-99",
+		"robot": robotKey, "corp": corpSecret, "aes": callbackKey, "slack": slackToken, "api": apiToken, "read": readToken, "kube": "kube-token-55", "wrong": "wrong-secret-99",
 		"ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cluster.Certificate().Raw}))} {
 		must(t, os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o600))
 	}
@@ -127,8 +128,8 @@ registries:
 clusters:
   prod: {server: %q, ca: file:ca.pem, token: file:kube, allow: [{repositories: ["acme/web"], namespaces: [production]}]}
 chat:
-  wecom: {ops: {robot_keys: [file:robot], base_url: %q}}
-  slack: {team: {bot_token: file:slack, base_url: %q}}
+  wecom: {ops: {robot_keys: [file:robot], base_url: %[7]q}, desk: {corp_id: ww1, agent_id: 7, secret: file:corp, token: file:corp, aes_key: file:aes, base_url: %[7]q}, helper: {token: file:corp, aes_key: file:aes}}
+  slack: {team: {bot_token: file:slack, base_url: %[8]q}}
 api_tokens:
   - {name: ci, github: alice, token: file:api, may: [trigger]}
 `, w.gh.APIURL(), w.gh.AppID(), w.gh.ClientID(), l.Addr(), host, cluster.URL, w.serve(t, w.wecom.ServeHTTP), w.serve(t, w.slack.ServeHTTP)+"/api/")
@@ -217,7 +218,7 @@ func TestDoctorAllGreen(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(line, "ok    "), " ")
 		begin = append(begin, name)
 	}
-	if want := strings.Fields("public_url: data_dir: github github github github github github builder registry registry registry registry cluster chat.wecom.ops: chat.slack.team: api_tokens:"); !slices.Equal(begin, want) {
+	if want := strings.Fields("public_url: data_dir: github github github github github github builder registry registry registry registry cluster chat.wecom.desk: chat.wecom.helper: chat.wecom.ops: chat.slack.team: api_tokens:"); !slices.Equal(begin, want) {
 		t.Errorf("the order is %v, want %v\n%s", begin, want, said)
 	}
 	for _, want := range []string{"linux/amd64, linux/arm/v7", "pushed, pulled and deleted", "clusters can pull", "Slack knows us as shipmate in acme", "the last 1 arrived"} {
@@ -343,9 +344,11 @@ func TestDoctorFinds(t *testing.T) {
 				return a.Resource != "ingresses" && !(a.Resource == "jobs" && a.Verb == "delete") && !(a.Resource == "pods" && a.Subresource == "log")
 			})
 		}, []string{`^FAIL  cluster prod, namespace production: not allowed: get of pods/log; delete of jobs.batch; grant it`, `^warn  cluster prod, namespace production: nothing is allowed of ingresses.networking.k8s.io; grant`}, 0},
-		"no rights": {func(t *testing.T, w *ward) { w.allow(func(authorizationv1.ResourceAttributes) bool { return false }) }, []string{`^FAIL  cluster prod.*get, create, patch, delete, list, watch of deployments.apps.*; grant it`, `^warn  cluster prod.*secrets`}, 0},
-		"a robot":   {func(t *testing.T, w *ward) { w.change(t, "[file:robot]", "[file:robot, file:wrong]") }, []string{`^ok    chat.wecom.ops: robot_keys\[0\]`, `^FAIL  chat.wecom.ops: robot_keys\[1\]: .*; copy the key`}, 0},
-		"no WeCom":  {func(t *testing.T, w *ward) { w.wecom.Down(true) }, []string{`^FAIL  chat.wecom.ops: robot_keys\[0\]: .*502; copy`}, 0},
+		"no rights":  {func(t *testing.T, w *ward) { w.allow(func(authorizationv1.ResourceAttributes) bool { return false }) }, []string{`^FAIL  cluster prod.*get, create, patch, delete, list, watch of deployments.apps.*; grant it`, `^warn  cluster prod.*secrets`}, 0},
+		"a robot":    {func(t *testing.T, w *ward) { w.change(t, "[file:robot]", "[file:robot, file:wrong]") }, []string{`^ok    chat.wecom.ops: robot_keys\[0\]`, `^FAIL  chat.wecom.ops: robot_keys\[1\]: .*; copy the key`}, 0},
+		"an app":     {func(t *testing.T, w *ward) { w.change(t, "secret: file:corp", "secret: file:wrong") }, []string{`^FAIL  chat.wecom.desk: .*gettoken: errcode 40001: secret is not that of the app; copy it from the app's page again$`, `^ok    chat.wecom.helper: `}, 0},
+		"an address": {func(t *testing.T, w *ward) { w.wecom.FailNextApp(60020, 2) }, []string{`^FAIL  chat.wecom.desk: .*60020: this server's address is not trusted; add it to the app's trusted addresses`}, 0},
+		"no WeCom":   {func(t *testing.T, w *ward) { w.wecom.Down(true) }, []string{`^FAIL  chat.wecom.ops: robot_keys\[0\]: .*502; copy`, `^FAIL  chat.wecom.desk: .*502; see that this machine reaches base_url$`}, 0},
 		"a webhook": {func(t *testing.T, w *ward) {
 			w.change(t, "  slack: {team", "  webhook: {audit: {url: '"+w.serve(t, func(http.ResponseWriter, *http.Request) {})+"', secret: file:wrong, private: true}}\n  slack: {team")
 		}, []string{`^ok    chat.webhook.audit: a ping arrived`}, 0},

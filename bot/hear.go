@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,12 +22,14 @@ import (
 // decided like any other.
 
 const (
-	maxHeard    = 1 << 20 // bytes of a request: a press brings the message with it
-	hearTimeout = 2500 * time.Millisecond
-	sealedBack  = "back" // what the place of an answer is sealed with
+	maxHeard      = 1 << 20 // bytes of a request: a press brings the message with it
+	hearTimeout   = 2500 * time.Millisecond
+	answerTimeout = 20 * time.Second // of an answer to a person, for which nobody waits
+	sealedBack    = "back"           // what the place of an answer is sealed with
+	maxOffered    = 3                // deployments that an answer has buttons for: a card has room for six
 )
 
-// hear takes what people say in a chat: POST /chat/{kind}/{name}/{what}. Providers wait for 3 s at most.
+// hear takes what people say in a chat: /chat/{kind}/{name}, of Slack with /{what} behind it. Providers wait for 3 s at most.
 func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 	kind, name, what := r.PathValue("kind"), r.PathValue("name"), r.PathValue("what")
 	service, ok := b.chats[kind+"/"+name].(chat.Hearer)
@@ -66,10 +69,19 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, h.At(answer))
 		return
 	}
-	if !stored { // nobody else will tell them
-		if err := service.Answer(ctx, h.Heard.Back, answer); err != nil {
-			b.log.Warn("a person in a chat could not be answered", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
-		}
+	if stored { // the answer is what it comes to
+		return
+	}
+	if h.Later {
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush() // who does not read it is gone
+		later, end := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+		defer end()
+		ctx = later
+	}
+	if err := service.Answer(ctx, h.Heard.Back, answer); err != nil {
+		b.log.Warn("a person in a chat could not be answered", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
 	}
 }
 
@@ -82,9 +94,10 @@ type saidByButton struct {
 }
 
 // heard stores what a person said as a command. stored is false where it went no further, and then the answer says why.
-func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ chat.Answer, stored bool, err error) {
+func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (answer chat.Answer, stored bool, err error) {
 	in := kind + "/" + name
 	l := b.cfg.chatLanguage(in)
+	defer func() { answer.Title, answer.Link = or(answer.Title, "Shipmate"), b.home(l) }()
 	refuse := func(key text.Key, args ...any) (chat.Answer, bool, error) {
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(key, args...))}, false, nil
 	}
@@ -121,6 +134,10 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 		err = b.db.View(ctx, func(tx *store.Tx) (err error) { repo, err = store.Optional(tx.Repo(p.Repo)); return err })
 		if err == nil && (repo == nil || b.cfg.MayUseServer(repo.Name) != nil || b.cfg.MayUseChat(kind, name, repo.Name) != nil) {
 			return refuse(text.OldButton)
+		}
+		if err == nil && h.Plain {
+			answer, err := b.askBefore(ctx, in, h.Value, p, l)
+			return answer, false, err
 		}
 	} else {
 		said = typed
@@ -159,6 +176,35 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 		return chat.Answer{}, false, err
 	}
 	return chat.Answer{Text: b.spans(l.Say(text.Heard, code(b.typedIn(in, o.Text, o.App))))}, true, nil
+}
+
+// home is where an answer leads to.
+func (b *Bot) home(l text.Lang) chat.Link {
+	return chat.Link{Text: l.Say(text.Details), URL: b.cfg.PublicURL}
+}
+
+// askBefore asks, after a press, what the chat had no way to ask at once: whether they are sure, by a button that counts, or what the
+// reason is, which they type.
+func (b *Bot) askBefore(ctx context.Context, in, value string, p saidByButton, l text.Lang) (chat.Answer, error) {
+	if strings.HasPrefix(p.Text, "reject ") {
+		return chat.Answer{Text: b.spans(l.Say(text.TypeReason, code(b.typedIn(in, "/"+p.Text+" "+l.Say(text.ReasonWord), p.App))))}, nil
+	}
+	number, err := strconv.Atoi(strings.TrimPrefix(p.Text, "approve "))
+	var d *store.Deployment
+	if err == nil {
+		err = b.db.View(ctx, func(tx *store.Tx) (err error) {
+			d, err = store.Optional(tx.DeploymentNumber(p.Repo, number))
+			return err
+		})
+		if err != nil {
+			return chat.Answer{}, err
+		}
+	}
+	if d == nil {
+		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.OldButton))}, nil
+	}
+	return chat.Answer{Title: l.Say(text.DeployTitle, d.App, d.Release, d.Environment), Text: b.spans(l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment)),
+		Buttons: []chat.Button{{Label: l.Say(text.ConfirmButton), Value: value, Primary: true, Typed: b.typedIn(in, "/"+p.Text, p.App)}}}, nil
 }
 
 // aboutInChat finds what a command in a chat is about: the app that it names first, or owner/name and then the app, and takes off the
@@ -280,9 +326,24 @@ func (b *Bot) answerInChat(ctx context.Context, s subject, event string, r store
 	if !ok {
 		return giveUp{fmt.Errorf("the chat %s is not in the server's file any more", o.Via)}
 	}
+	l := b.cfg.chatLanguage(o.Via)
+	answer := chat.Answer{Refused: r.Reaction == "confused", Title: o.App, Text: b.spans(r.Body), Link: b.home(l)}
+	if offers := []string{"status", "deploy", "promote"}; !answer.Refused && slices.Contains(offers, lineOf(o.Text, l).Name) {
+		if answer.Buttons, err = b.offered(ctx, o, r.Repo, l); err != nil {
+			return err
+		}
+	}
 	return b.once(ctx, s, "chat/reply", "", r.Body, func(store.Message) (string, error) {
-		return "", chatError(service.Answer(ctx, chat.Back(back), chat.Answer{Refused: r.Reaction == "confused", Text: b.spans(r.Body)}))
+		return "", chatError(service.Answer(ctx, chat.Back(back), answer))
 	})
+}
+
+// offered are the buttons of what waits for approval of the app that a command was about.
+func (b *Bot) offered(ctx context.Context, o commandOrder, repo string, l text.Lang) ([]chat.Button, error) {
+	s := subject{form: func(form string) string { return b.typedIn(o.Via, form, o.App) }}
+	err := b.db.View(ctx, func(tx *store.Tx) (err error) { s.deploys, err = tx.Waiting(repo); return err })
+	s.deploys = slices.DeleteFunc(s.deploys, func(d store.Deployment) bool { return d.App != o.App })
+	return b.chatButtons(s, l), err
 }
 
 // spans are the pieces of a text in the marks of text.Quote, without secrets.
@@ -308,17 +369,25 @@ func (b *Bot) chatButtons(s subject, l text.Lang) (all []chat.Button) {
 	if s.d != nil {
 		waiting = []store.Deployment{*s.d}
 	}
-	for _, d := range waiting {
-		if !waitsForApproval(d) && !unratified(d) || d.Rules.V == nil || d.Scope.V == nil {
-			continue
-		}
+	waiting = slices.DeleteFunc(slices.Clone(waiting), func(d store.Deployment) bool {
+		return !waitsForApproval(d) && !unratified(d) || d.Rules.V == nil || d.Scope.V == nil
+	})
+	for _, d := range waiting[:min(len(waiting), maxOffered)] {
 		value := func(verb string) string {
 			text, _ := json.Marshal(saidByButton{Text: fmt.Sprintf("%s %d", verb, d.Number), Repo: d.Repo, App: d.App, Bound: d.Rules.V.Bound}) // of strings alone
 			return string(text)
 		}
+		label := func(key text.Key) string {
+			if len(waiting) == 1 {
+				return l.Say(key)
+			}
+			return fmt.Sprintf("%s %d", l.Say(key), d.Number)
+		}
 		all = append(all,
-			chat.Button{Label: l.Say(text.Approve), Value: value("approve"), Primary: true, Confirm: l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment), Cancel: l.Say(text.Back)},
-			chat.Button{Label: l.Say(text.Reject), Value: value("reject"), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back)})
+			chat.Button{Label: label(text.Approve), Value: value("approve"), Primary: true, Confirm: l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment), Cancel: l.Say(text.Back),
+				Typed: s.typed(fmt.Sprintf("/approve %d", d.Number))},
+			chat.Button{Label: label(text.Reject), Value: value("reject"), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back),
+				Typed: s.typed(fmt.Sprintf("/reject %d %s", d.Number, l.Say(text.ReasonWord)))})
 	}
 	return all
 }

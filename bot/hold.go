@@ -105,7 +105,7 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	if err != nil || h == nil { // nil: it was ended meanwhile
 		return time.Time{}, err
 	}
-	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App}}
+	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App, Author: h.By}} // whoever holds it is told where nobody else is named
 	to, ok := chatAt(part[3])
 	if !ok {
 		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[3])}
@@ -125,6 +125,6 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}
 	return time.Time{}, b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
-		return b.post(ctx, service, to.channel, m, last, l)
+		return b.post(ctx, s, service, to, m, last, l)
 	})
 }

@@ -210,18 +210,19 @@ func (b *Bot) sayLinked(ctx context.Context, key string, _ int) (time.Time, erro
 	}
 	var link *store.Link
 	err := b.db.View(ctx, func(tx *store.Tx) (err error) { link, err = store.Optional(tx.Link(part[0], part[1])); return err })
-	service := b.chats[part[2]]
-	if err != nil || link == nil || service == nil {
+	to, ok := chatAt(part[2] + "/" + part[3])
+	service := b.chats[to.chat()]
+	if err != nil || link == nil || !ok || service == nil {
 		return time.Time{}, err
 	}
-	l := b.cfg.chatLanguage(part[2])
+	l := b.cfg.chatLanguage(to.chat())
 	s := subject{key: "link/" + link.Scope + "/" + link.User + "/" + link.At.Format(time.RFC3339)}
 	m := chat.Message{Key: s.key, Title: l.Say(text.LinkedTitle, link.Login), State: chat.Waiting,
 		Fields: []chat.Field{{Name: l.Field(text.Chat), Value: link.Chat}, {Name: l.Field(text.User), Value: strings.TrimSpace(link.Name + " " + link.User)},
 			{Name: l.Field(text.Note), Value: l.Say(text.LinkedRemedy)}},
 		Link: chat.Link{Text: l.Say(text.Details), URL: b.cfg.PublicURL + "/links"}}
-	return time.Time{}, b.once(ctx, s, part[2]+"/"+part[3], "", m.Key, func(last store.Message) (string, error) {
-		return b.post(ctx, service, part[3], m, last, l)
+	return time.Time{}, b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
+		return b.post(ctx, s, service, to, m, last, l)
 	})
 }
 

@@ -143,7 +143,7 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 		}
 	}
 	return b.once(ctx, s, surface, "", what+round(d), func(last store.Message) (string, error) {
-		return b.post(ctx, service, to.channel, m, last, l)
+		return b.post(ctx, s, service, to, m, last, l)
 	})
 }
 

@@ -55,6 +55,14 @@ import (
 //	browse LOGIN ADDRESS               has LOGIN look at a page, signing in with GitHub where that is asked, and prints it ("!": is none)
 //	submit LOGIN                       sends the form in the middle of that page, and prints what comes of it ("!": is refused)
 //	direct LOGIN REGEXP [N]            looks for a message in Slack to LOGIN alone, as slack does in the channel
+//	desk LOGIN TEXT, desk-press LOGIN LABEL  types TEXT to WeCom's app, or presses a button of the newest card there that has it; waits
+//	                                   and prints what LOGIN is then told there ("!": is refused)
+//	helper LOGIN TEXT, helper-press …  the same with the smart robot in a group
+//	desk-told LOGIN REGEXP [N]         waits until nothing is left to do and looks for a message of the app to LOGIN, or for exactly N
+//	callbacks                          has WeCom ask whether the addresses of both are right
+//	desk-again                         has WeCom tell the bot once more what somebody did there last
+//	desk-fail CODE N                   has WeCom refuse with the errcode the next N things that the app asks for
+//	expire-token                       has WeCom take the app's access token for too old
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
@@ -513,6 +521,25 @@ func TestScripts(t *testing.T) {
 					return all
 				})
 			}),
+			"desk":         script(2, 2, func(s *scene) error { return s.atDesk(s.lab.wecom.Say) }),
+			"desk-press":   script(2, 2, func(s *scene) error { return s.atDesk(s.lab.wecom.PressApp) }),
+			"helper":       script(2, 2, func(s *scene) error { return s.withHelper(s.lab.wecom.Mention) }),
+			"helper-press": script(2, 2, func(s *scene) error { return s.withHelper(s.lab.wecom.PressSmart) }),
+			"desk-told": script(2, 3, func(s *scene) error {
+				user := s.args[0] + ".w"
+				s.args = s.args[1:]
+				return s.told(func() []string { return s.deskMessages(user) })
+			}),
+			"callbacks":  script(0, 0, func(s *scene) error { return s.lab.wecom.CheckCallbacks() }),
+			"desk-again": script(0, 0, func(s *scene) error { return errors.Join(s.lab.wecom.Again(), s.Settle()) }),
+			"desk-fail": script(2, 2, func(s *scene) error {
+				code, err := strconv.Atoi(s.args[0])
+				s.Check(err)
+				n, err := strconv.Atoi(s.args[1])
+				s.lab.wecom.FailNextApp(code, n)
+				return err
+			}),
+			"expire-token": script(0, 0, func(s *scene) error { s.lab.wecom.ExpireToken(); return nil }),
 			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.wecom.Messages(robotKey) {
@@ -849,23 +876,86 @@ var slackUsers = map[string]string{"alice": "U01", "bob": "U02", "carol": "U03",
 // inChat has somebody do something in Slack, and prints what they alone see of it once the bot has come to rest.
 func (s *scene) inChat(do func(user string) error) error {
 	user := slackUsers[s.args[0]]
-	private := func() (all []string) {
+	return s.talk(func() error { return do(user) }, func() (all []string) {
 		for _, m := range s.lab.slack.Messages("C1") {
 			if m.EphemeralFor == user {
 				all = append(all, m.Text)
 			}
 		}
 		return all
+	})
+}
+
+// atDesk is inChat with WeCom's app, which answers its callbacks before it tells anybody anything.
+func (s *scene) atDesk(do func(user, text string) error) error {
+	user := s.args[0] + ".w"
+	told := func() []string { return s.deskMessages(user) }
+	return s.talk(func() error {
+		before := len(told())
+		if err := do(user, s.args[1]); err != nil {
+			return err
+		}
+		return until("the app answers", func() error {
+			if len(told()) == before {
+				return errors.New("it says nothing")
+			}
+			return nil
+		})
+	}, told)
+}
+
+// withHelper is inChat with WeCom's smart robot.
+func (s *scene) withHelper(do func(user, text string) error) error {
+	return s.talk(func() error { return do(s.args[0]+".w", s.args[1]) }, func() (all []string) {
+		for _, m := range s.lab.wecom.SmartMessages() {
+			all = append(all, m.Content+cardText(m.Card))
+		}
+		return all
+	})
+}
+
+// deskMessages are what a member has from WeCom's app, as it looks now.
+func (s *scene) deskMessages(user string) (all []string) {
+	for _, m := range s.lab.wecom.AppMessages(user) {
+		text := markup.ReplaceAllString(m.Content, "") + cardText(m.Card)
+		if m.Replaced != "" {
+			text += " → " + m.Replaced
+		}
+		all = append(all, text)
 	}
+	return all
+}
+
+// cardText is what people read on a card: its title, its facts, its text, and its buttons in brackets.
+func cardText(c *sim.RobotCard) string {
+	if c == nil {
+		return ""
+	}
+	all := []string{strings.TrimSpace(c.MainTitle.Title + " " + c.MainTitle.Desc)}
+	for _, f := range c.HorizontalContents {
+		all = append(all, f.KeyName+" "+f.Value)
+	}
+	if all = append(all, c.SubTitle); len(c.Buttons) > 0 {
+		buttons := ""
+		for _, b := range c.Buttons {
+			buttons += "[" + b.Text + "]"
+		}
+		all = append(all, buttons)
+	}
+	return strings.Join(all, "\n")
+}
+
+// talk has somebody do something in a chat, and prints what there is to be read of it once the bot has come to rest.
+func (s *scene) talk(do func() error, read func() []string) error {
 	if err := s.Settle(); err != nil { // a button is what the newest message shows
 		return err
 	}
 	s.clock.Advance(2 * time.Second)
-	before := len(private())
-	if err := errors.Join(do(user), s.Settle()); err != nil {
+	before := len(read())
+	if err := errors.Join(do(), s.Settle()); err != nil {
 		return err
 	}
-	said := strings.Join(private()[before:], "\n")
+	said := strings.Join(read()[before:], "\n")
 	if link := linkInChat.FindStringSubmatch(said); link != nil {
 		s.Setenv("LINK", link[1])
 	}

@@ -50,9 +50,10 @@ func TestServerTemplate(t *testing.T) {
 	for name, content := range map[string]string{"ca.pem": ca, "cert.pem": cert, "key.pem": key} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	for _, name := range []string{"REGISTRY_USER", "REGISTRY_PASSWORD", "TCR_EVENT_SECRET", "API_TOKEN", "SLACK_SIGNING_SECRET", "AUDIT_SECRET"} {
+	for _, name := range []string{"REGISTRY_USER", "REGISTRY_PASSWORD", "TCR_EVENT_SECRET", "API_TOKEN", "SLACK_SIGNING_SECRET", "WECOM_SECRET", "WECOM_TOKEN", "AUDIT_SECRET"} {
 		t.Setenv(name, strings.Repeat("x", minToken))
 	}
+	t.Setenv("WECOM_AES_KEY", callbackKey)
 	on := turnedOff.ReplaceAllString(string(serverTemplate), "$1$2")
 	must(t, os.WriteFile(s.file, []byte(on), 0o600))
 	if _, err := LoadConfig(s.file); err != nil {

@@ -414,19 +414,29 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again tim
 			return again, nil // what is approved is said with it, a moment later
 		}
 		if until := quiet(s.notify, to, b.db.Now()); !until.IsZero() && !loud(what) {
-			return until, nil
+			again = until
+			break
 		}
 		called, err := b.mentions(ctx, s, n, what)
 		if err != nil {
 			return again, err
 		}
-		return again, b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+		err = b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+			if err := b.settleCard(ctx, service, last, l.Say(text.ButtonVoid)); err != nil {
+				return "", err
+			}
 			m := b.message(s, l, false, called)
-			m.Buttons = b.chatButtons(s, l)
-			return b.post(ctx, service, to.channel, m, last, l)
+			if s.d != nil { // what waits tells of itself
+				m.Buttons = b.chatButtons(s, l)
+			}
+			return b.post(ctx, s, service, to, m, last, l)
 		})
+		if err != nil {
+			return again, err
+		}
+		break
 	}
-	return again, nil
+	return again, b.settleCards(ctx, s, service, to, l)
 }
 
 // sayLiving keeps one message in a chat that can edit. In quiet hours none is begun; one that is there is kept true, which calls nobody.
@@ -466,7 +476,7 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) (again tim
 				return "", errQuiet
 			}
 		}
-		return b.post(ctx, service, to.channel, m, last, l)
+		return b.post(ctx, s, service, to, m, last, l)
 	})
 	if errors.Is(err, errQuiet) {
 		err = nil
@@ -476,7 +486,18 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) (again tim
 
 // post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked
 // for; and where the chat offers no way to find it, what is sent again says that it may be a repeat.
-func (b *Bot) post(ctx context.Context, service chat.Service, to string, m chat.Message, last store.Message, l text.Lang) (string, error) {
+func (b *Bot) post(ctx context.Context, s subject, service chat.Service, place chatPlace, m chat.Message, last store.Message, l text.Lang) (string, error) {
+	to := place.channel
+	if b.writesToPeople(place) {
+		var err error
+		if to, err = b.addressee(ctx, s, place, m); err != nil {
+			return "", err
+		}
+		if to == "" {
+			b.log.Info("nobody is told: whom it concerns is not known in the chat; name them under people, or in channel", "chat", place.chat(), "subject", s.key)
+			return "", nil
+		}
+	}
 	mark := func(m store.Message) error {
 		return b.db.Update(ctx, func(tx *store.Tx) error { return tx.PutMessage(m) })
 	}

@@ -87,6 +87,38 @@ func providers() []provider {
 			{name: "no errcode", mayArrive: true, body: `{}`, hint: "base_url"},
 		},
 	}, {
+		name: "wecom-app",
+		open: func(base string, client *http.Client) (Service, error) {
+			cfg := appConfig(base)
+			w, err := NewWeComApp(cfg, client, now)
+			if err == nil { // as if it were kept from before; that it is asked for is TestAppToken's
+				w.access, w.until = NewSecret(secret), time.Unix(1<<40, 0)
+			}
+			return w, err
+		},
+		ok:      `{"errcode":0,"errmsg":"ok"}`,
+		payload: func(r request) []string { return []string{robotContent(r)} },
+		limits: func(t *testing.T, r request) {
+			if n := len(robotContent(r)); n > 2048 {
+				t.Errorf("content has %d bytes, more than 2048", n)
+			}
+		},
+		active:  regexp.MustCompile("<@[^>]*>|\\[[^\\]]*\\]\\([^)]*\\)|</?[^>]*>?|`|://"),
+		mention: "alice", // who gets it is called by that
+		link:    "[Details](https://ship.example.com/runs/1)",
+		errors: []errorCase{
+			{name: "busy", body: `{"errcode":-1,"errmsg":"system busy"}`, hint: "busy"},
+			{name: "malformed", body: `{"errcode":40008}`, permanent: true, hint: "length"},
+			{name: "rate", body: `{"errcode":45009}`, delay: time.Minute, hint: "too often"},
+			{name: "address", body: `{"errcode":60020,"errmsg":"not allow to access from your ip, ` + secret + `"}`, permanent: true, hint: "企业可信IP"},
+			{name: "nobody", body: `{"errcode":81013}`, permanent: true, hint: "可见范围"},
+			{name: "secret", body: `{"errcode":40001}`, permanent: true, hint: "secret is not"},
+			{name: "unknown code", body: `{"errcode":99999,"errmsg":"` + secret + `"}`, hint: "99999"},
+			{name: "bad gateway", status: 502, mayArrive: true, body: secret, hint: "502"},
+			{name: "no JSON", mayArrive: true, body: "<html>" + secret, hint: "base_url"},
+			{name: "no errcode", mayArrive: true, body: `{}`, hint: "base_url"},
+		},
+	}, {
 		name: "slack",
 		open: func(base string, client *http.Client) (Service, error) {
 			return NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: base}, client, time.Now)
@@ -164,7 +196,7 @@ func open(t *testing.T, p provider, base string) Service {
 }
 
 func (p provider) alice() Person {
-	if p.name == "wecom" {
+	if p.name != "slack" {
 		return Person{GitHub: "alice", ID: "alice.w"}
 	}
 	return Person{GitHub: "alice", ID: "U012AB"}
@@ -440,6 +472,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	hides(t, map[string]Secret{"k": k})
 	hides(t, WeComConfig{RobotKeys: []Secret{k}})
 	hides(t, SlackConfig{BotToken: k})
+	hides(t, WeComConfig{Secret: k, Token: k, AESKey: k})
 	for _, p := range providers() {
 		far := newFarEnd(t, says(p.ok))
 		s := open(t, p, far.URL)

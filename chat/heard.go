@@ -24,6 +24,7 @@ type Hearing struct {
 	Heard *Heard                     // nil: nobody said anything
 	Body  string                     // what the provider is answered, where it wants something; else nothing
 	Type  string                     // the media type of Body, and of what At makes
+	Later bool                       // the provider wants its own answer before a person is given one
 	At    func(Answer) (body string) // makes an answer to the person that is sent in the response itself; nil: only Answer can tell them
 }
 
@@ -36,6 +37,7 @@ type Heard struct {
 	Text    string // what was typed, without our name in front; empty for a button
 	Value   string // that of the [Button]
 	Reason  string // what the person gave as the reason, where the button asks for one
+	Plain   bool   // the button asks something ([Button.Confirm], [Button.Reason]) that this chat has no way to ask: it is still to be asked
 	Back    Back   // where the person is answered
 }
 
@@ -46,6 +48,8 @@ type Back string
 type Answer struct {
 	Refused bool
 	Text    []Span
+	Title   string   // above the buttons, where there are some
+	Link    Link     // the page that knows more; buttons need one
 	Buttons []Button // what can be said next; a provider that can't show them leaves them out
 }
 
@@ -75,6 +79,15 @@ type Button struct {
 	Confirm string // what a person is asked before it counts; empty: nothing
 	Reason  string // what the field for a reason is called, which the person is asked for; empty: none
 	Cancel  string // how people get out of either question
+	Typed   string // the command that says the same, for where a press may get lost; empty: none is shown
+}
+
+// A Settler is a [Service] whose buttons stay under a message until it is told that nothing is left to be pressed.
+type Settler interface {
+	Service
+	// Settle shows label in place of the buttons under a message, to everybody who got it. It can be done once for a message. Its
+	// errors are those of Send.
+	Settle(ctx context.Context, ref Ref, label string) error
 }
 
 // ErrNotGenuine says that a request does not come from the provider.

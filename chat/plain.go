@@ -70,6 +70,17 @@ func lines(s string) []string {
 		func(line string) bool { return clean(line) == "" })
 }
 
+// eachLine renders each line of s, with the white space around it, which parts words from what stands beside them.
+func eachLine(s string, render func(string) string) string {
+	all := strings.Split(s, "\n")
+	for i, line := range all {
+		inner := strings.TrimSpace(line)
+		before, behind, _ := strings.Cut(line, inner)
+		all[i] = before + render(inner) + behind
+	}
+	return strings.Join(all, "\n")
+}
+
 // units is the length of s in UTF-16 code units: the strictest reading of a limit in "characters".
 func units(s string) int {
 	n := 0

@@ -270,22 +270,11 @@ func slackAnswer(a Answer) *slack.WebhookMessage {
 				b.WriteString(text)
 			}
 		default:
-			b.WriteString(clip(span.Text, left, units, slackWords))
+			b.WriteString(clip(span.Text, left, units, func(s string) string { return eachLine(s, slackText) }))
 		}
 	}
 	m.Text = b.String()
 	return m
-}
-
-// slackWords is slackText of each line, with the white space around it, which parts words from what stands beside them.
-func slackWords(s string) string {
-	all := strings.Split(s, "\n")
-	for i, line := range all {
-		inner := strings.TrimSpace(line)
-		before, behind, _ := strings.Cut(line, inner)
-		all[i] = before + slackText(inner) + behind
-	}
-	return strings.Join(all, "\n")
 }
 
 func slackButtons(buttons []Button) (all []slack.BlockElement) {

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,13 +15,21 @@ import (
 	"time"
 )
 
-// WeComConfig is one entry of chat.wecom in the server's file.
+// WeComConfig is one entry of chat.wecom in the server's file: robots of a group ([NewWeComRobot]), an app ([NewWeComApp]) or a
+// smart robot ([NewWeComSmart]).
 type WeComConfig struct {
 	RobotKeys []Secret `yaml:"robot_keys"` // of robots in one group, which share the load
+	CorpID    string   `yaml:"corp_id"`    // of an app
+	AgentID   int64    `yaml:"agent_id"`   // of an app
+	Secret    Secret   `yaml:"secret"`     // of an app
+	Token     Secret   `yaml:"token"`      // of a callback, whether an app's or a smart robot's
+	AESKey    Secret   `yaml:"aes_key"`    // the same: its EncodingAESKey
 	BaseURL   string   `yaml:"base_url"`   // default https://qyapi.weixin.qq.com/
 	Language  string   `yaml:"language"`   // en or zh; default: the server's
 	Allow     []string `yaml:"allow"`      // repositories that may name this chat
 }
+
+const wecomBase = "https://qyapi.weixin.qq.com/"
 
 // The limits of a group robot, by WeCom developer documentation 91770.
 const (
@@ -53,7 +62,7 @@ type robot struct {
 
 // NewWeComRobot returns the robots of cfg. Requests go through client; now is the clock of the budget.
 func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (*WeComRobot, error) {
-	base, err := baseURL(cfg.BaseURL, "https://qyapi.weixin.qq.com/")
+	base, err := baseURL(cfg.BaseURL, wecomBase)
 	if err != nil {
 		return nil, fmt.Errorf("wecom robot: %w", err)
 	}
@@ -146,31 +155,49 @@ func (w *WeComRobot) block(i int) {
 }
 
 func (w *WeComRobot) post(ctx context.Context, key, content string) error {
-	body, err := json.Marshal(map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
+	r, err := wecomCall(ctx, w.client, http.MethodPost, w.base+"cgi-bin/webhook/send?key="+url.QueryEscape(key),
+		map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
 	if err != nil {
 		return err
 	}
-	target := w.base + "cgi-bin/webhook/send?key=" + url.QueryEscape(key)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(string(body)))
+	return robotError(*r.Code)
+}
+
+// wecomResult is what WeCom answers, as far as it is read.
+type wecomResult struct {
+	Code     *int   `json:"errcode"` // of an answer that is none it is nil
+	Token    string `json:"access_token"`
+	Expires  int    `json:"expires_in"` // seconds
+	Response string `json:"response_code"`
+	Name     string `json:"name"`
+}
+
+// wecomCall asks WeCom for something. The target has a credential in it, so no error repeats it. What the code means is told by
+// robotError and appError.
+func wecomCall(ctx context.Context, client *http.Client, method, target string, body any) (r wecomResult, err error) {
+	var said []byte
+	if body != nil {
+		if said, err = json.Marshal(body); err != nil {
+			return r, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(said))
 	if err != nil {
-		return withoutURL(err)
+		return r, withoutURL(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := w.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
-		return unreached(err)
+		return r, unreached(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return statusError(resp.StatusCode)
+		return r, statusError(resp.StatusCode)
 	}
-	var answer struct {
-		Code *int `json:"errcode"`
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&r); err != nil || r.Code == nil {
+		return wecomResult{}, errors.New("the answer has no errcode; is base_url the address of WeCom's API?")
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&answer); err != nil || answer.Code == nil {
-		return errors.New("the answer has no errcode; is base_url the address of WeCom's API?")
-	}
-	return robotError(*answer.Code)
+	return r, nil
 }
 
 // robotError classifies an errcode (WeCom developer documentation 90313). The errmsg beside it is for people, may change,
@@ -202,9 +229,14 @@ var robotColour = map[State]string{
 	Running: "comment", Waiting: "warning", Succeeded: "info", Failed: "warning", Stopped: "comment",
 }
 
-// robotMarkdown renders m in the subset of markdown that a robot knows, in at most robotMarkdownBytes. What must stay is
-// placed first: title, link and mentions, whose lengths have bounds. Fields, then text, then detail share the rest.
+// robotMarkdown renders m for a robot.
 func robotMarkdown(m Message) (string, error) {
+	return wecomMarkdown(m, robotMarkdownBytes, mentions(m.Mentions, 1024, wecomUserID, inert))
+}
+
+// wecomMarkdown renders m in the subset of markdown that WeCom knows, in at most limit bytes. What must stay is placed first: title,
+// link and people, whose lengths have bounds. Fields, then text, then detail share the rest.
+func wecomMarkdown(m Message, limit int, people string) (string, error) {
 	if clean(m.Title) == "" {
 		return "", errNoTitle
 	}
@@ -213,9 +245,8 @@ func robotMarkdown(m Message) (string, error) {
 		title += " " + font(robotColour[m.State], status)
 	}
 	link := robotLink(m.Link.Text, m.Link.URL, 128)
-	people := mentions(m.Mentions, 1024, wecomUserID, inert)
 
-	room := robotMarkdownBytes - len(title) - len("\n"+link) - len("\n"+people)
+	room := limit - len(title) - len("\n"+link) - len("\n"+people)
 	parts := []string{title}
 	for _, f := range m.Fields {
 		line := robotField(f)

@@ -241,8 +241,6 @@ func (c *Config) checkNotify(doc *strictyaml.Document, i int) {
 		doc.Errorf(at+".webhook", "has no channel and mentions nobody; remove channel and mention")
 	case n.Slack != "" && n.Channel == "":
 		doc.Errorf(at+".channel", "is missing; write the Slack channel's ID, such as C0123456789")
-	case n.WeCom != "" && n.Channel != "":
-		doc.Errorf(at+".channel", "is a matter of Slack; remove it, a WeCom robot belongs to one group")
 	}
 	for j, name := range n.Environments {
 		if _, ok := c.Environment(name); !ok {

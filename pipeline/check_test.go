@@ -139,7 +139,6 @@ notify:
 		"notify, hook calls":  {[2]string{wecom, "  - {webhook: audit, channel: C1}"}, `f:12: notify[0].webhook: has no channel and mentions nobody; remove channel and mention`},
 		"notify, two chats":   {[2]string{wecom, "  - {wecom: ops, slack: team, channel: C1}"}, `f:12: notify[0].slack: stands beside wecom; write one entry for each chat`},
 		"notify, no channel":  {[2]string{wecom, "  - {slack: team}"}, `f:12: notify[0].channel: is missing; write the Slack channel's ID, such as C0123456789`},
-		"notify, channel":     {[2]string{wecom, "  - {wecom: ops, channel: C1}"}, `f:12: notify[0].channel: is a matter of Slack; remove it, a WeCom robot belongs to one group`},
 		"notify, environment": {[2]string{wecom, "  - {wecom: ops, environments: [prodction]}"}, `f:12: notify[0].environments[0]: there is no environment "prodction"; did you mean production?`},
 		"notify, on":          {[2]string{wecom, "  - {wecom: ops, on: [fail]}"}, `f:12: notify[0].on[0]: "fail" is not known here; write started or succeeded or failed or waiting or resumed or stopped`},
 		"notify, quiet, zone": {[2]string{wecom, "  - {wecom: ops, quiet: 22:00 - 08:00}"}, `f:12: notify[0].quiet: "22:00 - 08:00" names no time zone; write one of the IANA database at its end, such as Asia/Shanghai or UTC`},

@@ -151,7 +151,7 @@ type Notify struct {
 	WeCom        string            `yaml:"wecom"`
 	Slack        string            `yaml:"slack"`
 	Webhook      string            `yaml:"webhook"`
-	Channel      string            `yaml:"channel"`      // of Slack
+	Channel      string            `yaml:"channel"`      // of Slack; of an app of WeCom whom it writes to: userids with | between, or @all; of robots none
 	Environments []string          `yaml:"environments"` // empty: all
 	On           []string          `yaml:"on"`           // started, succeeded, failed, waiting, resumed, stopped; empty: all
 	Mention      map[string]string `yaml:"mention"`      // from one of On to author or approvers

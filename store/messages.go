@@ -24,6 +24,11 @@ func (tx *Tx) Message(subject, surface, moment string) (Message, error) {
 	return m, err
 }
 
+// Referred lists what was said of a subject with a reference of the provider's.
+func (tx *Tx) Referred(subject string) ([]Message, error) {
+	return list[Message](tx, "SELECT * FROM messages WHERE subject = ? AND ref <> '' ORDER BY surface, moment", subject)
+}
+
 // PutMessage records what was said.
 func (tx *Tx) PutMessage(m Message) error {
 	m.At = Time{tx.now}

@@ -106,6 +106,10 @@ const (
 	NoAppHere            // app
 	Heard                // command
 	ConfirmApproval      // app, release, environment
+	ConfirmButton        // the button that counts, where a first one only asked
+	TypeReason           // command
+	ReasonWord           // stands in a command for what the reason is
+	ButtonVoid           // what stands in place of buttons whose question has changed
 	Back                 // the button out of a question
 	Usage                // usage
 	OpenQuote            // usage
@@ -501,6 +505,10 @@ var sentences = [keyCount]words{
 	NoAppHere:        {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
 	Heard:            {"%v: one moment…", "%v：正在处理…"},
 	ConfirmApproval:  {"Release %[2]v of %[1]v goes to %[3]v with your approval.", "批准后，%[1]v 版本 %[2]v 将可部署到 %[3]v。"},
+	ConfirmButton:    {"Yes, approve", "确认批准"},
+	TypeReason:       {"To reject it, say why: %v", "驳回须填写原因，请发送：%v"},
+	ReasonWord:       {"reason…", "原因…"},
+	ButtonVoid:       {"Changed since", "已变更"},
 	Back:             {"Back", "返回"},
 	NoSuchCommand:    {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:            {"Usage: %v", "用法：%v"},

@@ -18,9 +18,11 @@ const (
 
 const robotMessagesAMinute = 20
 
-// WeCom is a simulated WeCom (企业微信) with group robots: an [http.Handler] for
-// POST /cgi-bin/webhook/send?key=KEY (WeCom developer documentation 91770). It
-// answers 200 with an errcode, always. Its methods may be called at any time.
+// WeCom is a simulated WeCom (企业微信) with group robots, a self-built app
+// ([WeCom.SetApp]) and a smart robot ([WeCom.SetSmart]): an [http.Handler] for
+// POST /cgi-bin/webhook/send?key=KEY (WeCom developer documentation 91770) and
+// for what the other two ask of it. It answers 200 with an errcode, always. Its
+// methods may be called at any time.
 type WeCom struct {
 	// Now is the clock that the rate limit goes by.
 	Now func() time.Time
@@ -31,6 +33,9 @@ type WeCom struct {
 	robots  map[string]*robot
 	failing []int // errcodes for the next messages
 	down    bool
+	app     *wecomApp
+	smart   *wecomSmart
+	next    int // number of what is named next
 }
 
 type robot struct {
@@ -56,6 +61,17 @@ type RobotCard struct {
 	HorizontalContents []CardField `json:"horizontal_content_list"`
 	Jumps              []CardJump  `json:"jump_list"`
 	Action             CardAction  `json:"card_action"`
+
+	// Of a card with buttons:
+	Task    string       `json:"task_id"`
+	Buttons []CardButton `json:"button_list"`
+}
+
+// CardButton is a button of a card.
+type CardButton struct {
+	Text  string `json:"text"`
+	Style int    `json:"style"`
+	Key   string `json:"key"`
 }
 
 // CardText is a title with a description.
@@ -131,6 +147,11 @@ func (w *WeCom) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "<html><body>502 Bad Gateway</body></html>", http.StatusBadGateway)
 		return
 	}
+	if answer := w.serveApp(r, body); answer != nil {
+		rw.Header().Set("Content-Type", "application/json; charset=UTF-8")
+		json.NewEncoder(rw).Encode(answer) //nolint:errcheck // the client has gone
+		return
+	}
 	if r.URL.Path != "/cgi-bin/webhook/send" || r.Method != http.MethodPost {
 		http.NotFound(rw, r)
 		return
@@ -198,6 +219,9 @@ func parseRobotMessage(body []byte) (message RobotMessage, reason string) {
 	case "markdown_v2":
 		part = wire.MarkdownV2
 	case "template_card":
+		if wire.Card != nil && wire.Card.Type != "text_notice" && wire.Card.Type != "news_notice" {
+			return message, "invalid card_type"
+		}
 		return RobotMessage{Type: wire.Type, Card: wire.Card, Raw: body}, checkCard(wire.Card)
 	default:
 		return message, "invalid message type"
@@ -219,8 +243,12 @@ func checkCard(card *RobotCard) string {
 	switch {
 	case card == nil:
 		return "template_card is missing"
-	case card.Type != "text_notice" && card.Type != "news_notice":
-		return "invalid card_type"
+	case card.Type == "button_interaction" && (len(card.Buttons) == 0 || len(card.Buttons) > 6):
+		return "button_list has 1 to 6 entries"
+	case card.Type == "button_interaction" && !wecomTask.MatchString(card.Task):
+		return "task_id is missing or malformed"
+	case card.Type != "button_interaction" && len(card.Buttons) > 0:
+		return "button_list is for button_interaction"
 	case card.MainTitle.Title == "" && card.SubTitle == "":
 		return "main_title.title or sub_title_text is required"
 	case card.Action.Type != 1 && card.Action.Type != 2:
@@ -231,6 +259,11 @@ func checkCard(card *RobotCard) string {
 		return "horizontal_content_list has more than 6 entries"
 	case len(card.Jumps) > 3:
 		return "jump_list has more than 3 entries"
+	}
+	for _, b := range card.Buttons {
+		if b.Text == "" || b.Style < 1 || b.Style > 4 || b.Key == "" || len(b.Key) > 1024 {
+			return "button_list: text, style 1 to 4 and key of at most 1024 bytes are required"
+		}
 	}
 	for _, field := range card.HorizontalContents {
 		if field.KeyName == "" || field.Type == 1 && field.URL == "" {
