@@ -146,7 +146,8 @@ func (w *WeComConfig) Robot() chat.WeComConfig {
 // SlackConfig is one Slack workspace.
 type SlackConfig struct {
 	BotToken      Secret   `yaml:"bot_token"`
-	SigningSecret Secret   `yaml:"signing_secret"` // by which what people say there is told to be Slack's; unset: nothing is heard
+	SigningSecret Secret   `yaml:"signing_secret"` // by which what people say there is told to be Slack's, where it comes by HTTP
+	AppToken      Secret   `yaml:"app_token"`      // by which it is fetched (Socket Mode), without an address of ours; unset both: nothing is heard
 	BaseURL       string   `yaml:"base_url"`
 	Language      string   `yaml:"language"` // default: the server's
 	Allow         []string `yaml:"allow"`
@@ -154,7 +155,7 @@ type SlackConfig struct {
 
 // Workspace is what chat.NewSlack wants.
 func (s *SlackConfig) Workspace() chat.SlackConfig {
-	return chat.SlackConfig{BotToken: chat.NewSecret(s.BotToken.Value()), SigningSecret: chat.NewSecret(s.SigningSecret.Value()), BaseURL: s.BaseURL, Language: s.Language, Allow: s.Allow}
+	return chat.SlackConfig{BotToken: chat.NewSecret(s.BotToken.Value()), SigningSecret: chat.NewSecret(s.SigningSecret.Value()), AppToken: chat.NewSecret(s.AppToken.Value()), BaseURL: s.BaseURL, Language: s.Language, Allow: s.Allow}
 }
 
 // Person says who a GitHub login is in the chats, by the chat's name in ChatConfig.
@@ -179,7 +180,6 @@ var serverNotYet = []string{
 	"chat.wecom.*.secret",
 	"chat.wecom.*.token",
 	"chat.wecom.*.aes_key",
-	"chat.slack.*.app_token",
 	"chat.webhook",
 }
 
@@ -311,6 +311,7 @@ func (c *Config) eachSecret(f func(path string, s *Secret)) {
 	for _, name := range slices.Sorted(maps.Keys(c.Chat.Slack)) {
 		f("chat.slack."+name+".bot_token", &c.Chat.Slack[name].BotToken)
 		f("chat.slack."+name+".signing_secret", &c.Chat.Slack[name].SigningSecret)
+		f("chat.slack."+name+".app_token", &c.Chat.Slack[name].AppToken)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.BuildSecrets)) {
 		f("secrets."+name+".value", &c.BuildSecrets[name].Value)

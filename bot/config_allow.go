@@ -200,7 +200,7 @@ func (c *Config) ChatUser(kind, name, login string) string {
 // hears tells whether people can speak to us in that chat.
 func (c *Config) hears(kind, name string) bool {
 	s := c.Chat.Slack[name]
-	return kind == "slack" && s != nil && s.SigningSecret.IsSet()
+	return kind == "slack" && s != nil && (s.SigningSecret.IsSet() || s.AppToken.IsSet())
 }
 
 // personIn is the GitHub login of somebody in that chat, or "".

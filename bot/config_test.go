@@ -315,13 +315,12 @@ func TestServerMistakes(t *testing.T) {
 
 func TestServerNotYet(t *testing.T) {
 	tests := map[string]string{
-		"chat.wecom.*.corp_id":   "chat: {wecom: {desk: {corp_id: ww1}}}",
-		"chat.wecom.*.agent_id":  "chat: {wecom: {desk: {agent_id: 1}}}",
-		"chat.wecom.*.secret":    "chat: {wecom: {desk: {secret: \"env:A\"}}}",
-		"chat.wecom.*.token":     "chat: {wecom: {desk: {token: \"env:A\"}}}",
-		"chat.wecom.*.aes_key":   "chat: {wecom: {desk: {aes_key: \"env:A\"}}}",
-		"chat.slack.*.app_token": "chat: {slack: {team: {app_token: \"env:A\"}}}",
-		"chat.webhook":           "chat: {webhook: {audit: {url: \"https://example.com\"}}}",
+		"chat.wecom.*.corp_id":  "chat: {wecom: {desk: {corp_id: ww1}}}",
+		"chat.wecom.*.agent_id": "chat: {wecom: {desk: {agent_id: 1}}}",
+		"chat.wecom.*.secret":   "chat: {wecom: {desk: {secret: \"env:A\"}}}",
+		"chat.wecom.*.token":    "chat: {wecom: {desk: {token: \"env:A\"}}}",
+		"chat.wecom.*.aes_key":  "chat: {wecom: {desk: {aes_key: \"env:A\"}}}",
+		"chat.webhook":          "chat: {webhook: {audit: {url: \"https://example.com\"}}}",
 	}
 	concrete := strings.NewReplacer("[]", "[0]", "registries.*", "registries.r.example.com", "wecom.*", "wecom.desk", "slack.*", "slack.team")
 	for _, path := range serverNotYet {

@@ -20,12 +20,11 @@ import (
 // decided like any other.
 
 const (
-	maxHeard    = 1 << 20 // bytes of a request: a press brings the message with it
-	hearTimeout = 2500 * time.Millisecond
-	sealedBack  = "back" // what the place of an answer is sealed with
+	maxHeard   = 1 << 20 // bytes of a request: a press brings the message with it
+	sealedBack = "back"  // what the place of an answer is sealed with
 )
 
-// hear takes what people say in a chat: POST /chat/{kind}/{name}/{what}. Providers wait for 3 s at most.
+// hear takes what people say in a chat: POST /chat/{kind}/{name}/{what}.
 func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 	kind, name, what := r.PathValue("kind"), r.PathValue("name"), r.PathValue("what")
 	service, ok := b.chats[kind+"/"+name].(chat.Hearer)
@@ -33,7 +32,7 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), hearTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), chat.HearTimeout)
 	defer cancel()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHeard))
 	if err != nil {
@@ -41,33 +40,86 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h, err := service.Hear(ctx, r, what, body)
-	switch {
-	case errors.Is(err, chat.ErrNotGenuine):
+	if errors.Is(err, chat.ErrNotGenuine) {
 		http.Error(w, "the signature is not that of the chat", http.StatusUnauthorized)
 		return
-	case err != nil:
-		b.log.Warn("what was said in a chat cannot be read", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
+	}
+	answer, err := b.take(ctx, kind, name, h, err)
+	switch {
+	case errors.As(err, new(unread)):
 		http.Error(w, "it cannot be read", http.StatusBadRequest)
-		return
-	case h.Heard == nil:
+	case err != nil:
+		http.Error(w, "it cannot be stored now; please say it again", http.StatusServiceUnavailable)
+	default:
 		w.Header().Set("Content-Type", h.Type)
-		_, _ = io.WriteString(w, h.Body) // who does not read it is gone
-		return
+		_, _ = io.WriteString(w, answer) // who does not read it is gone
+	}
+}
+
+// unread wraps the error of what cannot be read.
+type unread struct{ error }
+
+// take stores what was heard in a chat, or why it was not understood, and returns what the provider is answered. Its errors are logged.
+func (b *Bot) take(ctx context.Context, kind, name string, h chat.Hearing, wrong error) (string, error) {
+	in := kind + "/" + name
+	if wrong != nil {
+		b.log.Warn("what was said in a chat cannot be read", "chat", in, "err", b.engine.Mask(wrong.Error()))
+		return "", unread{wrong}
+	}
+	if h.Heard == nil {
+		return h.Body, nil
 	}
 	answer, stored, err := b.heard(ctx, kind, name, *h.Heard)
-	if err != nil {
-		b.log.Warn("what was said in a chat cannot be stored", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
-		http.Error(w, "it cannot be stored now; please say it again", http.StatusServiceUnavailable)
-		return
+	switch {
+	case err != nil:
+		b.log.Warn("what was said in a chat cannot be stored", "chat", in, "err", b.engine.Mask(err.Error()))
+		return "", err
+	case h.At != nil:
+		return h.At(answer), nil
+	case stored: // they are told what comes of it
+		return h.Body, nil
 	}
-	if h.At != nil {
-		w.Header().Set("Content-Type", h.Type)
-		_, _ = io.WriteString(w, h.At(answer))
-		return
-	}
-	if !stored { // nobody else will tell them
+	if service, ok := b.chats[in].(chat.Hearer); ok {
 		if err := service.Answer(ctx, h.Heard.Back, answer); err != nil {
-			b.log.Warn("a person in a chat could not be answered", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
+			b.log.Warn("a person in a chat could not be answered", "chat", in, "err", b.engine.Mask(err.Error()))
+		}
+	}
+	return h.Body, nil
+}
+
+// fetch hears a chat that people's words are fetched from, until ctx ends. What can't be healed is told once.
+func (b *Bot) fetch(ctx context.Context, kind, name string, from chat.Fetcher) {
+	log := b.log.With("chat", kind+"/"+name)
+	failed, began := 0, time.Time{}
+	for ctx.Err() == nil {
+		began = time.Now()
+		err := from.Fetch(ctx, func() {
+			if failed > 0 {
+				log.Info("what people say in a chat is fetched again")
+			}
+			failed = 0
+		}, func(ctx context.Context, h chat.Hearing, wrong error) (string, error) {
+			return b.take(ctx, kind, name, h, wrong)
+		})
+		wait := time.Duration(0)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case chat.IsPermanent(err):
+			log.Error("what people say in a chat is not fetched any more, until the next start", "err", b.engine.Mask(err.Error()))
+			return
+		case err != nil || time.Since(began) < time.Second: // one that ends at once is no connection
+			wait = backoff(failed)
+			if after, ok := chat.RetryDelay(err); ok {
+				wait = max(wait, after)
+			}
+			if failed++; err != nil && (failed == 1 || failed == longAttempts) {
+				log.Warn("what people say in a chat cannot be fetched; it is tried again and again", "err", b.engine.Mask(err.Error()))
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
 		}
 	}
 }
@@ -86,6 +138,9 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (_ cha
 	l := b.cfg.chatLanguage(in)
 	refuse := func(key text.Key, args ...any) (chat.Answer, bool, error) {
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(key, args...))}, false, nil
+	}
+	if h.Foreign {
+		return refuse(text.Foreigner)
 	}
 	login := b.cfg.personIn(kind, name, h.User)
 	if login == "" {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -16,7 +17,8 @@ import (
 // SlackConfig is one entry of chat.slack in the server's file.
 type SlackConfig struct {
 	BotToken      Secret   `yaml:"bot_token"`      // xoxb-…, with the scope chat:write; with channels:history (groups:history) too, Find works
-	SigningSecret Secret   `yaml:"signing_secret"` // by which Slack's requests are told; empty: nothing is heard, and no button is shown
+	SigningSecret Secret   `yaml:"signing_secret"` // by which Slack's requests are told; empty: none is heard
+	AppToken      Secret   `yaml:"app_token"`      // xapp-…, with the scope connections:write: Socket Mode, see Fetch. Without either no button is shown
 	BaseURL       string   `yaml:"base_url"`       // default https://slack.com/api/
 	Language      string   `yaml:"language"`       // en or zh; default: the server's
 	Allow         []string `yaml:"allow"`          // repositories that may name this chat
@@ -36,9 +38,13 @@ const (
 type Slack struct {
 	token  Secret
 	sign   Secret
+	app    Secret
 	base   string
 	client *http.Client
 	now    func() time.Time
+
+	mu   sync.Mutex
+	team string // the workspace of the token, once it was asked for
 }
 
 // NewSlack returns the workspace of cfg. Requests go through client; now says how old a request of Slack's is.
@@ -50,7 +56,7 @@ func NewSlack(cfg SlackConfig, client *http.Client, now func() time.Time) (*Slac
 	if cfg.BotToken.Reveal() == "" {
 		return nil, errors.New("slack: bot_token is empty; copy the bot user's OAuth token (xoxb-…) from the app's page")
 	}
-	return &Slack{cfg.BotToken, cfg.SigningSecret, base, guarded(client), now}, nil
+	return &Slack{token: cfg.BotToken, sign: cfg.SigningSecret, app: cfg.AppToken, base: base, client: guarded(client), now: now}, nil
 }
 
 // api is made for each call: a slack.Client that is kept would show the token to whoever prints what holds it.
@@ -217,7 +223,7 @@ var slackID = regexp.MustCompile(`^[UW][0-9A-Z]{2,20}$`)
 
 // content is slackContent, without buttons where nobody would hear them.
 func (s *Slack) content(m Message) (slack.MsgOption, error) {
-	if s.sign.Reveal() == "" {
+	if s.sign.Reveal() == "" && !s.Fetches() {
 		m.Buttons = nil
 	}
 	return slackContent(m)

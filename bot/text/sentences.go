@@ -78,6 +78,7 @@ const (
 	NoSuchCommand        // command that lists them
 	Stranger             // what to add to the server's file
 	TooMuchSaid          // duration
+	Foreigner            //
 	OldButton            //
 	SayWhich             // usage
 	NoAppHere            // app
@@ -450,6 +451,7 @@ var sentences = [keyCount]words{
 	HelpLink:        {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
 	Stranger:        {"Who you are on GitHub is not known here. Ask whoever runs Shipmate to add you to people in its file: %v", "尚不知道你在 GitHub 上是谁。请 Shipmate 的管理员在其配置文件的 people 中加上：%v"},
 	TooMuchSaid:     {"That was very much within a minute. Please wait %v.", "一分钟内命令过多，请等待 %v。"},
+	Foreigner:       {"You are not of the workspace that Shipmate belongs to, so nothing is done. People of that workspace can say it.", "你不属于 Shipmate 所在的工作区，因此不予处理；请由该工作区的成员操作。"},
 	OldButton:       {"This button leads nowhere any more. Please type the command.", "此按钮已失效，请输入命令。"},
 	SayWhich:        {"Say which app it is about, and where several repositories have one of that name, owner/name before it. Usage: %v", "请指明应用；若多个仓库有同名应用，请在其前写 owner/name。用法：%v"},
 	NoAppHere:       {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
