@@ -42,6 +42,7 @@ const (
 	slackToken = "xoxb-slack-token"
 
 	signingSecret = "slack-signing-secret-0123456789"
+	appToken      = "xapp-slack-token"
 	npmToken      = "npm-token-d41d8cd9"
 	pullSecret    = "pull-password-77"
 	dockerToken   = "push-password-42"
@@ -157,7 +158,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.clock.Advance(2 * time.Second)
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
-		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
+		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "app": appToken, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
 		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
@@ -282,6 +283,7 @@ func (l *lab) Stop() error {
 	}
 	l.kill()
 	err := errors.Join(<-l.stopped, l.bot.Close())
+	l.slack.Disconnect("") // it has ended them; now Slack knows it too
 	l.bot = nil
 	return err
 }
@@ -356,7 +358,7 @@ func (l *lab) leaks() error {
 		seen["data/"+name] = content
 	}
 	for _, where := range slices.Sorted(keys(seen)) {
-		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, l.slackURL + "/respond/", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, appToken, "ticket=", l.slackURL + "/respond/", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
 			if i := strings.Index(seen[where], secret); i >= 0 {
 				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
 			}

@@ -49,6 +49,9 @@ import (
 //	chat LOGIN TEXT                    types "/shipmate TEXT" in Slack, waits and prints what LOGIN alone sees ("!": is refused)
 //	mention LOGIN TEXT                 the same by a mention of the bot
 //	chat-press LOGIN LABEL [REASON]    presses a button there, and gives the reason where it is asked for
+//	socket VERB                        on: Slack's socket mode, from now on what people do there comes by it alone. Then the bot, which has to
+//	                                   be told by the server's file, is waited for: open; and refresh or break ends the connection, and waits
+//	                                   for the next one. lose has the next acknowledgement get lost
 //	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
@@ -458,6 +461,31 @@ func TestScripts(t *testing.T) {
 						err = s.lab.slack.Submit(user, s.args[2])
 					}
 					return err
+				})
+			}),
+			"socket": script(1, 1, func(s *scene) error {
+				before, _ := s.lab.slack.Sockets()
+				switch s.args[0] {
+				case "on":
+					s.lab.slack.SetSocketMode(appToken)
+					return nil
+				case "lose":
+					s.lab.slack.LoseAcks(1)
+					return nil
+				case "open":
+					before = 0
+				case "refresh":
+					s.lab.slack.Disconnect("refresh_requested")
+				case "break":
+					s.lab.slack.Disconnect("")
+				default:
+					return fmt.Errorf("%s is none of its verbs", s.args[0])
+				}
+				return until("the bot has a connection", func() error {
+					if made, open := s.lab.slack.Sockets(); made <= before || open == 0 {
+						return errors.New("it has none")
+					}
+					return nil
 				})
 			}),
 			"wecom": script(1, 2, func(s *scene) error {

@@ -64,19 +64,38 @@ func (s *Slack) api() *slack.Client {
 	return slack.New(s.token.Reveal(), slack.OptionAPIURL(s.base), slack.OptionHTTPClient(s.client))
 }
 
+// slackScopes are the scopes of bot_token besides chat:write, without which nothing works, and what each is for.
+var slackScopes = []struct {
+	hears bool // only where people are heard
+	name  string
+	use   string
+}{
+	{false, "channels:history", "a message is found again after a crash (in private channels by groups:history)"},
+	{true, "commands", "people say /shipmate"},
+	{true, "app_mentions:read", "people mention the bot"},
+}
+
 // Check asks Slack who we are there, and changes nothing (docs.slack.dev/reference/methods/auth.test). It fails too where the
-// token lacks the scope to post.
-func (s *Slack) Check(ctx context.Context) (who string, err error) {
+// token lacks the scope to post. lacks are the other scopes that it does not have, each with what it is for.
+func (s *Slack) Check(ctx context.Context) (who string, lacks []string, err error) {
 	a, err := s.api().AuthTestContext(ctx)
 	if err != nil {
-		return "", fmt.Errorf("slack: %w", slackError(err))
+		return "", nil, fmt.Errorf("slack: %w", slackError(err))
 	}
 	scopes := strings.FieldsFunc(a.Header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(scopes) > 0 && !slices.Contains(scopes, "chat:write") {
-		return "", fmt.Errorf("slack: %w", slackRefusal("missing_scope"))
+		return "", nil, fmt.Errorf("slack: %w", slackRefusal("missing_scope"))
 	}
-	return inert(a.User) + " in " + inert(a.Team), nil
+	for _, scope := range slackScopes {
+		if len(scopes) > 0 && !slices.Contains(scopes, scope.name) && (s.hears() || !scope.hears) {
+			lacks = append(lacks, scope.name+": "+scope.use)
+		}
+	}
+	return inert(a.User) + " in " + inert(a.Team), lacks, nil
 }
+
+// hears tells whether what people say there reaches us, one way or the other.
+func (s *Slack) hears() bool { return s.sign.Reveal() != "" || s.Fetches() }
 
 // Send posts m to a channel, named by its id (C012…).
 func (s *Slack) Send(ctx context.Context, to string, m Message) (Ref, error) {
@@ -223,7 +242,7 @@ var slackID = regexp.MustCompile(`^[UW][0-9A-Z]{2,20}$`)
 
 // content is slackContent, without buttons where nobody would hear them.
 func (s *Slack) content(m Message) (slack.MsgOption, error) {
-	if s.sign.Reveal() == "" && !s.Fetches() {
+	if !s.hears() {
 		m.Buttons = nil
 	}
 	return slackContent(m)

@@ -152,8 +152,10 @@ func TestSlackSocketEnds(t *testing.T) {
 		delay     time.Duration
 		hint      string
 	}{
-		"it breaks":       {play: func(*websocket.Conn) {}, hint: "broke"},
-		"it is off":       {play: func(c *websocket.Conn) { _ = c.WriteJSON(map[string]string{"type": "disconnect", "reason": "link_disabled"}) }, delay: slackOff, hint: "turned off"},
+		"it breaks": {play: func(*websocket.Conn) {}, hint: "broke"},
+		"it is off": {play: func(c *websocket.Conn) {
+			_ = c.WriteJSON(map[string]string{"type": "disconnect", "reason": "link_disabled"})
+		}, delay: slackOff, hint: "turned off"},
 		"the token":       {open: `{"ok":false,"error":"invalid_auth"}`, permanent: true, hint: "xapp-"},
 		"its kind":        {open: `{"ok":false,"error":"not_allowed_token_type"}`, permanent: true, hint: "xapp-"},
 		"its scope":       {open: `{"ok":false,"error":"missing_scope"}`, permanent: true, hint: "connections:write"},

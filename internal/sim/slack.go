@@ -187,6 +187,9 @@ func slackArguments(r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(body) == 0 { // no arguments
+		return url.Values{}, nil
+	}
 	var properties map[string]json.RawMessage
 	if err := json.Unmarshal(body, &properties); err != nil {
 		return nil, err
