@@ -353,7 +353,9 @@ func TestDoctorFinds(t *testing.T) {
 			w.slack.SetSocketMode(appToken)
 			w.change(t, "bot_token: file:slack", "bot_token: file:slack, app_token: file:app")
 		}, []string{`^ok    chat.slack.team: Slack knows us`, `^warn  chat.slack.team: .*channels:history: .*; app_mentions:read: .*; add them`, `^ok    chat.slack.team: a socket can be opened`}, 0},
-		"a Slack socket": {func(t *testing.T, w *ward) { w.change(t, "bot_token: file:slack", "bot_token: file:slack, app_token: file:slack") }, []string{`^FAIL  chat.slack.team: .*not_allowed_token_type.*xapp-.*; mend app_token`}, 0},
+		"a Slack socket": {func(t *testing.T, w *ward) {
+			w.change(t, "bot_token: file:slack", "bot_token: file:slack, app_token: file:slack")
+		}, []string{`^FAIL  chat.slack.team: .*not_allowed_token_type.*xapp-.*; mend app_token`}, 0},
 		"a login":       {func(t *testing.T, w *ward) { w.change(t, "github: alice", "github: nobody-such") }, []string{`^FAIL  api_tokens: ci acts as nobody-such, whom GitHub does not know; write the login`}, 0},
 		"a token twice": {func(t *testing.T, w *ward) { w.text += "  - {name: cd, github: alice, token: file:api, may: [read]}\n" }, []string{`^FAIL  api_tokens: cd has the same token as ci; make another`, `^ok    api_tokens: ci`}, 0},
 	} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -349,23 +350,66 @@ func (b *Bot) spans(s string) (all []chat.Span) {
 	return all
 }
 
-// chatButtons are those of a message about a subject: of each deployment that waits for approval.
-func (b *Bot) chatButtons(s subject, l text.Lang) (all []chat.Button) {
-	waiting := s.deploys
-	if s.d != nil {
-		waiting = []store.Deployment{*s.d}
+// said is the value of a button that says a command about an app. bound is what it shows: see call.bound.
+func said(d store.Deployment, bound, format string, args ...any) string {
+	value, _ := json.Marshal(saidByButton{Text: fmt.Sprintf(format, args...), Repo: d.Repo, App: d.App, Bound: bound}) // of strings alone
+	return string(value)
+}
+
+// chatButtons are those of a message about a deployment: what can be decided of it, or of the release order that it speaks for.
+func (b *Bot) chatButtons(s subject, l text.Lang) []chat.Button {
+	d := s.d
+	if d == nil || d.Scope.V == nil { // what is decided about is shown first
+		return nil
 	}
-	for _, d := range waiting {
-		if !waitsForApproval(d) && !unratified(d) || d.Rules.V == nil || d.Scope.V == nil {
-			continue
+	about, bound, confirm := fmt.Sprint(d.Number), "", l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment)
+	switch {
+	case s.asks != "":
+		about, bound, confirm = fmt.Sprintf("order %d", s.order.Number), s.asks, l.Say(text.ConfirmOrder, s.order.Number, d.Environment)
+	case d.Rules.V != nil && (waitsForApproval(*d) || unratified(*d)):
+		bound = d.Rules.V.Bound
+	default:
+		return nil
+	}
+	return []chat.Button{
+		{Label: l.Say(text.Approve), Value: said(*d, bound, "approve %s", about), Primary: true, Confirm: confirm, Cancel: l.Say(text.Back)},
+		{Label: l.Say(text.Reject), Value: said(*d, bound, "reject %s", about), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back)}}
+}
+
+// releaseButtons are those of the message of a release: what can be decided of it, where it can go next, and where it can be gone back
+// from, in the environments that are shown.
+func (b *Bot) releaseButtons(v view, shown func(environment string) bool, l text.Lang) (all []chat.Button) {
+	of := map[string]subject{}
+	for _, e := range v.envs {
+		of[e.d.Environment] = e
+	}
+	several := len(slices.DeleteFunc(slices.Clone(v.envs), func(e subject) bool { return b.chatButtons(e, l) == nil })) > 1
+	for _, e := range v.envs {
+		for _, button := range b.chatButtons(e, l) {
+			if several {
+				button.Label += " " + e.d.Environment
+			}
+			if shown(e.d.Environment) {
+				all = append(all, button)
+			}
 		}
-		value := func(verb string) string {
-			text, _ := json.Marshal(saidByButton{Text: fmt.Sprintf("%s %d", verb, d.Number), Repo: d.Repo, App: d.App, Bound: d.Rules.V.Bound}) // of strings alone
-			return string(text)
+	}
+	for _, env := range v.chain {
+		before, there := of[env.After], of[env.Name]
+		switch {
+		case before.d == nil || !before.live || !shown(env.Name) || env.Deploy == pipeline.Auto || !pipeline.Allows(&env, v.run.Ref, v.repo.DefaultBranch):
+		case there.d != nil && (!store.Final(there.d.State) || there.live || there.back != nil): // it is there, on its way, or was gone back from
+		default:
+			d := *before.d
+			all = append(all, chat.Button{Label: l.Say(text.PromoteTo, env.Name), Value: said(d, "", "promote %s %s %d", d.App, env.Name, d.Release), Primary: true,
+				Confirm: l.Say(text.ConfirmPromote, d.App, d.Release, env.Name), Cancel: l.Say(text.Back)})
 		}
-		all = append(all,
-			chat.Button{Label: l.Say(text.Approve), Value: value("approve"), Primary: true, Confirm: l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment), Cancel: l.Say(text.Back)},
-			chat.Button{Label: l.Say(text.Reject), Value: value("reject"), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back)})
+	}
+	for _, e := range v.envs {
+		if d := *e.d; e.undo > 0 && shown(d.Environment) {
+			all = append(all, chat.Button{Label: l.Say(text.RollBackIn, d.Environment), Value: said(d, d.ID, "rollback %s %s to %d", d.App, d.Environment, e.undo), Danger: true,
+				Confirm: l.Say(text.ConfirmRollBack, d.App, d.Environment, d.Release, e.undo), Cancel: l.Say(text.Back)})
+		}
 	}
 	return all
 }

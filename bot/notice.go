@@ -129,7 +129,7 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 		}
 	}
 	d := s.d
-	m := b.message(s, l, false, approvers)
+	m := b.message(s, l, approvers)
 	m.Key, m.Buttons = s.key+" "+what+round(d), b.chatButtons(s, l)
 	title := map[string]text.Key{noticeReminder: text.RemindTitle, noticeNow: text.NowTitle, noticeOverdue: text.NowLateTitle, noticeRefused: text.NowNoTitle, noticeAgreed: text.NowYesTitle}
 	m.Title = l.Say(title[what], d.App, d.Release, d.Environment)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-github/v60/github"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -45,6 +46,11 @@ func (l *lab) changes(from int) (all []string) {
 		}
 	}
 	return all
+}
+
+// living are the messages of Slack's channel that are no replies to others.
+func (l *lab) living() []sim.SlackMessage {
+	return slices.DeleteFunc(l.slack.Messages("C1"), func(m sim.SlackMessage) bool { return m.ThreadTS != "" })
 }
 
 // TestCoalesced: news that comes while something is being sent is sent once, the newest.
@@ -79,13 +85,13 @@ func TestCoalesced(t *testing.T) {
 	}))
 	close(release)
 	must(t, until("the newest is said", func() error {
-		m := l.slack.Messages("C1")
+		m := l.living()
 		if len(m) != 1 || !strings.Contains(string(m[0].Blocks), "200 of 200 pods ready") {
 			return fmt.Errorf("%v", m)
 		}
 		return nil
 	}))
-	if m := l.slack.Messages("C1"); m[0].Edits != 1 {
+	if m := l.living(); m[0].Edits != 1 {
 		t.Errorf("Slack's message was edited %d times", m[0].Edits)
 	}
 	l.test.Release()
@@ -408,7 +414,7 @@ func TestCrashAfterSending(t *testing.T) {
 				t.Errorf("WeCom has %d messages that may be repeats", repeats)
 			}
 			// The living message is begun anew where it cannot be found, which the new one says at first.
-			messages := l.slack.Messages("C1")
+			messages := l.living()
 			if n := len(messages); n > 2 || at == "slack" && n != 2 || at == "slack that can be read" && n != 1 {
 				t.Errorf("Slack has %d messages", n)
 			}

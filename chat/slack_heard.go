@@ -347,7 +347,7 @@ func slackButtons(buttons []Button) (all []slack.BlockElement) {
 	plain := func(s string, most int) *slack.TextBlockObject {
 		return slack.NewTextBlockObject(slack.PlainTextType, clip(s, most, units, inert), false, false)
 	}
-	for i, b := range buttons {
+	for i, b := range buttons[:min(len(buttons), slackAllButtons)] {
 		name, value := slackAction, b.Value
 		if b.Reason != "" {
 			asked, err := json.Marshal(slackAsked{Value: b.Value, Title: b.Label, Field: b.Reason, Cancel: b.Cancel})

@@ -84,6 +84,9 @@ const (
 	NoAppHere            // app
 	Heard                // command
 	ConfirmApproval      // app, release, environment
+	ConfirmOrder         // order number, environment
+	ConfirmPromote       // app, release, environment
+	ConfirmRollBack      // app, environment, release, the one before
 	Back                 // the button out of a question
 	Usage                // usage
 	OpenQuote            // usage
@@ -317,6 +320,8 @@ const (
 	Approve       // what a button is called
 	Reject        // what a button is called
 	RollBack      // what a button is called
+	PromoteTo     // environment; what a button is called
+	RollBackIn    // environment; what a button is called
 	ButtonTo      // release, environment; what a button is about
 	ButtonBack    // release, environment; what a button is about
 	LogOnPage     // address
@@ -456,6 +461,9 @@ var sentences = [keyCount]words{
 	SayWhich:        {"Say which app it is about, and where several repositories have one of that name, owner/name before it. Usage: %v", "请指明应用；若多个仓库有同名应用，请在其前写 owner/name。用法：%v"},
 	NoAppHere:       {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
 	Heard:           {"%v: one moment…", "%v：正在处理…"},
+	ConfirmOrder:    {"Every part of release order %[1]v goes to %[2]v with your approval.", "批准后，发布单 %[1]v 的全部内容将可部署到 %[2]v。"},
+	ConfirmPromote:  {"Release %[2]v of %[1]v goes to %[3]v.", "将 %[1]v 版本 %[2]v 发布到 %[3]v。"},
+	ConfirmRollBack: {"%[1]v in %[2]v goes back from release %[3]v to %[4]v. Automatic deployments wait there until it is unlocked.", "%[2]v 中的 %[1]v 将从版本 %[3]v 回滚到 %[4]v；解锁前，该环境的自动部署将暂停。"},
 	ConfirmApproval: {"Release %[2]v of %[1]v goes to %[3]v with your approval.", "批准后，%[1]v 版本 %[2]v 将可部署到 %[3]v。"},
 	Back:            {"Back", "返回"},
 	NoSuchCommand:   {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
@@ -688,6 +696,8 @@ var sentences = [keyCount]words{
 	Approve:       {"Approve", "批准"},
 	Reject:        {"Reject", "驳回"},
 	RollBack:      {"Roll back", "回滚"},
+	PromoteTo:     {"Promote to %v", "发布到 %v"},
+	RollBackIn:    {"Roll back %v", "回滚 %v"},
 	ButtonTo:      {"release %[1]v to %[2]v", "版本 %[1]v 到 %[2]v"},
 	ButtonBack:    {"%[2]v, away from release %[1]v", "%[2]v：撤下版本 %[1]v"},
 	LogOnPage:     {"This repository is public, so its log is not shown here; whoever may see it finds it on %v", "此仓库是公开的，因此这里不显示日志；有权查看的人可打开 %v"},
