@@ -128,7 +128,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.gh = gh
 	gh.SetVagueMerges(0)                                 // or each pull request would take a second
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
-	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
+	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1", "C2")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
 	l.wecom.OnMessage = func(_ string, m sim.RobotMessage) { l.wrote.call("wecom " + m.Content) }
 	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
@@ -344,8 +344,10 @@ func (l *lab) leaks() error {
 	for _, m := range l.wecom.Messages(robotKey) {
 		seen["WeCom"] += string(m.Raw) + "\n"
 	}
-	for _, m := range l.slack.Messages("C1") {
-		seen["Slack"] += fmt.Sprint(m) + "\n"
+	for _, channel := range []string{"C1", "C2"} {
+		for _, m := range l.slack.Messages(channel) {
+			seen["Slack"] += fmt.Sprint(m) + "\n"
+		}
 	}
 	files, err := readFiles(filepath.Join(l.dir, "data"))
 	if err != nil {

@@ -147,6 +147,9 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 	})
 }
 
+// fewCommits is how many commits stand in a field.
+const fewCommits = 3
+
 // approvalFields are what a chat's message says of what is approved, in short.
 func (b *Bot) approvalFields(s subject, l text.Lang) (fields []chat.Field) {
 	d := s.d
@@ -160,12 +163,11 @@ func (b *Bot) approvalFields(s subject, l text.Lang) (fields []chat.Field) {
 		return fields
 	}
 	v := b.approvalText(s)
-	const few = 3
 	first, commits := v.scope(l)
 	if len(commits) > 0 {
 		more := ""
-		if n := len(commits) - few; n > 0 {
-			commits, more = commits[:few], " …"
+		if n := len(commits) - fewCommits; n > 0 {
+			commits, more = commits[:fewCommits], " …"
 		}
 		first += " " + strings.Join(commits, " / ") + more
 	}

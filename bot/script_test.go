@@ -52,7 +52,8 @@ import (
 //	socket VERB                        on: Slack's socket mode, from now on what people do there comes by it alone. Then the bot, which has to
 //	                                   be told by the server's file, is waited for: open; and refresh or break ends the connection, and waits
 //	                                   for the next one. lose has the next acknowledgement get lost
-//	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
+//	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N. Before one in Slack stands its
+//	                                   channel, C1 or C2, and reply where it is in a thread, aloud where the channel sees it all the same
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
 //	order NUMBER REGEXP                waits until the one comment of a release order matches and prints it
@@ -498,8 +499,17 @@ func TestScripts(t *testing.T) {
 			}),
 			"slack": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
-					for _, m := range s.lab.slack.Messages("C1") {
-						all = append(all, fmt.Sprintf("%s %s", m.Text, m.Blocks))
+					for _, channel := range []string{"C1", "C2"} {
+						for _, m := range s.lab.slack.Messages(channel) {
+							where := channel
+							if m.ThreadTS != "" {
+								where += " reply"
+							}
+							if m.Broadcast {
+								where += " aloud"
+							}
+							all = append(all, fmt.Sprintf("%s %s %s", where, m.Text, m.Blocks))
+						}
 					}
 					return all
 				})

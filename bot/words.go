@@ -307,13 +307,20 @@ func (s subject) commitField(l text.Lang) chat.Field {
 // a person wants only sometimes is told in its thread, by message.
 func (b *Bot) living(v view, shown func(environment string) bool, l text.Lang) chat.Message {
 	m := b.heading(v.subject, l)
+	if r := v.run; r.Release > 0 {
+		m.Title = l.Say(text.CommentTitle, r.App, r.Release, r.SHA[:7])
+	}
 	m.Key, m.Buttons = v.key, b.releaseButtons(v, shown, l)
 	for _, e := range v.envs {
 		d := e.d
 		if !shown(d.Environment) {
 			continue
 		}
-		m.Fields = append(m.Fields, chat.Field{Name: d.Environment, Value: progressWords(e, l), URL: b.page("deployments", d.ID)})
+		stands := progressWords(e, l)
+		if d.State == store.Succeeded && !e.live && e.lives > 0 {
+			stands = l.Say(text.TookItsPlace, e.lives)
+		}
+		m.Fields = append(m.Fields, chat.Field{Name: d.Environment, Value: stands, URL: b.page("deployments", d.ID)})
 		if d.State == store.Failed || !store.Final(d.State) || m.State == chat.Running {
 			m.State, m.Status = look(d.State), l.State(d.State)
 		}
@@ -510,10 +517,14 @@ func (b *Bot) sayReply(ctx context.Context, service chat.Service, s subject, to 
 	return b.once(ctx, s, to.surface(), "reply "+what, what+round(s.d), func(last store.Message) (string, error) {
 		m := b.message(s, l, b.mentions(s, n, what))
 		m.Key, m.Text = s.key+" "+what+round(s.d), ""
+		if s.d == nil { // what stands above
+			m.Fields = m.Fields[len(b.heading(s, l).Fields):]
+		}
 		switch {
 		case what == "waiting":
-			_, commits := b.approvalText(s).scope(l)
-			m.Detail = text.Plain(strings.Join(commits, "\n"))
+			if _, commits := b.approvalText(s).scope(l); len(commits) > fewCommits {
+				m.Detail = text.Plain(strings.Join(commits, "\n"))
+			}
 		case s.d == nil && what == "succeeded":
 			for _, step := range s.steps {
 				if !step.FinishedAt.IsZero() && !step.StartedAt.IsZero() {

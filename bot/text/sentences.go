@@ -40,6 +40,7 @@ const (
 	DeployQueued                  //
 	PodsReady                     // how many are ready, count of pods that are wanted
 	Live                          // release, duration
+	TookItsPlace                  // release
 	DeployFailed                  // reason
 	RolledBack                    // release
 	FailedRolledBack              // reason of the failure, release
@@ -426,6 +427,7 @@ var sentences = [keyCount]words{
 	RatifyFirst:        {"deployment %v went without approval and must be agreed to first", "部署 %v 未经批准即上线，须先追认"},
 	DeployQueued:       {"queued", "排队中"},
 	PodsReady:          {"%v of %v ready", "%v/%v 就绪"},
+	TookItsPlace:       {"release %v took its place", "已由版本 %v 取代"},
 	Live:               {"release %v is live after %v", "版本 %v 已上线，用时 %v"},
 	DeployFailed:       {"failed: %v", "失败：%v"},
 	// The release stands first: it must be there when a long reason is cut off.
