@@ -350,7 +350,8 @@ func slackButtons(buttons []Button) (all []slack.BlockElement) {
 	for i, b := range buttons[:min(len(buttons), slackAllButtons)] {
 		name, value := slackAction, b.Value
 		if b.Reason != "" {
-			asked, err := json.Marshal(slackAsked{Value: b.Value, Title: b.Label, Field: b.Reason, Cancel: b.Cancel})
+			short := func(s string, most int) string { return clip(s, most, units, inert) }
+			asked, err := json.Marshal(slackAsked{Value: b.Value, Title: short(b.Label, 24), Field: short(b.Reason, 100), Cancel: short(b.Cancel, 24)})
 			if err != nil {
 				continue // of strings alone it never happens
 			}
