@@ -131,7 +131,13 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1", "C2")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
 	l.wecom.OnMessage = func(_ string, m sim.RobotMessage) { l.wrote.call("wecom " + m.Content) }
-	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
+	l.slack.OnMessage = func(m sim.SlackMessage) {
+		if m.ThreadTS != "" {
+			l.wrote.call("reply slack")
+			return
+		}
+		l.wrote.call("slack")
+	}
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
 	l.slackURL = slack.URL

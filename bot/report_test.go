@@ -332,11 +332,12 @@ func TestCrashAfterSending(t *testing.T) {
 		"status shipmate/build pending", "status shipmate/build success", "status shipmate/deploy/staging success",
 		"deployment staging ", "deployment_status staging pending", "deployment_status staging success",
 		"check_run shipmate ", "check_run shipmate success", "reaction", "comment", "wecom", "slack", "slack that can be read",
+		"reply slack", "reply slack that can be read",
 	} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, nil)
-			l.slack.Readable(at == "slack that can be read")
+			l.slack.Readable(strings.HasSuffix(at, "that can be read"))
 			died := make(chan struct{})
 			var once sync.Once
 			l.wrote.set(func(what string) {
@@ -417,6 +418,22 @@ func TestCrashAfterSending(t *testing.T) {
 			messages := l.living()
 			if n := len(messages); n > 2 || at == "slack" && n != 2 || at == "slack that can be read" && n != 1 {
 				t.Errorf("Slack has %d messages", n)
+			}
+			replies, repeats := map[string]int{}, 0
+			for _, m := range l.slack.Messages("C1") {
+				if strings.Contains(string(m.Blocks), repeat) && m.ThreadTS != "" {
+					repeats++
+				} else if m.ThreadTS != "" {
+					replies[m.Text]++
+				}
+			}
+			for said, n := range replies {
+				if n != 1 {
+					t.Errorf("Slack has %d times the reply %s", n, said)
+				}
+			}
+			if repeats > 1 || at == "reply slack" && repeats == 0 || at == "reply slack that can be read" && (repeats > 0 || len(replies) != 2) {
+				t.Errorf("Slack has %d replies that may be repeats, and these: %v", repeats, replies)
 			}
 			if m := messages[len(messages)-1]; !strings.Contains(string(m.Blocks), "live") {
 				t.Errorf("the message ends as %s", m.Blocks)
