@@ -501,7 +501,10 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) error {
 		return err
 	}
 	for _, one := range all {
-		err = errors.Join(err, b.sayReply(ctx, service, one, to, last.Ref, l))
+		// One that can't be said holds up no other, but a chat that is down or limits us is left alone.
+		if err = errors.Join(err, b.sayReply(ctx, service, one, to, last.Ref, l)); err != nil && away(err) {
+			break
+		}
 	}
 	return err
 }
