@@ -203,7 +203,7 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 				return err
 			}
 		}
-		return wakeReplaced(tx, s)
+		return errors.Join(wakeReplaced(tx, s), wakePastNotices(tx, s))
 	})
 }
 
