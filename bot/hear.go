@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -99,7 +100,13 @@ func (b *Bot) fetch(ctx context.Context, kind, name string, from chat.Fetcher) {
 				log.Info("what people say in a chat is fetched again")
 			}
 			failed = 0
-		}, func(ctx context.Context, h chat.Hearing, wrong error) (string, error) {
+		}, func(ctx context.Context, h chat.Hearing, wrong error) (body string, err error) {
+			defer func() {
+				if p := recover(); p != nil { // as net/http does, where people are heard by it
+					err = fmt.Errorf("panic: %v", p)
+					log.Error("panic", "err", b.engine.Mask(err.Error()), "stack", string(debug.Stack()))
+				}
+			}()
 			return b.take(ctx, kind, name, h, wrong)
 		})
 		wait := time.Duration(0)

@@ -2,8 +2,11 @@ package bot
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/chat"
@@ -83,5 +86,59 @@ func TestOtherWorkspaces(t *testing.T) {
 	answer, stored, err := l.bot.heard(t.Context(), "slack", "team", chat.Heard{ID: "1", User: "U01", Foreign: true, Text: "status web", Back: "C1 U01 "})
 	if err != nil || stored || !answer.Refused || len(answer.Text) == 0 || answer.Text[0].Text != text.En.Say(text.Foreigner) {
 		t.Errorf("%+v, stored %v, %v", answer, stored, err)
+	}
+}
+
+// TestRefusedAppToken: a token that Slack refuses is told once, and what comes by HTTP is heard all the same.
+func TestRefusedAppToken(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, func(server string) string {
+		return strings.Replace(server, "signing_secret: file:signing", "signing_secret: file:signing, app_token: file:slack", 1) // the bot's own
+	})
+	const told = "not fetched any more"
+	must(t, until("it is told", func() error {
+		if !strings.Contains(l.log.String(), told) {
+			return errors.New("it is not")
+		}
+		return nil
+	}))
+	answer, err := l.slack.Command("U01", "C1", "help promote")
+	if err != nil || !strings.Contains(answer, "promote") {
+		t.Errorf("%q, %v", answer, err)
+	}
+	if n := strings.Count(l.log.String(), told); n != 1 || !strings.Contains(l.log.String(), "xapp-") {
+		t.Errorf("it is told %d times:\n%s", n, l.log.String())
+	}
+}
+
+// TestSlackLimits: what Slack does not take now is said when it does, edits and replies too, and once.
+func TestSlackLimits(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.slack.Limit(true)
+	const releases = 4 // with two replies each: more than Slack takes at once
+	for v := range releases {
+		sha := got(l.Push("alice", "master", fmt.Sprint("Ship ", v), map[string]string{"app.txt": fmt.Sprint(v)}))(t)
+		got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	}
+	for range releases {
+		must(t, l.Settle()) // or the clock would take its lease from what is being said
+		must(t, l.Tick(time.Minute))
+	}
+	must(t, l.Settle())
+	said := map[string]int{}
+	for _, m := range l.slack.Messages("C1") {
+		said[m.ThreadTS+" "+m.Text]++
+	}
+	if len(said) != 3*releases || len(l.living()) != releases {
+		t.Errorf("%d messages, %d of them no replies", len(said), len(l.living()))
+	}
+	for text, n := range said {
+		if n != 1 {
+			t.Errorf("%d times: %s", n, text)
+		}
+	}
+	if gone := got(l.buriedTasks())(t); gone != "" {
+		t.Errorf("given up: %s", gone)
 	}
 }

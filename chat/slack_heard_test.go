@@ -243,6 +243,8 @@ func FuzzSlackHeard(f *testing.F) {
 	f.Add("commands", "team_id=T1&user_id=U012&text=status+web&response_url=https%3A%2F%2Fhooks.slack.com%2F1")
 	f.Add("actions", url.Values{"payload": {payload}}.Encode())
 	f.Add("actions", url.Values{"payload": {`{"type":"view_submission","team":{"id":"T1"},"user":{"id":"U012"},"view":{"private_metadata":"{}","state":{"values":{}}}}`}}.Encode())
+	f.Add("slash_commands", `{"team_id":"T1","user_id":"U012","text":"status","response_url":"https://hooks.slack.com/1","trigger_id":"1.2"}`)
+	f.Add("interactive", payload)
 	f.Add("events", `{"type":"event_callback","team_id":"T1","event":{"type":"app_mention","user":"U012","text":"<@U0> x"}}`)
 	f.Fuzz(func(t *testing.T, what, body string) {
 		s := slackEar(t, "https://127.0.0.1:1/")
@@ -255,6 +257,15 @@ func FuzzSlackHeard(f *testing.F) {
 		}
 		if errors.Is(err, ErrNotGenuine) {
 			t.Error(fmt.Errorf("a signed request: %w", err))
+		}
+		for _, kind := range []string{"slash_commands", "interactive", "events_api", what} {
+			h, err := s.unpack(t.Context(), slackMessage{ID: "1", Type: kind, Payload: json.RawMessage(body)})
+			if err != nil && (h.Heard != nil || strings.Contains(err.Error(), "panic")) {
+				t.Errorf("by a socket: %+v, %v", h.Heard, err)
+			}
+			if h.Heard != nil && (h.Heard.ID == "" || !slackID.MatchString(h.Heard.User)) {
+				t.Errorf("by a socket, heard nobody: %+v", h.Heard)
+			}
 		}
 	})
 }

@@ -156,6 +156,11 @@ func (s *Slack) Fetch(ctx context.Context, ready func(), take func(ctx context.C
 
 // unpack reads an envelope as Hear reads a request. Where it takes no answer, the person is told by Answer.
 func (s *Slack) unpack(ctx context.Context, m slackMessage) (h Hearing, err error) {
+	defer func() {
+		if p := recover(); p != nil { // of a bug one envelope is lost, as net/http has it, and not the process
+			h, err = Hearing{}, fmt.Errorf("slack: panic: %v", p)
+		}
+	}()
 	id := triggered(m.ID)
 	switch m.Type {
 	case "slash_commands":
