@@ -239,6 +239,12 @@ func (b *Bot) serve(ctx context.Context, l net.Listener) error {
 		return b.worker.Run(ctx)
 	})
 	g.Go(func() error { b.builders.watch(ctx); return nil })
+	for in, service := range b.chats {
+		if from, ok := service.(chat.Fetcher); ok && from.Fetches() {
+			kind, name, _ := strings.Cut(in, "/")
+			g.Go(func() error { b.fetch(ctx, kind, name, from); return nil })
+		}
+	}
 	defer b.tracer.start()() // after all that can end something
 	g.Go(func() error {
 		<-ctx.Done()

@@ -45,6 +45,7 @@ const (
 	corpSecret    = "corp-secret-8a1f"
 	callbackToken = "callback-token-5c"
 	callbackKey   = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG" // an EncodingAESKey
+	appToken      = "xapp-slack-token"
 	npmToken      = "npm-token-d41d8cd9"
 	pullSecret    = "pull-password-77"
 	dockerToken   = "push-password-42"
@@ -134,10 +135,16 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	gh.SetCallback(publicURL + "/auth/callback")
 	gh.SetVagueMerges(0)                                 // or each pull request would take a second
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
-	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1")
+	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1", "C2")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
 	l.wecom.OnMessage = func(_ string, m sim.RobotMessage) { l.wrote.call("wecom " + m.Content) }
-	l.slack.OnMessage = func(sim.SlackMessage) { l.wrote.call("slack") }
+	l.slack.OnMessage = func(m sim.SlackMessage) {
+		if m.ThreadTS != "" {
+			l.wrote.call("reply slack")
+			return
+		}
+		l.wrote.call("slack")
+	}
 	wecom, slack := httptest.NewServer(l.wecom), httptest.NewServer(l.slack)
 	l.close = append(l.close, wecom.Close, slack.Close)
 	l.slackURL, l.wecomURL = slack.URL, wecom.URL
@@ -166,7 +173,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.clock.Advance(2 * time.Second)
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
-		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "corp": corpSecret, "callback": callbackToken, "aes": callbackKey, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
+		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "app": appToken, "corp": corpSecret, "callback": callbackToken, "aes": callbackKey, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
 		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
@@ -295,6 +302,7 @@ func (l *lab) Stop() error {
 	}
 	l.kill()
 	err := errors.Join(<-l.stopped, l.bot.Close())
+	l.slack.Disconnect("") // it has ended them; now Slack knows it too
 	l.bot = nil
 	return err
 }
@@ -355,8 +363,10 @@ func (l *lab) leaks() error {
 	for _, m := range l.wecom.Messages(robotKey) {
 		seen["WeCom"] += string(m.Raw) + "\n"
 	}
-	for _, m := range l.slack.Messages("C1") {
-		seen["Slack"] += fmt.Sprint(m) + "\n"
+	for _, channel := range []string{"C1", "C2"} {
+		for _, m := range l.slack.Messages(channel) {
+			seen["Slack"] += fmt.Sprint(m) + "\n"
+		}
 	}
 	files, err := readFiles(filepath.Join(l.dir, "data"))
 	if err != nil {
@@ -369,7 +379,7 @@ func (l *lab) leaks() error {
 		seen["data/"+name] = content
 	}
 	for _, where := range slices.Sorted(keys(seen)) {
-		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, l.slackURL + "/respond/", corpSecret, callbackToken, callbackKey, "access-token-", l.wecomURL + "/cgi-bin/aibot/response", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, appToken, "ticket=", l.slackURL + "/respond/", corpSecret, callbackToken, callbackKey, "access-token-", l.wecomURL + "/cgi-bin/aibot/response", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
 			if i := strings.Index(seen[where], secret); i >= 0 {
 				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
 			}

@@ -15,7 +15,7 @@ import (
 
 // settleCards ends the buttons of all that was said of a subject in a chat, once nothing is left to be pressed, however that was decided.
 func (b *Bot) settleCards(ctx context.Context, s subject, service chat.Service, to chatPlace, l text.Lang) error {
-	if _, ok := service.(chat.Settler); !ok || s.d == nil || waitsForApproval(*s.d) || unratified(*s.d) {
+	if _, ok := service.(chat.Settler); !ok || s.d == nil || waitsForApproval(*s.d) || unratified(*s.d) || s.asks != "" {
 		return nil
 	}
 	state := "approved"
@@ -73,9 +73,16 @@ func (b *Bot) addressee(ctx context.Context, s subject, to chatPlace, m chat.Mes
 		ids = append(ids, may...)
 	}
 	if strings.Join(ids, "") == "" {
-		ids = []string{b.cfg.ChatUser(to.kind, to.name, s.run.Author)}
+		logins := []string{s.run.Author}
 		if s.d != nil {
-			ids = append(ids, b.cfg.ChatUser(to.kind, to.name, s.d.Requester))
+			logins = append(logins, s.d.Requester)
+		}
+		people, err := b.peopleIn(ctx, to, logins)
+		if err != nil {
+			return "", err
+		}
+		for _, p := range people {
+			ids = append(ids, p.ID)
 		}
 	}
 	slices.Sort(ids)
@@ -92,9 +99,12 @@ func (b *Bot) mayApproveIn(ctx context.Context, s subject, to chatPlace) (ids []
 			return nil, nil
 		}
 	}
-	for _, p := range b.cfg.People {
-		id := b.cfg.ChatUser(to.kind, to.name, p.GitHub)
-		if id == "" || strings.EqualFold(p.GitHub, s.d.Requester) && !s.rules.Self {
+	known, err := b.knownIn(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range known {
+		if p.ID == "" || strings.EqualFold(p.GitHub, s.d.Requester) && !s.rules.Self {
 			continue
 		}
 		may, err := b.access.oneOf(ctx, client, s.repo.Name, p.GitHub, by)
@@ -103,7 +113,7 @@ func (b *Bot) mayApproveIn(ctx context.Context, s subject, to chatPlace) (ids []
 			return nil, err
 		}
 		if may {
-			ids = append(ids, id)
+			ids = append(ids, p.ID)
 		}
 	}
 	return ids, nil

@@ -135,7 +135,7 @@ type call struct {
 	several  bool      // the repository has several apps, so that commands have to name one; app finds it out
 	channel  string    // of the chat, where something can be said there besides answers
 	named    string    // the app that was named in a chat, where the forms of commands name it too
-	bound    string    // what a button in a chat showed that is approved by it; empty: it is not known
+	bound    string    // what a button in a chat showed: what is approved by it, or the deployment gone back from; empty: it is not known
 	d        *decision
 
 	cmd *command
@@ -659,6 +659,9 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		}
 		if err != nil {
 			return answer{}, err
+		}
+		if c.bound != "" && c.bound != current.ID {
+			return answer{}, c.refuse(text.ButtonChanged)
 		}
 		var target store.Deployment
 		switch {

@@ -81,16 +81,17 @@ func (b *Bot) view(ctx context.Context, s subject) (v view, err error) {
 		v.envs = append(v.envs, one)
 	}
 	return v, b.db.View(ctx, func(tx *store.Tx) error {
-		for _, e := range v.envs {
+		for i := range v.envs {
+			e := &v.envs[i]
 			if !e.current || e.back != nil || e.d.State != store.Succeeded && e.d.State != store.Failed {
 				continue
 			}
-			_, err := tx.Before(*e.d)
+			before, err := tx.Before(*e.d)
 			if e.d.State == store.Failed {
-				_, err = tx.Live(e.d.Repo, e.d.App, e.d.Environment)
+				before, err = tx.Live(e.d.Repo, e.d.App, e.d.Environment)
 			}
 			if err == nil {
-				v.undo = &e
+				e.undo, v.undo = before.Release, e
 			} else if !errors.Is(err, store.ErrNotFound) {
 				return err
 			}

@@ -241,7 +241,7 @@ func (c *Config) tellsPeople(kind, name string) bool {
 // hears tells whether people can speak to us in that chat.
 func (c *Config) hears(kind, name string) bool {
 	w, s := c.Chat.WeCom[name], c.Chat.Slack[name]
-	return kind == "wecom" && w != nil && !w.robot() || kind == "slack" && s != nil && s.SigningSecret.IsSet()
+	return kind == "wecom" && w != nil && !w.robot() || kind == "slack" && s != nil && (s.SigningSecret.IsSet() || s.AppToken.IsSet())
 }
 
 // personIn is the GitHub login of somebody in that chat by the server's file, or "". See Bot.personIn.

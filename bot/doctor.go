@@ -760,15 +760,26 @@ func (d *doctor) wecom(ctx context.Context, f *findings, w *WeComConfig) {
 
 func (d *doctor) slack(ctx context.Context, f *findings, s *SlackConfig) {
 	workspace, err := chat.NewSlack(s.Workspace(), d.http, time.Now)
-	who := ""
+	who, lacks := "", []string(nil)
 	if err == nil {
-		who, err = workspace.Check(ctx)
+		who, lacks, err = workspace.Check(ctx)
 	}
 	if err != nil {
 		f.fail("mend the Slack app or bot_token, and see that this machine reaches base_url", "%s", cause(err))
 		return
 	}
 	f.ok("Slack knows us as %s; whether we are in a channel shows when something is posted there", who)
+	if len(lacks) > 0 {
+		f.warn("add them to the Slack app, as chat/slack-app.yaml has them, and install it again", "bot_token lacks scopes: %s", strings.Join(lacks, "; "))
+	}
+	if !workspace.Fetches() {
+		return
+	}
+	if err := workspace.CheckSocket(ctx); err != nil {
+		f.fail("mend app_token, and enable Socket Mode on the Slack app's page", "%s", cause(err))
+		return
+	}
+	f.ok("a socket can be opened, by which what people say is fetched")
 }
 
 func (d *doctor) hook(ctx context.Context, f *findings, w *WebhookConfig) {

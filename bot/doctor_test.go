@@ -109,7 +109,7 @@ func newWard(t *testing.T) *ward {
 	t.Cleanup(cluster.Close)
 
 	for name, content := range map[string]string{"app.pem": string(w.gh.PrivateKeyPEM()), "hook": hookSecret, "client": "client-secret-31", "pusher": "pusher", "puller": "puller", "password": dockerToken,
-		"robot": robotKey, "corp": corpSecret, "aes": callbackKey, "slack": slackToken, "api": apiToken, "read": readToken, "kube": "kube-token-55", "wrong": "wrong-secret-99",
+		"robot": robotKey, "corp": corpSecret, "aes": callbackKey, "slack": slackToken, "app": appToken, "api": apiToken, "read": readToken, "kube": "kube-token-55", "wrong": "wrong-secret-99",
 		"ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cluster.Certificate().Raw}))} {
 		must(t, os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o600))
 	}
@@ -357,6 +357,14 @@ func TestDoctorFinds(t *testing.T) {
 		}, []string{`^FAIL  chat.webhook.audit: .*private network.*; see that url is right, .*private: true`}, 0},
 		"a Slack token": {func(t *testing.T, w *ward) { w.change(t, "bot_token: file:slack", "bot_token: file:wrong") }, []string{`^FAIL  chat.slack.team: .*invalid_auth.*copy bot_token.*; mend`}, 0},
 		"a Slack scope": {func(t *testing.T, w *ward) { w.slack.SetScopes("channels:history") }, []string{`^FAIL  chat.slack.team: .*missing_scope.*add chat:write.*`}, 0},
+		"a Slack scope less": {func(t *testing.T, w *ward) {
+			w.slack.SetScopes("chat:write,commands")
+			w.slack.SetSocketMode(appToken)
+			w.change(t, "bot_token: file:slack", "bot_token: file:slack, app_token: file:app")
+		}, []string{`^ok    chat.slack.team: Slack knows us`, `^warn  chat.slack.team: .*channels:history: .*; app_mentions:read: .*; add them`, `^ok    chat.slack.team: a socket can be opened`}, 0},
+		"a Slack socket": {func(t *testing.T, w *ward) {
+			w.change(t, "bot_token: file:slack", "bot_token: file:slack, app_token: file:slack")
+		}, []string{`^FAIL  chat.slack.team: .*not_allowed_token_type.*xapp-.*; mend app_token`}, 0},
 		"a login":       {func(t *testing.T, w *ward) { w.change(t, "github: alice", "github: nobody-such") }, []string{`^FAIL  api_tokens: ci acts as nobody-such, whom GitHub does not know; write the login`}, 0},
 		"a token twice": {func(t *testing.T, w *ward) { w.text += "  - {name: cd, github: alice, token: file:api, may: [read]}\n" }, []string{`^FAIL  api_tokens: cd has the same token as ci; make another`, `^ok    api_tokens: ci`}, 0},
 	} {

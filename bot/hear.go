@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/shipmate-dev/shipmate/bot/text"
 	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -22,14 +24,13 @@ import (
 // decided like any other.
 
 const (
-	maxHeard      = 1 << 20 // bytes of a request: a press brings the message with it
-	hearTimeout   = 2500 * time.Millisecond
+	maxHeard      = 1 << 20          // bytes of a request: a press brings the message with it
 	answerTimeout = 20 * time.Second // of an answer to a person, for which nobody waits
 	sealedBack    = "back"           // what the place of an answer is sealed with
 	maxOffered    = 3                // deployments that an answer has buttons for: a card has room for six
 )
 
-// hear takes what people say in a chat: /chat/{kind}/{name}, of Slack with /{what} behind it. Providers wait for 3 s at most.
+// hear takes what people say in a chat: /chat/{kind}/{name}, of Slack with /{what} behind it.
 func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 	kind, name, what := r.PathValue("kind"), r.PathValue("name"), r.PathValue("what")
 	service, ok := b.chats[kind+"/"+name].(chat.Hearer)
@@ -37,7 +38,7 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), hearTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), chat.HearTimeout)
 	defer cancel()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHeard))
 	if err != nil {
@@ -45,43 +46,111 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h, err := service.Hear(ctx, r, what, body)
-	switch {
-	case errors.Is(err, chat.ErrNotGenuine):
+	if errors.Is(err, chat.ErrNotGenuine) {
 		http.Error(w, "the signature is not that of the chat", http.StatusUnauthorized)
 		return
-	case err != nil:
-		b.log.Warn("what was said in a chat cannot be read", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
+	}
+	answer, later, err := b.take(ctx, kind, name, h, err)
+	switch {
+	case errors.As(err, new(unread)):
 		http.Error(w, "it cannot be read", http.StatusBadRequest)
-		return
-	case h.Heard == nil:
+	case err != nil:
+		http.Error(w, "it cannot be stored now; please say it again", http.StatusServiceUnavailable)
+	default:
 		w.Header().Set("Content-Type", h.Type)
-		_, _ = io.WriteString(w, h.Body) // who does not read it is gone
-		return
+		w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+		_, _ = io.WriteString(w, answer) // who does not read it is gone
+		if later != nil {
+			_ = http.NewResponseController(w).Flush()
+			ctx, end := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+			defer end()
+			later(ctx)
+		}
+	}
+}
+
+// unread wraps the error of what cannot be read.
+type unread struct{ error }
+
+// take stores what was heard in a chat, or why it was not understood, and returns what the provider is answered, and what is to be done after
+// that, if anything. Its errors are logged.
+func (b *Bot) take(ctx context.Context, kind, name string, h chat.Hearing, wrong error) (body string, later func(context.Context), err error) {
+	in := kind + "/" + name
+	if wrong != nil {
+		b.log.Warn("what was said in a chat cannot be read", "chat", in, "err", b.engine.Mask(wrong.Error()))
+		return "", nil, unread{wrong}
+	}
+	if h.Heard == nil {
+		return h.Body, nil, nil
 	}
 	answer, stored, err := b.heard(ctx, kind, name, *h.Heard)
-	if err != nil {
-		b.log.Warn("what was said in a chat cannot be stored", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
-		http.Error(w, "it cannot be stored now; please say it again", http.StatusServiceUnavailable)
-		return
+	switch {
+	case err != nil:
+		b.log.Warn("what was said in a chat cannot be stored", "chat", in, "err", b.engine.Mask(err.Error()))
+		return "", nil, err
+	case h.At != nil:
+		return h.At(answer), nil, nil
+	case stored: // they are told what comes of it
+		return h.Body, nil, nil
 	}
-	if h.At != nil {
-		w.Header().Set("Content-Type", h.Type)
-		_, _ = io.WriteString(w, h.At(answer))
-		return
-	}
-	if stored { // the answer is what it comes to
-		return
+	tell := func(ctx context.Context) {
+		if service, ok := b.chats[in].(chat.Hearer); ok {
+			if err := service.Answer(ctx, h.Heard.Back, answer); err != nil {
+				b.log.Warn("a person in a chat could not be answered", "chat", in, "err", b.engine.Mask(err.Error()))
+			}
+		}
 	}
 	if h.Later {
-		w.Header().Set("Content-Length", "0")
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush() // who does not read it is gone
-		later, end := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
-		defer end()
-		ctx = later
+		return h.Body, tell, nil
 	}
-	if err := service.Answer(ctx, h.Heard.Back, answer); err != nil {
-		b.log.Warn("a person in a chat could not be answered", "chat", kind+"/"+name, "err", b.engine.Mask(err.Error()))
+	tell(ctx)
+	return h.Body, nil, nil
+}
+
+// fetch hears a chat that people's words are fetched from, until ctx ends. What can't be healed is told once.
+func (b *Bot) fetch(ctx context.Context, kind, name string, from chat.Fetcher) {
+	log := b.log.With("chat", kind+"/"+name)
+	failed, began := 0, time.Time{}
+	for ctx.Err() == nil {
+		began = time.Now()
+		err := from.Fetch(ctx, func() {
+			if failed > 0 {
+				log.Info("what people say in a chat is fetched again")
+			}
+			failed = 0
+		}, func(ctx context.Context, h chat.Hearing, wrong error) (body string, err error) {
+			defer func() {
+				if p := recover(); p != nil { // as net/http does, where people are heard by it
+					err = fmt.Errorf("panic: %v", p)
+					log.Error("panic", "err", b.engine.Mask(err.Error()), "stack", string(debug.Stack()))
+				}
+			}()
+			body, later, err := b.take(ctx, kind, name, h, wrong)
+			if later != nil {
+				later(ctx)
+			}
+			return body, err
+		})
+		wait := time.Duration(0)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case chat.IsPermanent(err):
+			log.Error("what people say in a chat is not fetched any more, until the next start", "err", b.engine.Mask(err.Error()))
+			return
+		case err != nil || time.Since(began) < time.Second: // one that ends at once is no connection
+			wait = backoff(failed)
+			if after, ok := chat.RetryDelay(err); ok {
+				wait = max(wait, after)
+			}
+			if failed++; err != nil && (failed == 1 || failed == longAttempts) {
+				log.Warn("what people say in a chat cannot be fetched; it is tried again and again", "err", b.engine.Mask(err.Error()))
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
 	}
 }
 
@@ -100,6 +169,9 @@ func (b *Bot) heard(ctx context.Context, kind, name string, h chat.Heard) (answe
 	defer func() { answer.Title, answer.Link = or(answer.Title, "Shipmate"), b.home(l) }()
 	refuse := func(key text.Key, args ...any) (chat.Answer, bool, error) {
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(key, args...))}, false, nil
+	}
+	if h.Foreign {
+		return refuse(text.Foreigner)
 	}
 	if wait := b.calls.take(b.cfg.scopeOf(kind, name)+" "+h.User, b.db.Now()); wait > 0 {
 		return refuse(text.TooMuchSaid, l.Duration(wait))
@@ -189,21 +261,29 @@ func (b *Bot) askBefore(ctx context.Context, in, value string, p saidByButton, l
 	if strings.HasPrefix(p.Text, "reject ") {
 		return chat.Answer{Text: b.spans(l.Say(text.TypeReason, code(b.typedIn(in, "/"+p.Text+" "+l.Say(text.ReasonWord), p.App))))}, nil
 	}
-	number, err := strconv.Atoi(strings.TrimPrefix(p.Text, "approve "))
-	var d *store.Deployment
+	about := strings.TrimPrefix(p.Text, "approve ")
+	order, ofOrder := strings.CutPrefix(about, "order ")
+	title, asks := "", ""
+	number, err := strconv.Atoi(order)
 	if err == nil {
-		err = b.db.View(ctx, func(tx *store.Tx) (err error) {
-			d, err = store.Optional(tx.DeploymentNumber(p.Repo, number))
+		err = b.db.View(ctx, func(tx *store.Tx) error {
+			if ofOrder {
+				o, err := tx.OrderNumber(p.Repo, number)
+				title, asks = l.Say(text.OrderTitle, o.Number, o.Environment), l.Say(text.ConfirmOrder, o.Number, o.Environment)
+				return err
+			}
+			d, err := tx.DeploymentNumber(p.Repo, number)
+			title, asks = l.Say(text.DeployTitle, d.App, d.Release, d.Environment), l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment)
 			return err
 		})
-		if err != nil {
-			return chat.Answer{}, err
-		}
 	}
-	if d == nil {
+	switch {
+	case errors.As(err, new(*strconv.NumError)) || errors.Is(err, store.ErrNotFound):
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.OldButton))}, nil
+	case err != nil:
+		return chat.Answer{}, err
 	}
-	return chat.Answer{Title: l.Say(text.DeployTitle, d.App, d.Release, d.Environment), Text: b.spans(l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment)),
+	return chat.Answer{Title: title, Text: b.spans(asks),
 		Buttons: []chat.Button{{Label: l.Say(text.ConfirmButton), Value: value, Primary: true, Typed: b.typedIn(in, "/"+p.Text, p.App)}}}, nil
 }
 
@@ -338,12 +418,23 @@ func (b *Bot) answerInChat(ctx context.Context, s subject, event string, r store
 	})
 }
 
-// offered are the buttons of what waits for approval of the app that a command was about.
-func (b *Bot) offered(ctx context.Context, o commandOrder, repo string, l text.Lang) ([]chat.Button, error) {
-	s := subject{form: func(form string) string { return b.typedIn(o.Via, form, o.App) }}
-	err := b.db.View(ctx, func(tx *store.Tx) (err error) { s.deploys, err = tx.Waiting(repo); return err })
-	s.deploys = slices.DeleteFunc(s.deploys, func(d store.Deployment) bool { return d.App != o.App })
-	return b.chatButtons(s, l), err
+// offered are the buttons of an answer about an app: of what waits there for approval.
+func (b *Bot) offered(ctx context.Context, o commandOrder, repo string, l text.Lang) (all []chat.Button, err error) {
+	var waiting []store.Deployment
+	err = b.db.View(ctx, func(tx *store.Tx) (err error) { waiting, err = tx.Waiting(repo); return err })
+	buttons := func(d store.Deployment) []chat.Button {
+		return b.chatButtons(subject{d: &d, form: func(form string) string { return b.typedIn(o.Via, form, o.App) }}, l)
+	}
+	waiting = slices.DeleteFunc(waiting, func(d store.Deployment) bool { return d.App != o.App || buttons(d) == nil })
+	for _, d := range waiting[:min(len(waiting), maxOffered)] {
+		for _, button := range buttons(d) {
+			if len(waiting) > 1 {
+				button.Label += fmt.Sprintf(" %d", d.Number)
+			}
+			all = append(all, button)
+		}
+	}
+	return all, err
 }
 
 // spans are the pieces of a text in the marks of text.Quote, without secrets.
@@ -363,31 +454,67 @@ func (b *Bot) spans(s string) (all []chat.Span) {
 	return all
 }
 
-// chatButtons are those of a message about a subject: of each deployment that waits for approval.
-func (b *Bot) chatButtons(s subject, l text.Lang) (all []chat.Button) {
-	waiting := s.deploys
-	if s.d != nil {
-		waiting = []store.Deployment{*s.d}
+// said is the value of a button that says a command about an app. bound is what it shows: see call.bound.
+func said(d store.Deployment, bound, format string, args ...any) string {
+	value, _ := json.Marshal(saidByButton{Text: fmt.Sprintf(format, args...), Repo: d.Repo, App: d.App, Bound: bound}) // of strings alone
+	return string(value)
+}
+
+// chatButtons are those of a message about a deployment: what can be decided of it, or of the release order that it speaks for.
+func (b *Bot) chatButtons(s subject, l text.Lang) []chat.Button {
+	d := s.d
+	if d == nil || d.Scope.V == nil { // what is decided about is shown first
+		return nil
 	}
-	waiting = slices.DeleteFunc(slices.Clone(waiting), func(d store.Deployment) bool {
-		return !waitsForApproval(d) && !unratified(d) || d.Rules.V == nil || d.Scope.V == nil
-	})
-	for _, d := range waiting[:min(len(waiting), maxOffered)] {
-		value := func(verb string) string {
-			text, _ := json.Marshal(saidByButton{Text: fmt.Sprintf("%s %d", verb, d.Number), Repo: d.Repo, App: d.App, Bound: d.Rules.V.Bound}) // of strings alone
-			return string(text)
-		}
-		label := func(key text.Key) string {
-			if len(waiting) == 1 {
-				return l.Say(key)
+	about, bound, confirm := fmt.Sprint(d.Number), "", l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment)
+	switch {
+	case s.asks != "":
+		about, bound, confirm = fmt.Sprintf("order %d", s.order.Number), s.asks, l.Say(text.ConfirmOrder, s.order.Number, d.Environment)
+	case d.Rules.V != nil && (waitsForApproval(*d) || unratified(*d)):
+		bound = d.Rules.V.Bound
+	default:
+		return nil
+	}
+	return []chat.Button{
+		{Label: l.Say(text.Approve), Value: said(*d, bound, "approve %s", about), Primary: true, Confirm: confirm, Cancel: l.Say(text.Back), Typed: s.typed("/approve " + about)},
+		{Label: l.Say(text.Reject), Value: said(*d, bound, "reject %s", about), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back),
+			Typed: s.typed("/reject " + about + " " + l.Say(text.ReasonWord))}}
+}
+
+// releaseButtons are those of the message of a release: what can be decided of it, where it can go next, and where it can be gone back
+// from, in the environments that are shown.
+func (b *Bot) releaseButtons(v view, shown func(environment string) bool, l text.Lang) (all []chat.Button) {
+	of := map[string]subject{}
+	for _, e := range v.envs {
+		of[e.d.Environment] = e
+	}
+	several := len(slices.DeleteFunc(slices.Clone(v.envs), func(e subject) bool { return b.chatButtons(e, l) == nil })) > 1
+	for _, e := range v.envs {
+		for _, button := range b.chatButtons(e, l) {
+			if several {
+				button.Label += " " + e.d.Environment
 			}
-			return fmt.Sprintf("%s %d", l.Say(key), d.Number)
+			if shown(e.d.Environment) {
+				all = append(all, button)
+			}
 		}
-		all = append(all,
-			chat.Button{Label: label(text.Approve), Value: value("approve"), Primary: true, Confirm: l.Say(text.ConfirmApproval, d.App, d.Release, d.Environment), Cancel: l.Say(text.Back),
-				Typed: s.typed(fmt.Sprintf("/approve %d", d.Number))},
-			chat.Button{Label: label(text.Reject), Value: value("reject"), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back),
-				Typed: s.typed(fmt.Sprintf("/reject %d %s", d.Number, l.Say(text.ReasonWord)))})
+	}
+	for _, env := range v.chain {
+		before, there := of[env.After], of[env.Name]
+		switch {
+		case before.d == nil || !before.live || !shown(env.Name) || env.Deploy == pipeline.Auto || !pipeline.Allows(&env, v.run.Ref, v.repo.DefaultBranch):
+		case there.d != nil && (!store.Final(there.d.State) || there.live || there.back != nil): // it is there, on its way, or was gone back from
+		default:
+			d := *before.d
+			all = append(all, chat.Button{Label: l.Say(text.PromoteTo, env.Name), Value: said(d, "", "promote %s %s %d", d.App, env.Name, d.Release), Primary: true,
+				Confirm: l.Say(text.ConfirmPromote, d.App, d.Release, env.Name), Cancel: l.Say(text.Back)})
+		}
+	}
+	for _, e := range v.envs {
+		if d := *e.d; e.undo > 0 && shown(d.Environment) {
+			all = append(all, chat.Button{Label: l.Say(text.RollBackIn, d.Environment), Value: said(d, d.ID, "rollback %s %s to %d", d.App, d.Environment, e.undo), Danger: true,
+				Confirm: l.Say(text.ConfirmRollBack, d.App, d.Environment, d.Release, e.undo), Cancel: l.Say(text.Back)})
+		}
 	}
 	return all
 }

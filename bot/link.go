@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,27 @@ func (b *Bot) peopleIn(ctx context.Context, to chatPlace, logins []string) (all 
 		return nil
 	})
 	return all, err
+}
+
+// knownIn lists everybody whose user in a chat is known.
+func (b *Bot) knownIn(ctx context.Context, to chatPlace) ([]chat.Person, error) {
+	var logins []string
+	for _, p := range b.cfg.People {
+		logins = append(logins, p.GitHub)
+	}
+	err := b.db.View(ctx, func(tx *store.Tx) error {
+		linked, err := tx.LinksIn(b.cfg.scopeOf(to.kind, to.name))
+		for _, l := range linked {
+			if !slices.ContainsFunc(logins, func(login string) bool { return strings.EqualFold(login, l.Login) }) {
+				logins = append(logins, l.Login)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b.peopleIn(ctx, to, logins)
 }
 
 // askWho gives a user of a chat an address by which to say who they are on GitHub; without sign-in it tells how else that is known.

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -86,6 +87,29 @@ func noticeSurfaces(s subject) (surfaces []string) {
 	return surfaces
 }
 
+// wakePastNotices has those notices looked at again that were told where they can be edited and are over: what their buttons say makes
+// no sense any more.
+func wakePastNotices(tx *store.Tx, s subject) error {
+	if s.d == nil || s.d.RemindedAt.IsZero() && s.d.Cause != store.CauseNow && s.order == nil {
+		return nil
+	}
+	for _, n := range s.notify {
+		for _, what := range []string{noticeReminder, noticeNow, noticeOverdue, noticeRefused} {
+			surface := surfaceNotice + what + "/" + chatOf(n).surface()
+			told, err := tx.Message(s.key, surface, "")
+			if err != nil {
+				return err
+			}
+			if told.Ref != "" && what != noticeOf(s) && chatOf(n).edits() {
+				if err := tx.Wake(taskSay, s.key+"\n"+surface); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // rounds counts how often a deployment was asked about again, since its rules changed.
 func rounds(d *store.Deployment) int {
 	if d == nil || d.Rules.V == nil {
@@ -102,19 +126,24 @@ func round(d *store.Deployment) string {
 	return ""
 }
 
-// sayNotice tells a chat the notice that a deployment calls for now.
+// sayNotice tells a chat the notice that a deployment calls for now. One that is over loses its buttons, where it can be edited.
 func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 	what, where, _ := strings.Cut(strings.TrimPrefix(surface, surfaceNotice), "/")
 	to, ok := chatAt(where)
 	if !ok {
 		return giveUp{fmt.Errorf("no surface is called %q", surface)}
 	}
-	if noticeOf(s) != what {
-		return nil
-	}
 	service, l, err := b.chat(&s, to)
 	if service == nil {
 		return err
+	}
+	said, over := what+round(s.d), noticeOf(s) != what
+	if over {
+		said = "over " + said
+		var told store.Message
+		if err := b.db.View(ctx, func(tx *store.Tx) (err error) { told, err = tx.Message(s.key, surface, ""); return err }); err != nil || told.Ref == "" || !to.edits() {
+			return err
+		}
 	}
 	var approvers []chat.Person
 	if what != noticeAgreed {
@@ -129,7 +158,7 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 		}
 	}
 	d := s.d
-	m := b.message(s, l, false, approvers)
+	m := b.message(s, l, approvers)
 	m.Key, m.Buttons = s.key+" "+what+round(d), b.chatButtons(s, l)
 	title := map[string]text.Key{noticeReminder: text.RemindTitle, noticeNow: text.NowTitle, noticeOverdue: text.NowLateTitle, noticeRefused: text.NowNoTitle, noticeAgreed: text.NowYesTitle}
 	m.Title = l.Say(title[what], d.App, d.Release, d.Environment)
@@ -142,10 +171,23 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: text.Plain(l.Say(text.AskSay, code(v.Approve), code(v.Reject)))})
 		}
 	}
-	return b.once(ctx, s, surface, "", what+round(d), func(last store.Message) (string, error) {
+	if over {
+		m.Buttons = nil
+	}
+	return b.once(ctx, s, surface, "", said, func(last store.Message) (string, error) {
+		if over {
+			err := service.Edit(ctx, chat.Ref(last.Ref), m)
+			if errors.Is(err, chat.ErrCannotEdit) { // it is gone, and its buttons with it
+				err = nil
+			}
+			return last.Ref, chatError(err)
+		}
 		return b.post(ctx, s, service, to, m, last, l)
 	})
 }
+
+// fewCommits is how many commits stand in a field.
+const fewCommits = 3
 
 // approvalFields are what a chat's message says of what is approved, in short.
 func (b *Bot) approvalFields(s subject, l text.Lang) (fields []chat.Field) {
@@ -160,12 +202,11 @@ func (b *Bot) approvalFields(s subject, l text.Lang) (fields []chat.Field) {
 		return fields
 	}
 	v := b.approvalText(s)
-	const few = 3
 	first, commits := v.scope(l)
 	if len(commits) > 0 {
 		more := ""
-		if n := len(commits) - few; n > 0 {
-			commits, more = commits[:few], " …"
+		if n := len(commits) - fewCommits; n > 0 {
+			commits, more = commits[:fewCommits], " …"
 		}
 		first += " " + strings.Join(commits, " / ") + more
 	}

@@ -408,7 +408,7 @@ func (c *call) orderVote(ctx context.Context, number int, vote, reason string) (
 		if !open || len(now.Have) >= now.Need || now.Bound != s.Bound {
 			return answer{}, c.refuse(text.OrderNotWaiting, o.Number, c.lang().State(o.State))
 		}
-		if vote == "approve" && (now.Asked.IsZero() || c.unseen(now.Asked)) {
+		if vote == "approve" && (now.Asked.IsZero() || c.unseen(now.Asked) || c.bound != "" && c.bound != now.Bound) {
 			return answer{}, c.refuse(text.AskedSince, code(c.typed(fmt.Sprintf("/approve order %d", o.Number))))
 		}
 		if vote == "approve" && slices.ContainsFunc(now.Have, func(l string) bool { return strings.EqualFold(l, c.login) }) {

@@ -56,11 +56,14 @@ type subject struct {
 	live    bool               // the deployment is what is live
 	current bool               // no other deployment began in its environment since
 	lives   int                // the release that is live there, 0 for none
+	undo    int                // the release that the deployment can be gone back from to, 0 for none; only within a view
 	newest  bool               // it speaks for its commit (and environment), and nothing newer does
 	notify  []pipeline.Notify
 	steps   []store.Step // of a run
 	order   *store.Order // the release order that the deployment is a part of, or nil
 	ofParts int          // how many parts that has
+	asks    string       // what a vote on the order is bound to, while the deployment asks for it
+	chain   []pipeline.Environment
 }
 
 // load reads a subject.
@@ -97,6 +100,13 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 					return err
 				}
 				s.ofParts = len(parts)
+				if s.order != nil && s.order.State == store.OrderWaiting && d.Part == 1 {
+					standing, err := b.engine.StandingOf(tx, *s.order)
+					if err != nil {
+						return err
+					}
+					s.asks = standing.Bound
+				}
 			}
 			live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 			if err != nil {
@@ -122,7 +132,7 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 		if err := json.Unmarshal(s.run.Config.V, &cfg); err != nil {
 			return err
 		}
-		s.image = cfg.Build.Image
+		s.image, s.chain = cfg.Build.Image, cfg.Environments
 		if s.run.Image.V != nil {
 			s.image = s.run.Image.V.Repository
 		}
@@ -170,16 +180,12 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 		return time.Time{}, err
 	}
 	surfaces := []string{surfaceStatus}
-	living := key
 	for _, check := range s.checks() {
 		name, _ := pipeline.CheckOf(check.Kind)
 		surfaces = append(surfaces, surfaceCheck+name)
 	}
 	if s.d != nil {
 		surfaces = append(surfaces, surfaceDeployment)
-		if s.d.Cause == store.CauseAutomatic {
-			living = "run/" + s.run.ID // one living message for a release and where it goes by itself
-		}
 	}
 	surfaces = append(surfaces, noticeSurfaces(s)...)
 	return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
@@ -196,14 +202,43 @@ func (b *Bot) report(ctx context.Context, key string, _ int) (time.Time, error) 
 		for _, n := range s.notify {
 			to, about := chatOf(n), key
 			if to.edits() {
-				about = living
+				about = "run/" + s.run.ID // one living message for a release, wherever it goes
 			}
 			if err := tx.Wake(taskSay, about+"\n"+to.surface()); err != nil {
 				return err
 			}
 		}
-		return nil
+		return errors.Join(wakeReplaced(tx, s), wakePastNotices(tx, s))
 	})
+}
+
+// wakeReplaced has the living message of the release that a deployment takes the place of looked at again: what it offers makes no
+// sense any more.
+func wakeReplaced(tx *store.Tx, s subject) error {
+	if s.d == nil || s.d.BeganAt.IsZero() || s.d.State != store.Applying && !store.Final(s.d.State) {
+		return nil
+	}
+	before, err := store.Optional(tx.Live(s.d.Repo, s.d.App, s.d.Environment))
+	if s.d.State == store.Succeeded {
+		before, err = store.Optional(tx.LiveBefore(*s.d))
+	}
+	if err != nil || before == nil || before.Run == s.run.ID {
+		return err
+	}
+	key := "run/" + before.Run
+	for _, n := range s.notify {
+		to := chatOf(n)
+		begun, err := tx.Message(key, to.surface(), "")
+		if err != nil {
+			return err
+		}
+		if begun.Ref != "" && to.edits() {
+			if err := tx.Wake(taskSay, key+"\n"+to.surface()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // say compares what should be said about a subject on one surface with what was said last, and sends the difference.

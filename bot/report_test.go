@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-github/v60/github"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/internal/sim"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -45,6 +46,11 @@ func (l *lab) changes(from int) (all []string) {
 		}
 	}
 	return all
+}
+
+// living are the messages of Slack's channel that are no replies to others.
+func (l *lab) living() []sim.SlackMessage {
+	return slices.DeleteFunc(l.slack.Messages("C1"), func(m sim.SlackMessage) bool { return m.ThreadTS != "" })
 }
 
 // TestCoalesced: news that comes while something is being sent is sent once, the newest.
@@ -79,13 +85,13 @@ func TestCoalesced(t *testing.T) {
 	}))
 	close(release)
 	must(t, until("the newest is said", func() error {
-		m := l.slack.Messages("C1")
+		m := l.living()
 		if len(m) != 1 || !strings.Contains(string(m[0].Blocks), "200 of 200 pods ready") {
 			return fmt.Errorf("%v", m)
 		}
 		return nil
 	}))
-	if m := l.slack.Messages("C1"); m[0].Edits != 1 {
+	if m := l.living(); m[0].Edits != 1 {
 		t.Errorf("Slack's message was edited %d times", m[0].Edits)
 	}
 	l.test.Release()
@@ -326,11 +332,12 @@ func TestCrashAfterSending(t *testing.T) {
 		"status shipmate/build pending", "status shipmate/build success", "status shipmate/deploy/staging success",
 		"deployment staging ", "deployment_status staging pending", "deployment_status staging success",
 		"check_run shipmate ", "check_run shipmate success", "reaction", "comment", "wecom", "slack", "slack that can be read",
+		"reply slack", "reply slack that can be read",
 	} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, nil)
-			l.slack.Readable(at == "slack that can be read")
+			l.slack.Readable(strings.HasSuffix(at, "that can be read"))
 			died := make(chan struct{})
 			var once sync.Once
 			l.wrote.set(func(what string) {
@@ -408,9 +415,25 @@ func TestCrashAfterSending(t *testing.T) {
 				t.Errorf("WeCom has %d messages that may be repeats", repeats)
 			}
 			// The living message is begun anew where it cannot be found, which the new one says at first.
-			messages := l.slack.Messages("C1")
+			messages := l.living()
 			if n := len(messages); n > 2 || at == "slack" && n != 2 || at == "slack that can be read" && n != 1 {
 				t.Errorf("Slack has %d messages", n)
+			}
+			replies, repeats := map[string]int{}, 0
+			for _, m := range l.slack.Messages("C1") {
+				if strings.Contains(string(m.Blocks), repeat) && m.ThreadTS != "" {
+					repeats++
+				} else if m.ThreadTS != "" {
+					replies[m.Text]++
+				}
+			}
+			for said, n := range replies {
+				if n != 1 {
+					t.Errorf("Slack has %d times the reply %s", n, said)
+				}
+			}
+			if repeats > 1 || at == "reply slack" && repeats == 0 || at == "reply slack that can be read" && (repeats > 0 || len(replies) != 2) {
+				t.Errorf("Slack has %d replies that may be repeats, and these: %v", repeats, replies)
 			}
 			if m := messages[len(messages)-1]; !strings.Contains(string(m.Blocks), "live") {
 				t.Errorf("the message ends as %s", m.Blocks)

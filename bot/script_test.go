@@ -63,7 +63,11 @@ import (
 //	desk-again                         has WeCom tell the bot once more what somebody did there last
 //	desk-fail CODE N                   has WeCom refuse with the errcode the next N things that the app asks for
 //	expire-token                       has WeCom take the app's access token for too old
-//	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N
+//	socket VERB                        on: Slack's socket mode, from now on what people do there comes by it alone. Then the bot, which has to
+//	                                   be told by the server's file, is waited for: open; and refresh or break ends the connection, and waits
+//	                                   for the next one. lose has the next acknowledgement get lost
+//	wecom REGEXP [N], slack REGEXP [N] waits until nothing is left to do and looks for a message, or for exactly N. Before one in Slack stands its
+//	                                   channel, C1 or C2, and reply where it is in a thread, aloud where the channel sees it all the same
 //	told REGEXP [N]                    the same of what the bot commented anywhere
 //	page runs|deployments|orders NUMBER  prints a page of the bot
 //	order NUMBER REGEXP                waits until the one comment of a release order matches and prints it
@@ -540,6 +544,31 @@ func TestScripts(t *testing.T) {
 				return err
 			}),
 			"expire-token": script(0, 0, func(s *scene) error { s.lab.wecom.ExpireToken(); return nil }),
+			"socket": script(1, 1, func(s *scene) error {
+				before, _ := s.lab.slack.Sockets()
+				switch s.args[0] {
+				case "on":
+					s.lab.slack.SetSocketMode(appToken)
+					return nil
+				case "lose":
+					s.lab.slack.LoseAcks(1)
+					return nil
+				case "open":
+					before = 0
+				case "refresh":
+					s.lab.slack.Disconnect("refresh_requested")
+				case "break":
+					s.lab.slack.Disconnect("")
+				default:
+					return fmt.Errorf("%s is none of its verbs", s.args[0])
+				}
+				return until("the bot has a connection", func() error {
+					if made, open := s.lab.slack.Sockets(); made <= before || open == 0 {
+						return errors.New("it has none")
+					}
+					return nil
+				})
+			}),
 			"wecom": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
 					for _, m := range s.lab.wecom.Messages(robotKey) {
@@ -550,8 +579,17 @@ func TestScripts(t *testing.T) {
 			}),
 			"slack": script(1, 2, func(s *scene) error {
 				return s.told(func() (all []string) {
-					for _, m := range s.lab.slack.Messages("C1") {
-						all = append(all, fmt.Sprintf("%s %s", m.Text, m.Blocks))
+					for _, channel := range []string{"C1", "C2"} {
+						for _, m := range s.lab.slack.Messages(channel) {
+							where := channel
+							if m.ThreadTS != "" {
+								where += " reply"
+							}
+							if m.Broadcast {
+								where += " aloud"
+							}
+							all = append(all, fmt.Sprintf("%s %s %s", where, m.Text, m.Blocks))
+						}
 					}
 					return all
 				})

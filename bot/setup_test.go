@@ -50,7 +50,7 @@ func TestServerTemplate(t *testing.T) {
 	for name, content := range map[string]string{"ca.pem": ca, "cert.pem": cert, "key.pem": key} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	for _, name := range []string{"REGISTRY_USER", "REGISTRY_PASSWORD", "TCR_EVENT_SECRET", "API_TOKEN", "SLACK_SIGNING_SECRET", "WECOM_SECRET", "WECOM_TOKEN", "AUDIT_SECRET"} {
+	for _, name := range []string{"REGISTRY_USER", "REGISTRY_PASSWORD", "TCR_EVENT_SECRET", "API_TOKEN", "SLACK_SIGNING_SECRET", "WECOM_SECRET", "WECOM_TOKEN", "AUDIT_SECRET", "SLACK_APP_TOKEN"} {
 		t.Setenv(name, strings.Repeat("x", minToken))
 	}
 	t.Setenv("WECOM_AES_KEY", callbackKey)

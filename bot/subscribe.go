@@ -122,31 +122,5 @@ func quiet(notify []pipeline.Notify, to chatPlace, now time.Time) time.Time {
 	return until
 }
 
-// living is what there is to say of a subject in one message that is kept, and by which of several entries for the place: of what they
-// want the most urgent, since a run's message tells of its deployments too. about is what that is said of. n is nil where none names the
-// place, what is empty where none of them wants anything of it.
-func living(s subject, to chatPlace) (n *pipeline.Notify, what string, about subject) {
-	all := []subject{s}
-	for _, d := range s.deploys {
-		one := s
-		one.d = &d
-		all = append(all, one)
-	}
-	for i := range s.notify {
-		if chatOf(s.notify[i]) != to {
-			continue
-		}
-		if n == nil {
-			n, about = &s.notify[i], s
-		}
-		for _, one := range all {
-			if m := moment(one); m != "" && s.notify[i].Wants(m, one.environment()) && (what == "" || loud(m) && !loud(what)) {
-				n, what, about = &s.notify[i], m, one
-			}
-		}
-	}
-	return n, what, about
-}
-
 // loud tells whether a notice is told in quiet hours too: somebody has to do something.
 func loud(notice string) bool { return notice == "failed" || notice == "waiting" }

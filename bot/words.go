@@ -273,29 +273,68 @@ func look(state string) chat.State {
 	return chat.Running
 }
 
-// message is what a chat is told of a subject. A living message follows a release into its automatic environments, and a
-// rollout pod by pod; one that is sent once tells of the subject alone.
-func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person) chat.Message {
+// heading is what every message about a run begins with.
+func (b *Bot) heading(s subject, l text.Lang) chat.Message {
 	r := s.run
-	short := r.SHA[:7]
-	commit := chat.Field{Name: l.Field(text.Commit), Value: short, URL: s.repo.HTMLURL + "/commit/" + r.SHA}
-	branch := chat.Field{Name: l.Field(text.Branch), Value: strings.TrimPrefix(r.Ref, "refs/heads/")}
-	project := chat.Field{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}
-	m := chat.Message{Text: r.Subject, Mentions: mention}
+	m := chat.Message{Title: l.Say(text.BuildTitle, r.App, r.Number), State: look(r.State), Status: l.State(r.State), Text: r.Subject,
+		Link: chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}}
 	if i := r.Image.V; i != nil { // the subject that is stored is of one language
-		m.Text = l.Say(text.ImagePushed, i.Repository+":"+i.Tag, r.Sender)
+		m.Title, m.Text = l.Say(text.ImageTitle, r.App, r.Number), l.Say(text.ImagePushed, i.Repository+":"+i.Tag, r.Sender)
 	}
-	var failure *store.Failure
+	if r.Failure.V != nil {
+		m.Status = buildWords(s, l)
+	}
+	m.Fields = []chat.Field{s.projectField(l), s.branchField(l), s.commitField(l), {Name: l.Field(text.TriggeredBy), Value: r.Sender}}
+	if r.Release > 0 {
+		m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Release), Value: releaseWords(r, l)})
+	}
+	return m
+}
+
+func (s subject) projectField(l text.Lang) chat.Field {
+	return chat.Field{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}
+}
+
+func (s subject) branchField(l text.Lang) chat.Field {
+	return chat.Field{Name: l.Field(text.Branch), Value: strings.TrimPrefix(s.run.Ref, "refs/heads/")}
+}
+
+func (s subject) commitField(l text.Lang) chat.Field {
+	return chat.Field{Name: l.Field(text.Commit), Value: s.run.SHA[:7], URL: s.repo.HTMLURL + "/commit/" + s.run.SHA}
+}
+
+// living is the message of a release that is kept true wherever the release goes, of the environments that are shown. It is short: what
+// a person wants only sometimes is told in its thread, by message.
+func (b *Bot) living(v view, shown func(environment string) bool, l text.Lang) chat.Message {
+	m := b.heading(v.subject, l)
+	if r := v.run; r.Release > 0 {
+		m.Title = l.Say(text.CommentTitle, r.App, r.Release, r.SHA[:7])
+	}
+	m.Key, m.Buttons = v.key, b.releaseButtons(v, shown, l)
+	for _, e := range v.envs {
+		d := e.d
+		if !shown(d.Environment) {
+			continue
+		}
+		stands := progressWords(e, l)
+		if d.State == store.Succeeded && !e.live && e.lives > 0 {
+			stands = l.Say(text.TookItsPlace, e.lives)
+		}
+		m.Fields = append(m.Fields, chat.Field{Name: d.Environment, Value: stands, URL: b.page("deployments", d.ID)})
+		if d.State == store.Failed || !store.Final(d.State) || m.State == chat.Running {
+			m.State, m.Status = look(d.State), l.State(d.State)
+		}
+	}
+	return m
+}
+
+// message is what a chat is told of a subject alone, once.
+func (b *Bot) message(s subject, l text.Lang, mention []chat.Person) chat.Message {
+	r := s.run
+	m := b.heading(s, l)
+	m.Mentions = mention
+	failure := r.Failure.V
 	if s.d == nil {
-		m.Title, m.State, m.Status = l.Say(text.BuildTitle, r.App, r.Number), look(r.State), l.State(r.State)
-		if r.Image.V != nil {
-			m.Title = l.Say(text.ImageTitle, r.App, r.Number)
-		}
-		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}
-		m.Fields = []chat.Field{project, branch, commit, {Name: l.Field(text.TriggeredBy), Value: r.Sender}}
-		if r.Release > 0 {
-			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Release), Value: releaseWords(r, l)})
-		}
 		if len(r.TagsKept.V) > 0 {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: tagsKeptWords(r, l)})
 		}
@@ -305,25 +344,10 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 		if store.Final(r.State) {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Duration), Value: l.Duration(r.FinishedAt.Sub(r.CreatedAt.Time))})
 		}
-		if !living {
-			s.deploys = nil
-		}
-		for _, d := range s.deploys {
-			m.Fields = append(m.Fields, chat.Field{Name: d.Environment, Value: progressWords(subject{d: &d, run: r}, l), URL: b.page("deployments", d.ID)})
-			if d.State == store.Failed || !store.Final(d.State) || m.State == chat.Running {
-				m.State, m.Status = look(d.State), l.State(d.State)
-			}
-			if d.State == store.Failed {
-				failure = d.Failure.V
-			}
-		}
 		for _, check := range s.checks() { // the one that failed first is the status
-			if check.State == store.StepFailed && r.Failure.V != nil && check.Kind != r.Failure.V.Step {
+			if check.State == store.StepFailed && failure != nil && check.Kind != failure.Step {
 				m.Fields = append(m.Fields, chat.Field{Name: l.Step(check.Kind), Value: checkWords(check, l)})
 			}
-		}
-		if r.Failure.V != nil {
-			failure, m.Status = r.Failure.V, buildWords(s, l)
 		}
 	} else {
 		d := s.d
@@ -332,14 +356,11 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 			m.Title = l.Say(text.RollbackTitle, d.App, d.Environment, d.Release)
 		}
 		m.State, m.Status = look(d.State), deployWords(s, l)
-		if living {
-			m.Status = progressWords(s, l)
-		}
-		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", d.ID)}
+		m.Link.URL = b.page("deployments", d.ID)
 		env := s.spec.Environment
-		m.Fields = []chat.Field{project, {Name: l.Field(text.Environment), Value: d.Environment},
+		m.Fields = []chat.Field{s.projectField(l), {Name: l.Field(text.Environment), Value: d.Environment},
 			{Name: l.Field(text.Cluster), Value: env.Cluster + " / " + env.Namespace},
-			{Name: l.Field(text.Release), Value: fmt.Sprint(d.Release)}, commit, branch,
+			{Name: l.Field(text.Release), Value: fmt.Sprint(d.Release)}, s.commitField(l), s.branchField(l),
 			{Name: l.Field(text.TriggeredBy), Value: d.Requester}}
 		if s.order != nil {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Order), Value: l.Say(text.PartOfOrder, s.order.Number, d.Part, s.ofParts), URL: b.page("orders", s.order.ID)})
@@ -398,6 +419,15 @@ func (b *Bot) mentions(ctx context.Context, s subject, n pipeline.Notify, what s
 	return b.peopleIn(ctx, chatOf(n), logins)
 }
 
+// wanted is the entry by which a chat wants to be told a moment of a subject; ok is false where it does not.
+func (s subject) wanted(to chatPlace, what string) (n pipeline.Notify, ok bool) {
+	i := slices.IndexFunc(s.notify, func(n pipeline.Notify) bool { return chatOf(n) == to && n.Wants(what, s.environment()) })
+	if what == "" || i < 0 {
+		return n, false
+	}
+	return s.notify[i], true
+}
+
 // sayMoment tells a chat that cannot edit each moment once, and only the one that is now.
 // In quiet hours that waits, and then the one is told that is so by then.
 func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again time.Time, err error) {
@@ -406,17 +436,14 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again tim
 		return again, err
 	}
 	what := moment(s)
-	for _, n := range s.notify {
-		if what == "" || chatOf(n) != to || !n.Wants(what, s.environment()) {
-			continue
-		}
-		if what == "waiting" && s.d.Scope.V == nil {
-			return again, nil // what is approved is said with it, a moment later
-		}
-		if until := quiet(s.notify, to, b.db.Now()); !until.IsZero() && !loud(what) {
-			again = until
-			break
-		}
+	n, ok := s.wanted(to, what)
+	until := quiet(s.notify, to, b.db.Now())
+	switch {
+	case !ok:
+	case what == "waiting" && s.d.Scope.V == nil: // what is approved is said with it, a moment later
+	case !until.IsZero() && !loud(what):
+		again = until
+	default:
 		called, err := b.mentions(ctx, s, n, what)
 		if err != nil {
 			return again, err
@@ -425,63 +452,128 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again tim
 			if err := b.settleCard(ctx, service, last, l.Say(text.ButtonVoid)); err != nil {
 				return "", err
 			}
-			m := b.message(s, l, false, called)
-			if s.d != nil { // what waits tells of itself
-				m.Buttons = b.chatButtons(s, l)
-			}
+			m := b.message(s, l, called)
+			m.Buttons = b.chatButtons(s, l)
 			return b.post(ctx, s, service, to, m, last, l)
 		})
 		if err != nil {
 			return again, err
 		}
-		break
 	}
 	return again, b.settleCards(ctx, s, service, to, l)
 }
 
-// sayLiving keeps one message in a chat that can edit. In quiet hours none is begun; one that is there is kept true, which calls nobody.
+// sayLiving keeps one message of a release in a chat that can edit, and replies to it with what else there is to say. In quiet hours none
+// is begun; one that is there is kept true, which calls nobody.
 func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) (again time.Time, err error) {
+	if s.d != nil {
+		return again, nil // the message of its release tells it
+	}
 	service, l, err := b.chat(&s, to)
 	if service == nil {
 		return again, err
 	}
-	n, what, about := living(s, to)
-	if n == nil {
-		return again, nil
-	}
-	surface := to.surface()
-	if until := quiet(s.notify, to, b.db.Now()); !until.IsZero() && what != "" && !loud(what) {
-		again = until
-	}
-	if what == "" || !again.IsZero() { // nothing to begin with, but what was begun is kept true
-		var begun store.Message
-		if err := b.db.View(ctx, func(tx *store.Tx) (err error) { begun, err = tx.Message(s.key, surface, ""); return err }); err != nil || begun.Ref == "" {
-			return again, err
-		}
-	}
-	called, err := b.mentions(ctx, about, *n, what)
+	v, err := b.view(ctx, s)
 	if err != nil {
 		return again, err
 	}
-	m := b.message(s, l, true, called)
-	m.Key, m.Buttons = s.key, b.chatButtons(s, l)
+	all := []subject{v.subject}
+	told := slices.Clone(s.notify) // the run's file may know nothing of the chat: that of a pull request, or one from before
+	for i := range v.envs {
+		v.envs[i].form = s.form
+		all, told = append(all, v.envs[i]), append(told, v.envs[i].notify...)
+	}
+	shown := func(environment string) bool {
+		return slices.ContainsFunc(told, func(n pipeline.Notify) bool {
+			return chatOf(n) == to && (len(n.Environments) == 0 || slices.Contains(n.Environments, environment))
+		})
+	}
+	until, begins := quiet(told, to, b.db.Now()), false
+	for _, one := range all {
+		switch _, ok := one.wanted(to, moment(one)); {
+		case ok && (until.IsZero() || loud(moment(one))):
+			begins = true
+		case ok:
+			again = until
+		}
+	}
+	begun := func() (last store.Message, err error) {
+		err = b.db.View(ctx, func(tx *store.Tx) (err error) { last, err = tx.Message(s.key, to.surface(), ""); return err })
+		return last, err
+	}
+	if last, err := begun(); err != nil || !begins && last.Ref == "" { // nothing to begin with, but what was begun is kept true
+		return again, err
+	}
+	m := b.living(v, shown, l)
 	errQuiet := errors.New("a new message waits")
-	err = b.once(ctx, s, surface, "", m, func(last store.Message) (string, error) {
+	err = b.once(ctx, s, to.surface(), "", m, func(last store.Message) (string, error) {
 		if last.Ref != "" {
 			err := service.Edit(ctx, chat.Ref(last.Ref), m)
 			if !errors.Is(err, chat.ErrCannotEdit) {
 				return last.Ref, chatError(err)
 			}
-			if !again.IsZero() {
+			if !begins {
 				return "", errQuiet
 			}
 		}
 		return b.post(ctx, s, service, to, m, last, l)
 	})
 	if errors.Is(err, errQuiet) {
-		err = nil
+		return again, nil
+	}
+	if err != nil {
+		return again, err
+	}
+	last, err := begun()
+	if err != nil {
+		return again, err
+	}
+	for _, one := range all {
+		if !until.IsZero() && !loud(moment(one)) {
+			continue
+		}
+		// One that can't be said holds up no other, but a chat that is down or limits us is left alone.
+		if err = errors.Join(err, b.sayReply(ctx, service, one, to, last.Ref, l)); err != nil && away(err) {
+			break
+		}
 	}
 	return again, err
+}
+
+// sayReply says, once, what a moment is worth beside the message that is edited, which calls nobody: that something failed, and how; what
+// waits for approval; and what came of it.
+func (b *Bot) sayReply(ctx context.Context, service chat.Service, s subject, to chatPlace, thread string, l text.Lang) error {
+	what := moment(s)
+	n, ok := s.wanted(to, what)
+	if !ok || !slices.Contains([]string{"failed", "waiting", "succeeded"}, what) || what == "waiting" && s.d.Scope.V == nil {
+		return nil
+	}
+	called, err := b.mentions(ctx, s, n, what)
+	if err != nil {
+		return err
+	}
+	return b.once(ctx, s, to.surface(), "reply "+what, what+round(s.d), func(last store.Message) (string, error) {
+		m := b.message(s, l, called)
+		m.Key, m.Text = s.key+" "+what+round(s.d), ""
+		if s.d == nil { // what stands above
+			m.Fields = m.Fields[len(b.heading(s, l).Fields):]
+		}
+		switch {
+		case what == "waiting":
+			if _, commits := b.approvalText(s).scope(l); len(commits) > fewCommits {
+				m.Detail = text.Plain(strings.Join(commits, "\n"))
+			}
+		case s.d == nil && what == "succeeded":
+			for _, step := range s.steps {
+				if !step.FinishedAt.IsZero() && !step.StartedAt.IsZero() {
+					m.Fields = append(m.Fields, chat.Field{Name: l.Step(step.Kind), Value: l.Duration(step.FinishedAt.Sub(step.StartedAt.Time))})
+				}
+			}
+		}
+		// Where the message stands far up by now, the channel would not see what somebody decides, or is to decide.
+		m.Aloud = s.d != nil && (what == "waiting" || s.d.Cause != store.CauseAutomatic)
+		return b.post(ctx, s, service, chatPlace{to.kind, to.name, thread}, m, last, l)
+	})
 }
 
 // post sends a new message. It is marked before, so that after a crash or a timeout, when it may have arrived, it is looked

@@ -17,8 +17,8 @@ import (
 // tried again at the caller's own pace. Unless it is [IsNotSent], as after a timeout, the message may have arrived all the
 // same. No error contains a secret of the chat.
 type Service interface {
-	// Send posts m to a place of the chat: a channel's id for Slack, userids or @all for an app of WeCom (see
-	// [WeComApp.Send]); a WeCom robot speaks in its own group and ignores to.
+	// Send posts m to a place of the chat: a channel's id for Slack, or the Ref of a message there, below which it then stands as a
+	// reply; userids or @all for an app of WeCom (see [WeComApp.Send]); a WeCom robot speaks in its own group and ignores to.
 	Send(ctx context.Context, to string, m Message) (Ref, error)
 	// Edit replaces what ref names by m. Where that can't be done, now or ever, the error is [ErrCannotEdit].
 	Edit(ctx context.Context, ref Ref, m Message) error
@@ -41,6 +41,7 @@ type Message struct {
 	Detail   string   // preformatted, such as a log; the end of it is what is kept
 	Link     Link     // the page that knows more; never left out
 	Mentions []Person // who must look now
+	Aloud    bool     // a reply that the whole channel sees too
 	Buttons  []Button // what can be said about it by a press, where the chat can hear
 }
 

@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 const secret = "5ecret-Key-693axxx6-7aoc"
 
-// provider is one implementation under test: the same tests run over all.
+// provider is one implementation under test, in one mode: the same tests run over all. Another one is one entry of providers.
 type provider struct {
 	name    string
 	open    func(base string, client *http.Client) (Service, error)
@@ -39,6 +39,11 @@ type provider struct {
 	link    string                        // the page's link
 	edits   bool
 	errors  []errorCase
+
+	// Of what can be heard; without backs nothing is.
+	backs   map[string]func(base string) Back // where people are answered, in each way
+	said    func(r request) string            // what the request of an answer tells
+	longest int                               // the characters of an answer
 }
 
 type request struct {
@@ -121,8 +126,20 @@ func providers() []provider {
 	}, {
 		name: "slack",
 		open: func(base string, client *http.Client) (Service, error) {
-			return NewSlack(SlackConfig{BotToken: NewSecret(secret), BaseURL: base}, client, time.Now)
+			return NewSlack(SlackConfig{BotToken: NewSecret(secret), SigningSecret: NewSecret(secret), AppToken: NewSecret(secret), BaseURL: base}, client, time.Now)
 		},
+		backs: map[string]func(string) Back{
+			"of a command": func(base string) Back { return Back(base + "/respond/" + secret) },
+			"of a mention": func(string) Back { return "C012 U012AB 1700000000.000100" },
+		},
+		said: func(r request) string {
+			var body struct{ Text string }
+			if json.Unmarshal([]byte(r.body), &body) == nil {
+				return body.Text
+			}
+			return r.form.Get("text")
+		},
+		longest: slackSection,
 		ok:      `{"ok":true,"channel":"C012","ts":"1700000000.000100"}`,
 		payload: slackTexts,
 		limits:  slackLimits,
@@ -297,7 +314,8 @@ func TestUserTextIsNeverMarkup(t *testing.T) {
 		for _, text := range append(nasty, strings.Join(nasty, ""), strings.Join(nasty, " "), strings.Join(nasty, "\n")) {
 			everywhere := func(text string) Message {
 				return Message{Title: "T" + text, Status: text, State: Failed, Text: text, Detail: text, Fields: []Field{{Name: text, Value: "v" + text}, {Name: "n", Value: text, URL: "https://a.example/"}},
-					Mentions: []Person{p.alice(), {GitHub: text}, {GitHub: "bob", ID: text}}, Link: Link{Text: text, URL: page.URL}}
+					Mentions: []Person{p.alice(), {GitHub: text}, {GitHub: "bob", ID: text}}, Link: Link{Text: text, URL: page.URL},
+					Buttons: []Button{{Label: "b" + text, Value: "1", Confirm: "c" + text, Cancel: "d" + text}, {Label: "b" + text, Value: "2", Reason: text, Cancel: "d" + text}}}
 			}
 			if _, err := s.Send(t.Context(), "C012", everywhere(text)); err != nil {
 				t.Fatal(err)
@@ -364,6 +382,7 @@ func TestLimits(t *testing.T) {
 				"detail":   {Title: "T", Detail: text + "\nthe end"},
 				"fields":   {Title: "T", Fields: fields},
 				"mentions": {Title: "T", Mentions: append([]Person{p.alice()}, people...)},
+				"buttons":  {Title: "T…", Buttons: slices.Repeat([]Button{{Label: text, Value: strings.Repeat("v", 1000), Confirm: text, Cancel: text}, {Label: text, Value: strings.Repeat("v", 1000), Reason: text, Cancel: text}}, 40)},
 				"all":      {Title: text, Status: text, State: Failed, Text: text, Detail: text, Fields: fields, Mentions: append([]Person{p.alice()}, people...)},
 			} {
 				t.Run(p.name+"/"+name+"/"+part, func(t *testing.T) {
@@ -421,24 +440,75 @@ func TestErrors(t *testing.T) {
 					io.WriteString(w, tt.body)
 				})
 				s := open(t, p, far.URL)
-				_, err := s.Send(t.Context(), "C012", Message{Title: "T"})
-				if err == nil {
-					t.Fatal("no error")
+				_, sent := s.Send(t.Context(), "C012", Message{Title: "T"})
+				all := map[string]error{"Send": sent}
+				if p.edits {
+					all["Edit"] = s.Edit(t.Context(), "C012:1700000000.000100", Message{Title: "T"})
 				}
-				if got := IsPermanent(err); got != tt.permanent {
-					t.Errorf("permanent = %v: %v", got, err)
+				for call, err := range all {
+					if err == nil {
+						t.Fatalf("%s: no error", call)
+					}
+					if got := IsPermanent(err); got != tt.permanent {
+						t.Errorf("%s: permanent = %v: %v", call, got, err)
+					}
+					if got, ok := RetryDelay(err); got != tt.delay || ok != (tt.delay > 0) {
+						t.Errorf("%s: delay = %v, %v: %v", call, got, ok, err)
+					}
+					if got := !IsNotSent(err); got != tt.mayArrive {
+						t.Errorf("%s: may have arrived = %v: %v", call, got, err)
+					}
+					if !strings.Contains(err.Error(), tt.hint) {
+						t.Errorf("%s: %q does not say %q", call, err, tt.hint)
+					}
+					hides(t, err)
 				}
-				if got, ok := RetryDelay(err); got != tt.delay || ok != (tt.delay > 0) {
-					t.Errorf("delay = %v, %v: %v", got, ok, err)
+			})
+		}
+	}
+}
+
+// TestAnswers: what a person is told is within the limits, whole, and nothing that somebody typed is markup in it.
+func TestAnswers(t *testing.T) {
+	long := []string{strings.Repeat("修复 <!channel> `x` ", 700), strings.Repeat("👩‍💻", 3000), strings.Repeat("a\n", 5000), strings.Repeat("&<>*_`", 1700)}
+	for _, p := range providers() {
+		for way, back := range p.backs {
+			far := newFarEnd(t, says(p.ok))
+			s, ok := open(t, p, far.URL).(Hearer)
+			if !ok {
+				t.Fatalf("%s hears nobody", p.name)
+			}
+			for _, text := range slices.Concat(nasty, long, []string{strings.Join(nasty, " "), strings.Join(nasty, "\n")}) {
+				err := s.Answer(t.Context(), back(far.URL), Answer{Refused: true, Text: []Span{{Text: "Release "}, {text, Code}, {Text: " goes. " + text + "\n"}, {text, Block}},
+					Buttons: []Button{{Label: text, Value: "1", Confirm: text, Cancel: text}}})
+				if err != nil {
+					t.Fatal(err)
 				}
-				if got := !IsNotSent(err); got != tt.mayArrive {
-					t.Errorf("may have arrived = %v: %v", got, err)
+				said := p.said(far.last(t))
+				if n := units(said); n == 0 || n > p.longest {
+					t.Errorf("%s, %s: %d characters", p.name, way, n)
 				}
-				if !strings.Contains(err.Error(), tt.hint) {
-					t.Errorf("%q does not say %q", err, tt.hint)
+				if found := p.active.FindAllString(strings.ReplaceAll(said, "`", ""), -1); found != nil {
+					t.Errorf("%s, %s: %q brought %q", p.name, way, text, found)
+				}
+				if strings.Count(said, "`")%2 != 0 {
+					t.Errorf("%s, %s: %q leaves code open: %s", p.name, way, text, said)
+				}
+				if !utf8.ValidString(said) {
+					t.Errorf("%s, %s: a rune was cut", p.name, way)
+				}
+			}
+			for status, permanent := range map[int]bool{http.StatusTooManyRequests: false, http.StatusBadGateway: false} {
+				far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
+				err := open(t, p, far.URL).(Hearer).Answer(t.Context(), back(far.URL), Answer{Text: []Span{{Text: "x"}}})
+				if err == nil || IsPermanent(err) != permanent {
+					t.Errorf("%s, %s, %d: %v", p.name, way, status, err)
+				}
+				if _, later := RetryDelay(err); later != (status == http.StatusTooManyRequests) {
+					t.Errorf("%s, %s, %d: %v", p.name, way, status, err)
 				}
 				hides(t, err)
-			})
+			}
 		}
 	}
 }
@@ -471,7 +541,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	hides(t, struct{ unexported Secret }{k})
 	hides(t, map[string]Secret{"k": k})
 	hides(t, WeComConfig{RobotKeys: []Secret{k}})
-	hides(t, SlackConfig{BotToken: k})
+	hides(t, SlackConfig{BotToken: k, SigningSecret: k, AppToken: k})
 	hides(t, WeComConfig{Secret: k, Token: k, AESKey: k})
 	for _, p := range providers() {
 		far := newFarEnd(t, says(p.ok))

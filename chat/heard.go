@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 )
 
 // A Hearer is a [Service] that people can speak to. Its methods may be called concurrently.
@@ -19,6 +20,21 @@ type Hearer interface {
 	Typed(command string) string
 }
 
+// A Fetcher is a [Hearer] that fetches what people say by itself, so that it needs no address where the provider reaches us.
+type Fetcher interface {
+	Hearer
+	// Fetches tells whether it is set up for that.
+	Fetches() bool
+	// Fetch opens one connection, and has take see each thing that came by it, as from Hear, until the connection or ctx ends; nothing
+	// of it goes on afterwards. ready is called once it is open. take gets what Hear would return, and may be called concurrently;
+	// where it fails, the provider is not told that it was heard, and sends it again. A nil error means that the provider wants
+	// another connection made at once; other errors are those of Send.
+	Fetch(ctx context.Context, ready func(), take func(ctx context.Context, h Hearing, unread error) (body string, err error)) error
+}
+
+// HearTimeout is how long handling what was heard may take: providers wait 3 s for the answer, and it has a way to go.
+const HearTimeout = 2500 * time.Millisecond
+
 // A Hearing is what a request came to.
 type Hearing struct {
 	Heard *Heard                     // nil: nobody said anything
@@ -33,6 +49,7 @@ type Heard struct {
 	ID      string // tells it from all others of the chat: a provider sends again what was not answered in time
 	User    string // the person's id in the chat
 	Name    string // what the chat calls them, where it tells: their own choice, so that it proves nothing
+	Foreign bool   // the person, or where it was said, is not of the workspace that is ours: User means nobody we know
 	Channel string // where it was said, as Send takes it; empty where nothing can be said but answers
 	Text    string // what was typed, without our name in front; empty for a button
 	Value   string // that of the [Button]

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -16,7 +17,8 @@ import (
 // SlackConfig is one entry of chat.slack in the server's file.
 type SlackConfig struct {
 	BotToken      Secret   `yaml:"bot_token"`      // xoxb-…, with the scope chat:write; with channels:history (groups:history) too, Find works
-	SigningSecret Secret   `yaml:"signing_secret"` // by which Slack's requests are told; empty: nothing is heard, and no button is shown
+	SigningSecret Secret   `yaml:"signing_secret"` // by which Slack's requests are told; empty: none is heard
+	AppToken      Secret   `yaml:"app_token"`      // xapp-…, with the scope connections:write: Socket Mode, see Fetch. Without either no button is shown
 	BaseURL       string   `yaml:"base_url"`       // default https://slack.com/api/
 	Language      string   `yaml:"language"`       // en or zh; default: the server's
 	Allow         []string `yaml:"allow"`          // repositories that may name this chat
@@ -30,15 +32,21 @@ const (
 	slackPerSection = 10   // fields of a section
 	slackFields     = 20   // fields of a message; ours: a whole message has a limit too, that Slack doesn't document
 	slackValue      = 300  // characters of a field's value; ours
+	slackPerRow     = 5    // buttons beside each other; ours: more are folded away on a phone
+	slackAllButtons = 25   // of a message; ours, what one block takes
 )
 
 // Slack is a [Service] for one workspace, by chat.postMessage and chat.update (docs.slack.dev/reference/methods).
 type Slack struct {
 	token  Secret
 	sign   Secret
+	app    Secret
 	base   string
 	client *http.Client
 	now    func() time.Time
+
+	mu   sync.Mutex
+	team string // the workspace of the token, once it was asked for
 }
 
 // NewSlack returns the workspace of cfg. Requests go through client; now says how old a request of Slack's is.
@@ -50,7 +58,7 @@ func NewSlack(cfg SlackConfig, client *http.Client, now func() time.Time) (*Slac
 	if cfg.BotToken.Reveal() == "" {
 		return nil, errors.New("slack: bot_token is empty; copy the bot user's OAuth token (xoxb-…) from the app's page")
 	}
-	return &Slack{cfg.BotToken, cfg.SigningSecret, base, guarded(client), now}, nil
+	return &Slack{token: cfg.BotToken, sign: cfg.SigningSecret, app: cfg.AppToken, base: base, client: guarded(client), now: now}, nil
 }
 
 // api is made for each call: a slack.Client that is kept would show the token to whoever prints what holds it.
@@ -58,35 +66,61 @@ func (s *Slack) api() *slack.Client {
 	return slack.New(s.token.Reveal(), slack.OptionAPIURL(s.base), slack.OptionHTTPClient(s.client))
 }
 
+// slackScopes are the scopes of bot_token besides chat:write, without which nothing works, and what each is for.
+var slackScopes = []struct {
+	hears bool // only where people are heard
+	name  string
+	use   string
+}{
+	{false, "channels:history", "a message is found again after a crash (in private channels by groups:history)"},
+	{true, "commands", "people say /shipmate"},
+	{true, "app_mentions:read", "people mention the bot"},
+}
+
 // Check asks Slack who we are there, and changes nothing (docs.slack.dev/reference/methods/auth.test). It fails too where the
-// token lacks the scope to post.
-func (s *Slack) Check(ctx context.Context) (who string, err error) {
+// token lacks the scope to post. lacks are the other scopes that it does not have, each with what it is for.
+func (s *Slack) Check(ctx context.Context) (who string, lacks []string, err error) {
 	a, err := s.api().AuthTestContext(ctx)
 	if err != nil {
-		return "", fmt.Errorf("slack: %w", slackError(err))
+		return "", nil, fmt.Errorf("slack: %w", slackError(err))
 	}
 	scopes := strings.FieldsFunc(a.Header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(scopes) > 0 && !slices.Contains(scopes, "chat:write") {
-		return "", fmt.Errorf("slack: %w", slackRefusal("missing_scope"))
+		return "", nil, fmt.Errorf("slack: %w", slackRefusal("missing_scope"))
 	}
-	return inert(a.User) + " in " + inert(a.Team), nil
+	for _, scope := range slackScopes {
+		if len(scopes) > 0 && !slices.Contains(scopes, scope.name) && (s.hears() || !scope.hears) {
+			lacks = append(lacks, scope.name+": "+scope.use)
+		}
+	}
+	return inert(a.User) + " in " + inert(a.Team), lacks, nil
 }
 
-// Send posts m to a channel, named by its id (C012…).
+// hears tells whether what people say there reaches us, one way or the other.
+func (s *Slack) hears() bool { return s.sign.Reveal() != "" || s.Fetches() }
+
+// Send posts m to a channel, named by its id (C012…), or into the thread of a message.
 func (s *Slack) Send(ctx context.Context, to string, m Message) (Ref, error) {
-	if to == "" {
+	in, thread, _ := strings.Cut(to, ":")
+	if in == "" {
 		return "", Permanent(errors.New("slack: no channel given; set channel to the channel's id, such as C012AB3CD"))
 	}
 	content, err := s.content(m)
 	if err != nil {
 		return "", fmt.Errorf("slack: %w", err)
 	}
-	channel, ts, err := s.api().PostMessageContext(ctx, to, content)
+	if thread != "" {
+		content = slack.MsgOptionCompose(content, slack.MsgOptionTS(thread))
+		if m.Aloud {
+			content = slack.MsgOptionCompose(content, slack.MsgOptionBroadcast())
+		}
+	}
+	channel, ts, err := s.api().PostMessageContext(ctx, in, content)
 	if err == nil && (channel == "" || ts == "") {
 		err = errNotSlack
 	}
 	if err != nil {
-		return "", fmt.Errorf("slack: post to %s: %w", to, slackError(err))
+		return "", fmt.Errorf("slack: post to %s: %w", in, slackError(err))
 	}
 	return Ref(channel + ":" + ts), nil
 }
@@ -114,32 +148,45 @@ func (s *Slack) Edit(ctx context.Context, ref Ref, m Message) error {
 // slackMetadata names our messages in their metadata (docs.slack.dev/messaging/message-metadata): nobody sees it.
 const slackMetadata = "shipmate_message"
 
-// Find reads the channel's history (docs.slack.dev/reference/methods/conversations.history), for which the app needs the
-// scope channels:history, in a private channel groups:history.
+// Find reads the channel's history, or the replies in a thread (docs.slack.dev/reference/methods/conversations.history and
+// conversations.replies), for which the app needs the scope channels:history, in a private channel groups:history.
 func (s *Slack) Find(ctx context.Context, to, key string, since time.Time) (Ref, error) {
+	in, thread, _ := strings.Cut(to, ":")
+	oldest := fmt.Sprintf("%d.000000", since.Unix())
 	if slackID.MatchString(to) { // a person, whose conversation with us has an id of its own
 		return "", ErrCannotFind
 	}
 	for cursor, page := "", 0; page < slackPages; page++ {
-		history, err := s.api().GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
-			ChannelID: to, Oldest: fmt.Sprintf("%d.000000", since.Unix()), Limit: 200, Cursor: cursor, IncludeAllMetadata: true})
+		var messages []slack.Message
+		var err error
+		if thread == "" {
+			var history *slack.GetConversationHistoryResponse
+			history, err = s.api().GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
+				ChannelID: in, Oldest: oldest, Limit: 200, Cursor: cursor, IncludeAllMetadata: true})
+			if err == nil {
+				messages, cursor = history.Messages, history.ResponseMetaData.NextCursor
+			}
+		} else {
+			messages, _, cursor, err = s.api().GetConversationRepliesContext(ctx, &slack.GetConversationRepliesParameters{
+				ChannelID: in, Timestamp: thread, Oldest: oldest, Limit: 200, Cursor: cursor, IncludeAllMetadata: true})
+		}
 		var refusal slack.SlackErrorResponse
 		if errors.As(err, &refusal) && slices.Contains(slackUnreadable, refusal.Err) {
-			return "", fmt.Errorf("slack: read %s: %s: %w", to, refusal.Err, ErrCannotFind)
+			return "", fmt.Errorf("slack: read %s: %s: %w", in, refusal.Err, ErrCannotFind)
 		}
 		if err != nil {
-			return "", fmt.Errorf("slack: read %s: %w", to, slackError(err))
+			return "", fmt.Errorf("slack: read %s: %w", in, slackError(err))
 		}
-		for _, m := range history.Messages {
+		for _, m := range messages {
 			if m.Metadata.EventType == slackMetadata && m.Metadata.EventPayload["key"] == key {
-				return Ref(to + ":" + m.Timestamp), nil
+				return Ref(in + ":" + m.Timestamp), nil
 			}
 		}
-		if cursor = history.ResponseMetaData.NextCursor; cursor == "" {
+		if cursor == "" {
 			return "", nil
 		}
 	}
-	return "", fmt.Errorf("slack: read %s: more than %d pages: %w", to, slackPages, ErrCannotFind)
+	return "", fmt.Errorf("slack: read %s: more than %d pages: %w", in, slackPages, ErrCannotFind)
 }
 
 // slackPages bounds how much of a channel is read to find a message.
@@ -153,23 +200,25 @@ var errNotSlack = errors.New("the answer names no message; is base_url the addre
 // slackRefusals are the error codes that trying again can't heal, and what can
 // (docs.slack.dev/reference/methods/chat.postMessage).
 var slackRefusals = map[string]string{
-	"account_inactive":       "the bot was removed from the workspace; install the app again and copy bot_token",
-	"channel_not_found":      "there is no such channel, or it is private and the bot is no member; check the id, and /invite the bot there",
-	"invalid_arguments":      "Slack does not accept the message's form",
-	"invalid_auth":           "Slack does not know the token; copy bot_token from the app's page again",
-	"invalid_blocks":         "Slack does not accept the message's form",
-	"invalid_blocks_format":  "Slack does not accept the message's form",
-	"is_archived":            "the channel is archived; name another one, or unarchive it",
-	"missing_scope":          "the token lacks a scope; add chat:write to the app and install it again",
-	"msg_blocks_too_long":    "Slack does not accept the message's length",
-	"msg_too_long":           "Slack does not accept the message's length",
-	"no_text":                "Slack does not accept an empty message",
-	"not_allowed_token_type": "bot_token is not a bot user's token; use the one that begins with xoxb-",
-	"not_authed":             "Slack saw no token; copy bot_token from the app's page again",
-	"not_in_channel":         "/invite the bot to the channel",
-	"restricted_action":      "the workspace lets only some people post there; allow the bot in the channel's settings",
-	"token_expired":          "the token has expired; install the app again and copy bot_token",
-	"token_revoked":          "the token was revoked; install the app again and copy bot_token",
+	"account_inactive":        "the bot was removed from the workspace; install the app again and copy bot_token",
+	"cannot_reply_to_message": "the message that it belongs to takes no replies",
+	"channel_not_found":       "there is no such channel, or it is private and the bot is no member; check the id, and /invite the bot there",
+	"invalid_arguments":       "Slack does not accept the message's form",
+	"invalid_auth":            "Slack does not know the token; copy bot_token from the app's page again",
+	"invalid_blocks":          "Slack does not accept the message's form",
+	"invalid_blocks_format":   "Slack does not accept the message's form",
+	"is_archived":             "the channel is archived; name another one, or unarchive it",
+	"missing_scope":           "the token lacks a scope; add chat:write to the app and install it again",
+	"msg_blocks_too_long":     "Slack does not accept the message's length",
+	"msg_too_long":            "Slack does not accept the message's length",
+	"no_text":                 "Slack does not accept an empty message",
+	"not_allowed_token_type":  "bot_token is not a bot user's token; use the one that begins with xoxb-",
+	"not_authed":              "Slack saw no token; copy bot_token from the app's page again",
+	"not_in_channel":          "/invite the bot to the channel",
+	"restricted_action":       "the workspace lets only some people post there; allow the bot in the channel's settings",
+	"thread_not_found":        "the message that it belongs to is gone",
+	"token_expired":           "the token has expired; install the app again and copy bot_token",
+	"token_revoked":           "the token was revoked; install the app again and copy bot_token",
 }
 
 // slackUneditable are the error codes of a message that chat.update can't reach
@@ -220,7 +269,7 @@ var slackID = regexp.MustCompile(`^[UW][0-9A-Z]{2,20}$`)
 
 // content is slackContent, without buttons where nobody would hear them.
 func (s *Slack) content(m Message) (slack.MsgOption, error) {
-	if s.sign.Reveal() == "" {
+	if !s.hears() {
 		m.Buttons = nil
 	}
 	return slackContent(m)
@@ -254,8 +303,8 @@ func slackContent(m Message) (slack.MsgOption, error) {
 	if detail := clipTail(m.Detail, slackSection-len(fence+"\n\n"+fence), units, slackVerbatim); detail != "" {
 		blocks = append(blocks, section(fence+"\n"+detail+"\n"+fence))
 	}
-	if buttons := slackButtons(m.Buttons); len(buttons) > 0 {
-		blocks = append(blocks, slack.NewActionBlock("", buttons...))
+	for row := range slices.Chunk(slackButtons(m.Buttons), slackPerRow) {
+		blocks = append(blocks, slack.NewActionBlock("", row...))
 	}
 	if link := slackLink(m.Link.Text, m.Link.URL); link != "" {
 		blocks = append(blocks, slack.NewContextBlock("", markdown(link)))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,50 +50,98 @@ func (s *Slack) Hear(ctx context.Context, r *http.Request, what string, body []b
 	if err := s.genuine(r.Header, body); err != nil {
 		return Hearing{}, err
 	}
-	var h Hearing
-	var err error
+	sum := sha256.Sum256([]byte(r.Header.Get("X-Slack-Signature"))) // what is sent again is signed again: this keeps a copy from counting
+	id := hex.EncodeToString(sum[:16])
 	switch what {
-	case "commands":
-		h, err = s.hearCommand(body)
-	case "actions":
-		h, err = s.hearAction(ctx, body)
+	case "commands", "actions":
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return Hearing{}, fmt.Errorf("slack: %s come as a form, and this is none", what)
+		}
+		if what == "commands" {
+			return s.heard(ctx, id, form.Get, nil)
+		}
+		return s.heard(ctx, id, nil, []byte(form.Get("payload")))
 	case "events":
-		h, err = s.hearEvent(body)
-	default:
-		return h, fmt.Errorf("slack: %q is none of commands, actions and events", what)
+		return s.hearEvent(ctx, id, body)
 	}
-	if err != nil {
+	return Hearing{}, fmt.Errorf("slack: %q is none of commands, actions and events", what)
+}
+
+// heard reads a command by its fields, or else what was pressed; id tells it from all others where Slack's own doesn't.
+func (s *Slack) heard(ctx context.Context, id string, command func(field string) string, action []byte) (h Hearing, err error) {
+	if command != nil {
+		h, err = s.hearCommand(ctx, command)
+	} else {
+		h, err = s.hearAction(ctx, action)
+	}
+	return checked(h, id, err)
+}
+
+// checked is what was heard, once it is known to have an id and a person.
+func checked(h Hearing, id string, err error) (Hearing, error) {
+	switch {
+	case err != nil:
 		return Hearing{}, err
-	}
-	if h.Heard != nil {
-		if h.Heard.ID == "" { // what is sent again is signed again: this keeps a copy of the same request from counting
-			sum := sha256.Sum256([]byte(r.Header.Get("X-Slack-Signature")))
-			h.Heard.ID = hex.EncodeToString(sum[:16])
-		}
-		if !slackID.MatchString(h.Heard.User) {
-			return Hearing{}, errors.New("slack: the request names no user")
-		}
+	case h.Heard == nil:
+		return h, nil
+	case !slackID.MatchString(h.Heard.User):
+		return Hearing{}, errors.New("slack: the request names no user")
+	case h.Heard.ID == "":
+		h.Heard.ID = id
 	}
 	return h, nil
 }
 
-func (s *Slack) hearCommand(body []byte) (Hearing, error) {
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return Hearing{}, errors.New("slack: a command is a form, and this is none")
+// triggered is the id of what a person did, by the trigger that Slack makes for it: the same whichever way it comes, and hashed
+// because for 3 s it lets whoever has it open a question. Empty where there is none.
+func triggered(trigger string) string {
+	if trigger == "" {
+		return ""
 	}
-	back, err := s.back(form.Get("response_url"))
+	sum := sha256.Sum256([]byte(trigger))
+	return hex.EncodeToString(sum[:16])
+}
+
+// foreign tells whether any of the workspaces that a request names is not the token's: of a channel that is shared with another
+// one (Slack Connect), people there come too, and ids of theirs are not those of the server's file.
+func (s *Slack) foreign(ctx context.Context, teams ...string) (bool, error) {
+	teams = slices.DeleteFunc(teams, func(t string) bool { return t == "" })
+	if len(teams) == 0 {
+		return false, errors.New("slack: the request names no workspace")
+	}
+	s.mu.Lock()
+	ours := s.team
+	s.mu.Unlock()
+	if ours == "" { // asked without the lock: who comes meanwhile asks too, and all get the same answer
+		a, err := s.api().AuthTestContext(ctx)
+		if err != nil {
+			return false, fmt.Errorf("slack: ask which workspace the token is of: %w", slackError(err))
+		}
+		if ours = a.TeamID; ours == "" {
+			return false, errNotSlack
+		}
+		s.mu.Lock()
+		s.team = ours
+		s.mu.Unlock()
+	}
+	return slices.ContainsFunc(teams, func(t string) bool { return t != ours }), nil
+}
+
+func (s *Slack) hearCommand(ctx context.Context, field func(string) string) (Hearing, error) {
+	back, err := s.back(field("response_url"))
 	if err != nil {
 		return Hearing{}, err
 	}
+	foreign, err := s.foreign(ctx, field("team_id"))
 	return Hearing{
-		Heard: &Heard{User: form.Get("user_id"), Name: form.Get("user_name"), Channel: form.Get("channel_id"), Text: slackUnescape.Replace(form.Get("text")), Back: back},
+		Heard: &Heard{ID: triggered(field("trigger_id")), User: field("user_id"), Name: field("user_name"), Channel: field("channel_id"), Foreign: foreign, Text: slackUnescape.Replace(field("text")), Back: back},
 		Type:  "application/json",
 		At: func(a Answer) string {
 			text, _ := json.Marshal(slackAnswer(a)) // strings and flags alone
 			return string(text)
 		},
-	}, nil
+	}, err
 }
 
 // slackAction marks our buttons; one that asks for a reason has another name, so that this is known before its value is read.
@@ -111,39 +160,43 @@ type slackAsked struct {
 }
 
 // hearAction reads a press, or the reason that was asked for by one.
-func (s *Slack) hearAction(ctx context.Context, body []byte) (Hearing, error) {
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return Hearing{}, errors.New("slack: an action is a form, and this is none")
-	}
+func (s *Slack) hearAction(ctx context.Context, payload []byte) (Hearing, error) {
 	var p slack.InteractionCallback
-	if err := json.Unmarshal([]byte(form.Get("payload")), &p); err != nil {
+	if err := json.Unmarshal(payload, &p); err != nil {
 		return Hearing{}, errors.New("slack: the payload is no JSON that we know")
 	}
-	if p.Type == slack.InteractionTypeViewSubmission {
+	h := &Heard{ID: triggered(p.TriggerID), User: p.User.ID, Name: p.User.Name, Channel: p.Channel.ID}
+	var asks bool
+	var err error
+	switch p.Type {
+	case slack.InteractionTypeViewSubmission:
 		var asked slackAsked
 		if err := json.Unmarshal([]byte(p.View.PrivateMetadata), &asked); err != nil || p.View.State == nil {
 			return Hearing{}, errors.New("slack: the question is none of ours")
 		}
-		back, err := s.back(asked.Back)
-		return Hearing{Heard: &Heard{User: p.User.ID, Name: p.User.Name, Value: asked.Value, Reason: p.View.State.Values[slackAsks][slackAsks].Value, Back: back}}, err
+		h.Value, h.Reason = asked.Value, p.View.State.Values[slackAsks][slackAsks].Value
+		h.Back, err = s.back(asked.Back)
+	case slack.InteractionTypeBlockActions:
+		if len(p.ActionCallback.BlockActions) != 1 {
+			return Hearing{}, nil
+		}
+		action := p.ActionCallback.BlockActions[0]
+		name, _, _ := strings.Cut(action.ActionID, "/")
+		if asks = name == slackAsks; !asks && name != slackAction {
+			return Hearing{}, nil
+		}
+		h.Value = action.Value
+		h.Back, err = s.back(p.ResponseURL)
+	default: // such as a question that was closed
+		return Hearing{}, nil
 	}
-	if p.Type != slack.InteractionTypeBlockActions || len(p.ActionCallback.BlockActions) != 1 {
-		return Hearing{}, nil // such as a question that was closed
+	if err == nil {
+		h.Foreign, err = s.foreign(ctx, p.Team.ID, p.User.TeamID)
 	}
-	action := p.ActionCallback.BlockActions[0]
-	back, err := s.back(p.ResponseURL)
-	if err != nil {
-		return Hearing{}, err
+	if err == nil && asks && !h.Foreign {
+		return Hearing{}, s.ask(ctx, p.TriggerID, h.Value, h.Back)
 	}
-	name, _, _ := strings.Cut(action.ActionID, "/")
-	switch name {
-	case slackAction:
-		return Hearing{Heard: &Heard{User: p.User.ID, Name: p.User.Name, Channel: p.Channel.ID, Value: action.Value, Back: back}}, nil
-	case slackAsks:
-		return Hearing{}, s.ask(ctx, p.TriggerID, action.Value, back)
-	}
-	return Hearing{}, nil
+	return Hearing{Heard: h}, err
 }
 
 // ask opens the question for a reason. Slack takes it within 3 s of the press alone.
@@ -172,13 +225,17 @@ func (s *Slack) ask(ctx context.Context, trigger, value string, back Back) error
 }
 
 // hearEvent reads a mention, or Slack's question whether this is the address.
-func (s *Slack) hearEvent(body []byte) (Hearing, error) {
+func (s *Slack) hearEvent(ctx context.Context, id string, body []byte) (Hearing, error) {
 	var e struct {
 		Type      string `json:"type"`
 		Challenge string `json:"challenge"`
 		ID        string `json:"event_id"`
+		Team      string `json:"team_id"`
 		Event     struct {
 			Type, User, Text, Channel string
+			Team                      string // of the person, as are the next two in a shared channel
+			UserTeam                  string `json:"user_team"`
+			SourceTeam                string `json:"source_team"`
 			Bot                       string `json:"bot_id"`
 			Thread                    string `json:"thread_ts"`
 		} `json:"event"`
@@ -192,8 +249,10 @@ func (s *Slack) hearEvent(body []byte) (Hearing, error) {
 	case e.Type != "event_callback" || e.Event.Type != "app_mention" || e.Event.Bot != "" || e.Event.User == "":
 		return Hearing{}, nil
 	}
+	foreign, err := s.foreign(ctx, e.Team, e.Event.Team, e.Event.UserTeam, e.Event.SourceTeam)
 	text := slackUnescape.Replace(slackOurs.ReplaceAllString(e.Event.Text, ""))
-	return Hearing{Heard: &Heard{ID: e.ID, User: e.Event.User, Channel: e.Event.Channel, Text: text, Back: Back(strings.Join([]string{e.Event.Channel, e.Event.User, e.Event.Thread}, " "))}}, nil
+	return checked(Hearing{Heard: &Heard{ID: e.ID, User: e.Event.User, Channel: e.Event.Channel, Foreign: foreign, Text: text,
+		Back: Back(strings.Join([]string{e.Event.Channel, e.Event.User, e.Event.Thread}, " "))}}, id, err)
 }
 
 // slackOurs is our name at the front of a mention.
@@ -281,10 +340,11 @@ func slackButtons(buttons []Button) (all []slack.BlockElement) {
 	plain := func(s string, most int) *slack.TextBlockObject {
 		return slack.NewTextBlockObject(slack.PlainTextType, clip(s, most, units, inert), false, false)
 	}
-	for i, b := range buttons {
+	for i, b := range buttons[:min(len(buttons), slackAllButtons)] {
 		name, value := slackAction, b.Value
 		if b.Reason != "" {
-			asked, err := json.Marshal(slackAsked{Value: b.Value, Title: b.Label, Field: b.Reason, Cancel: b.Cancel})
+			short := func(s string, most int) string { return clip(s, most, units, inert) }
+			asked, err := json.Marshal(slackAsked{Value: b.Value, Title: short(b.Label, 24), Field: short(b.Reason, 100), Cancel: short(b.Cancel, 24)})
 			if err != nil {
 				continue // of strings alone it never happens
 			}

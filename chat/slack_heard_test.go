@@ -17,12 +17,14 @@ import (
 
 const signing = "signing-5ecret"
 
+// slackEar is of the workspace T1.
 func slackEar(t testing.TB, base string) *Slack {
 	t.Helper()
 	s, err := NewSlack(SlackConfig{BotToken: NewSecret(secret), SigningSecret: NewSecret(signing), BaseURL: base}, http.DefaultClient, func() time.Time { return time.Unix(1_700_000_000, 0) })
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.team = "T1"
 	return s
 }
 
@@ -46,7 +48,7 @@ func TestSlackSignature(t *testing.T) {
 
 func TestSlackHearsOnlySlack(t *testing.T) {
 	s := slackEar(t, "")
-	body := url.Values{"user_id": {"U012"}, "text": {"status web"}, "response_url": {"https://hooks.slack.com/commands/1"}}.Encode()
+	body := url.Values{"team_id": {"T1"}, "user_id": {"U012"}, "text": {"status web"}, "response_url": {"https://hooks.slack.com/commands/1"}}.Encode()
 	if h, err := s.Hear(t.Context(), from(body, 0), "commands", []byte(body)); err != nil || h.Heard == nil || h.Heard.User != "U012" || h.Heard.Text != "status web" || h.Heard.ID == "" {
 		t.Fatalf("%+v, %v", h, err)
 	}
@@ -77,7 +79,7 @@ func TestSlackHearsOnlySlack(t *testing.T) {
 func TestSlackAnswersSlackAlone(t *testing.T) {
 	s := slackEar(t, "")
 	for _, address := range []string{"", "https://evil.example/", "http://hooks.slack.com/commands/1", "https://hooks.slack.com.evil.example/", "https://hooks.slack.com@evil.example/", "//hooks.slack.com/", "file:///etc/passwd", "https://hooks.slack.com:8443/"} {
-		body := url.Values{"user_id": {"U012"}, "text": {"status web"}, "response_url": {address}}.Encode()
+		body := url.Values{"team_id": {"T1"}, "user_id": {"U012"}, "text": {"status web"}, "response_url": {address}}.Encode()
 		if h, err := s.Hear(t.Context(), from(body, 0), "commands", []byte(body)); err == nil || h.Heard != nil {
 			t.Errorf("%q: %+v", address, h)
 		}
@@ -113,7 +115,7 @@ func TestSlackButtons(t *testing.T) {
 	back := far.URL + "/respond/1"
 	act := func(action map[string]any, more map[string]any) Hearing {
 		t.Helper()
-		payload := map[string]any{"type": "block_actions", "user": map[string]any{"id": "U012"}, "response_url": back, "trigger_id": "3.4", "actions": []any{action}}
+		payload := map[string]any{"type": "block_actions", "team": map[string]any{"id": "T1"}, "user": map[string]any{"id": "U012", "team_id": "T1"}, "response_url": back, "trigger_id": "3.4", "actions": []any{action}}
 		for k, v := range more {
 			payload[k] = v
 		}
@@ -180,7 +182,7 @@ func TestSlackMentions(t *testing.T) {
 	if h := hear(`{"type":"url_verification","challenge":"abc"}`); h.Body != "abc" || h.Heard != nil {
 		t.Errorf("%+v", h)
 	}
-	h := hear(`{"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention","user":"U012","text":"<@U0BOT> lock web production &lt;b&gt; &amp;","channel":"C012","ts":"1.2","thread_ts":"1.1"}}`)
+	h := hear(`{"type":"event_callback","event_id":"Ev1","team_id":"T1","event":{"type":"app_mention","user":"U012","text":"<@U0BOT> lock web production &lt;b&gt; &amp;","channel":"C012","ts":"1.2","thread_ts":"1.1"}}`)
 	if h.Heard == nil || h.Heard.ID != "Ev1" || h.Heard.Text != "lock web production <b> &" {
 		t.Fatalf("%+v", h.Heard)
 	}
@@ -237,11 +239,13 @@ func TestSlackAnswers(t *testing.T) {
 }
 
 func FuzzSlackHeard(f *testing.F) {
-	payload := `{"type":"block_actions","user":{"id":"U012"},"response_url":"https://hooks.slack.com/1","trigger_id":"1","actions":[{"type":"button","action_id":"shipmate/0","value":"x"}]}`
-	f.Add("commands", "user_id=U012&text=status+web&response_url=https%3A%2F%2Fhooks.slack.com%2F1")
+	payload := `{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U012"},"response_url":"https://hooks.slack.com/1","trigger_id":"1","actions":[{"type":"button","action_id":"shipmate/0","value":"x"}]}`
+	f.Add("commands", "team_id=T1&user_id=U012&text=status+web&response_url=https%3A%2F%2Fhooks.slack.com%2F1")
 	f.Add("actions", url.Values{"payload": {payload}}.Encode())
-	f.Add("actions", url.Values{"payload": {`{"type":"view_submission","user":{"id":"U012"},"view":{"private_metadata":"{}","state":{"values":{}}}}`}}.Encode())
-	f.Add("events", `{"type":"event_callback","event":{"type":"app_mention","user":"U012","text":"<@U0> x"}}`)
+	f.Add("actions", url.Values{"payload": {`{"type":"view_submission","team":{"id":"T1"},"user":{"id":"U012"},"view":{"private_metadata":"{}","state":{"values":{}}}}`}}.Encode())
+	f.Add("slash_commands", `{"team_id":"T1","user_id":"U012","text":"status","response_url":"https://hooks.slack.com/1","trigger_id":"1.2"}`)
+	f.Add("interactive", payload)
+	f.Add("events", `{"type":"event_callback","team_id":"T1","event":{"type":"app_mention","user":"U012","text":"<@U0> x"}}`)
 	f.Fuzz(func(t *testing.T, what, body string) {
 		s := slackEar(t, "https://127.0.0.1:1/")
 		h, err := s.Hear(t.Context(), from(body, 0), what, []byte(body))
@@ -253,6 +257,15 @@ func FuzzSlackHeard(f *testing.F) {
 		}
 		if errors.Is(err, ErrNotGenuine) {
 			t.Error(fmt.Errorf("a signed request: %w", err))
+		}
+		for _, kind := range []string{"slash_commands", "interactive", "events_api", what} {
+			h, err := s.unpack(t.Context(), slackMessage{ID: "1", Type: kind, Payload: json.RawMessage(body)})
+			if err != nil && (h.Heard != nil || strings.Contains(err.Error(), "panic")) {
+				t.Errorf("by a socket: %+v, %v", h.Heard, err)
+			}
+			if h.Heard != nil && (h.Heard.ID == "" || !slackID.MatchString(h.Heard.User)) {
+				t.Errorf("by a socket, heard nobody: %+v", h.Heard)
+			}
 		}
 	})
 }
@@ -286,5 +299,52 @@ func TestSlackAddress(t *testing.T) {
 		if m := slackAnswer(Answer{Text: []Span{{Text: no, Kind: Address}}}); strings.ContainsAny(m.Text, "<>") {
 			t.Errorf("%q is shown as %q", no, m.Text)
 		}
+	}
+}
+
+// TestSlackKnowsItsWorkspace: an id is a person of one workspace, and in a channel that is shared there are people of others.
+func TestSlackKnowsItsWorkspace(t *testing.T) {
+	far := newFarEnd(t, says(`{"ok":true,"team_id":"T1","team":"acme","user":"shipmate"}`))
+	s := slackEar(t, far.URL)
+	s.team = ""
+	press := func(team, user, action string) string {
+		return url.Values{"payload": {`{"type":"block_actions","team":{"id":"` + team + `"},"user":{"id":"U012","team_id":"` + user + `"},"response_url":"` + far.URL + `/respond/1","trigger_id":"1",` +
+			`"actions":[{"type":"button","block_id":"b","action_id":"` + action + `","value":"{}"}]}`}}.Encode()
+	}
+	command := func(team string) string {
+		return url.Values{"team_id": {team}, "user_id": {"U012"}, "text": {"status"}, "response_url": {far.URL + "/respond/1"}}.Encode()
+	}
+	mention := func(team, of string) string {
+		return `{"type":"event_callback","event_id":"Ev1","team_id":"` + team + `","event":{"type":"app_mention","user":"U012","text":"x","channel":"C012"` + of + `}}`
+	}
+	for _, tt := range []struct {
+		what, body string
+		foreign    bool
+	}{
+		{"commands", command("T1"), false}, {"commands", command("T2"), true},
+		{"actions", press("T1", "T1", "shipmate/0"), false}, {"actions", press("T1", "T2", "shipmate/0"), true}, {"actions", press("T2", "T2", "shipmate/0"), true},
+		{"actions", press("T1", "T2", "shipmate-reason/0"), true}, // and nobody is asked for a reason
+		{"events", mention("T1", ""), false}, {"events", mention("T1", `,"team":"T2"`), true}, {"events", mention("T1", `,"team":"T1","user_team":"T2"`), true},
+	} {
+		h, err := s.Hear(t.Context(), from(tt.body, 0), tt.what, []byte(tt.body))
+		if err != nil || h.Heard == nil || h.Heard.Foreign != tt.foreign {
+			t.Errorf("%s: %+v, %v", tt.body, h.Heard, err)
+		}
+	}
+	if n := len(far.requests); n != 1 {
+		t.Errorf("Slack was asked %d times", n)
+	}
+	// What cannot be determined is not heard.
+	none := command("")
+	if h, err := s.Hear(t.Context(), from(none, 0), "commands", []byte(none)); err == nil || h.Heard != nil {
+		t.Errorf("no workspace: %+v", h.Heard)
+	}
+	refuses := newFarEnd(t, says(`{"ok":false,"error":"internal_error"}`))
+	lost := slackEar(t, refuses.URL)
+	lost.team = ""
+	body := command("T1")
+	body = strings.Replace(body, url.QueryEscape(far.URL), url.QueryEscape(refuses.URL), 1)
+	if h, err := lost.Hear(t.Context(), from(body, 0), "commands", []byte(body)); err == nil || h.Heard != nil {
+		t.Errorf("an unknown workspace: %+v", h.Heard)
 	}
 }

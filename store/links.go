@@ -27,6 +27,11 @@ func (tx *Tx) LinksOf(login string) ([]Link, error) {
 	return list[Link](tx, "SELECT * FROM links WHERE login = ? ORDER BY scope", login)
 }
 
+// LinksIn lists the links in a scope.
+func (tx *Tx) LinksIn(scope string) ([]Link, error) {
+	return list[Link](tx, "SELECT * FROM links WHERE scope = ? ORDER BY user", scope)
+}
+
 // Links lists those after a login and scope, by these, at most so many.
 func (tx *Tx) Links(login, scope string, limit int) ([]Link, error) {
 	return list[Link](tx, "SELECT * FROM links WHERE (login, scope) > (?, ?) ORDER BY login, scope LIMIT ?", login, scope, limit)

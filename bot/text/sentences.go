@@ -40,6 +40,7 @@ const (
 	DeployQueued                  //
 	PodsReady                     // how many are ready, count of pods that are wanted
 	Live                          // release, duration
+	TookItsPlace                  // release
 	DeployFailed                  // reason
 	RolledBack                    // release
 	FailedRolledBack              // reason of the failure, release
@@ -101,6 +102,7 @@ const (
 	NoSubscription       //
 	SubscribeHow         // usage
 	TooMuchSaid          // duration
+	Foreigner            //
 	OldButton            //
 	SayWhich             // usage
 	NoAppHere            // app
@@ -110,6 +112,9 @@ const (
 	TypeReason           // command
 	ReasonWord           // stands in a command for what the reason is
 	ButtonVoid           // what stands in place of buttons whose question has changed
+	ConfirmOrder         // order number, environment
+	ConfirmPromote       // app, release, environment
+	ConfirmRollBack      // app, environment, release, the one before
 	Back                 // the button out of a question
 	Usage                // usage
 	OpenQuote            // usage
@@ -343,6 +348,8 @@ const (
 	Approve       // what a button is called
 	Reject        // what a button is called
 	RollBack      // what a button is called
+	PromoteTo     // environment; what a button is called
+	RollBackIn    // environment; what a button is called
 	ButtonTo      // release, environment; what a button is about
 	ButtonBack    // release, environment; what a button is about
 	LogOnPage     // address
@@ -447,6 +454,7 @@ var sentences = [keyCount]words{
 	RatifyFirst:        {"deployment %v went without approval and must be agreed to first", "部署 %v 未经批准即上线，须先追认"},
 	DeployQueued:       {"queued", "排队中"},
 	PodsReady:          {"%v of %v ready", "%v/%v 就绪"},
+	TookItsPlace:       {"release %v took its place", "已由版本 %v 取代"},
 	Live:               {"release %v is live after %v", "版本 %v 已上线，用时 %v"},
 	DeployFailed:       {"failed: %v", "失败：%v"},
 	// The release stands first: it must be there when a long reason is cut off.
@@ -500,10 +508,14 @@ var sentences = [keyCount]words{
 	NoSubscription:   {"Nobody has subscribed to anything here.", "此处没有任何订阅。"},
 	SubscribeHow:     {"What apps' files name besides is told too. To subscribe: %v", "各应用配置文件中指定的通知也会发送到此处。订阅方法：%v"},
 	TooMuchSaid:      {"That was very much within a minute. Please wait %v.", "一分钟内命令过多，请等待 %v。"},
+	Foreigner:        {"You are not of the workspace that Shipmate belongs to, so nothing is done. People of that workspace can say it.", "你不属于 Shipmate 所在的工作区，因此不予处理；请由该工作区的成员操作。"},
 	OldButton:        {"This button leads nowhere any more. Please type the command.", "此按钮已失效，请输入命令。"},
 	SayWhich:         {"Say which app it is about, and where several repositories have one of that name, owner/name before it. Usage: %v", "请指明应用；若多个仓库有同名应用，请在其前写 owner/name。用法：%v"},
 	NoAppHere:        {"There is no app %v here that you may see.", "这里没有你可见的应用 %v。"},
 	Heard:            {"%v: one moment…", "%v：正在处理…"},
+	ConfirmOrder:     {"Every part of release order %[1]v goes to %[2]v with your approval.", "批准后，发布单 %[1]v 的全部内容将可部署到 %[2]v。"},
+	ConfirmPromote:   {"Release %[2]v of %[1]v goes to %[3]v.", "将 %[1]v 版本 %[2]v 发布到 %[3]v。"},
+	ConfirmRollBack:  {"%[1]v in %[2]v goes back from release %[3]v to %[4]v. Automatic deployments wait there until it is unlocked.", "%[2]v 中的 %[1]v 将从版本 %[3]v 回滚到 %[4]v；解锁前，该环境的自动部署将暂停。"},
 	ConfirmApproval:  {"Release %[2]v of %[1]v goes to %[3]v with your approval.", "批准后，%[1]v 版本 %[2]v 将可部署到 %[3]v。"},
 	ConfirmButton:    {"Yes, approve", "确认批准"},
 	TypeReason:       {"To reject it, say why: %v", "驳回须填写原因，请发送：%v"},
@@ -740,6 +752,8 @@ var sentences = [keyCount]words{
 	Approve:       {"Approve", "批准"},
 	Reject:        {"Reject", "驳回"},
 	RollBack:      {"Roll back", "回滚"},
+	PromoteTo:     {"Promote to %v", "发布到 %v"},
+	RollBackIn:    {"Roll back %v", "回滚 %v"},
 	ButtonTo:      {"release %[1]v to %[2]v", "版本 %[1]v 到 %[2]v"},
 	ButtonBack:    {"%[2]v, away from release %[1]v", "%[2]v：撤下版本 %[1]v"},
 	LogOnPage:     {"This repository is public, so its log is not shown here; whoever may see it finds it on %v", "此仓库是公开的，因此这里不显示日志；有权查看的人可打开 %v"},

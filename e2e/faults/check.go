@@ -480,6 +480,9 @@ func (s *Story) checkChats() error {
 	living, doubled := map[string]bool{}, 0
 	for _, m := range s.slack.Messages(channel) {
 		page := link.FindString(string(m.Blocks) + m.Text)
+		if m.ThreadTS != "" { // a reply is of one moment
+			page = "a moment: " + m.ThreadTS + m.Text + string(m.Blocks)
+		}
 		if !living[page] {
 			living[page] = true
 			continue

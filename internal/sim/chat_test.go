@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
+	"github.com/slack-go/slack/socketmode"
 
 	"github.com/shipmate-dev/shipmate/internal/sim"
 )
@@ -257,4 +258,70 @@ func TestSlackJSON(t *testing.T) {
 	if m := s.Messages("C1"); len(m) != 1 || !strings.Contains(string(m[0].Blocks), "approve") {
 		t.Fatalf("%+v", m)
 	}
+}
+
+// TestSlackSocketMode: the library's own client hears what people do by the simulated socket, also when that ends now and then.
+func TestSlackSocketMode(t *testing.T) {
+	s := sim.NewSlack("xoxb-1", "C1")
+	server := httptest.NewServer(s)
+	defer server.Close()
+	s.SetApp(server.URL, "http://127.0.0.1:1", "unused")
+	s.SetSocketMode("xapp-1")
+	if _, err := s.Command("U1", "C1", "status"); err == nil {
+		t.Error("a command without anybody who hears it")
+	}
+	open := func(token string) error {
+		_, _, err := slack.New("xoxb-1", slack.OptionAppLevelToken(token), slack.OptionAPIURL(server.URL+"/")).StartSocketModeContext(t.Context())
+		return err
+	}
+	for token, want := range map[string]string{"xoxb-1": "not_allowed_token_type", "xapp-2": "invalid_auth"} {
+		if err := open(token); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", token, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	client := socketmode.New(slack.New("xoxb-1", slack.OptionAppLevelToken("xapp-1"), slack.OptionAPIURL(server.URL+"/")))
+	ended := make(chan error, 1)
+	go func() { ended <- client.RunContext(ctx) }()
+	heard := make(chan string, 10)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-client.Events:
+				if command, ok := e.Data.(slack.SlashCommand); ok {
+					heard <- command.Text
+					_ = client.Ack(*e.Request, map[string]string{"text": "You said " + command.Text}) // where it fails the test does
+				}
+			}
+		}
+	}()
+	connected := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // between two looks, not for something
+			if made, open := s.Sockets(); made == n && open == 1 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("connection %d is not made", n)
+			}
+		}
+	}
+	connected(1)
+	if answer, err := s.Command("U1", "C1", "a <b>"); err != nil || answer != "You said a &lt;b&gt;" {
+		t.Errorf("%q, %v", answer, err)
+	}
+	s.Disconnect("refresh_requested")
+	connected(2)
+	s.LoseAcks(1)
+	if answer, err := s.Command("U1", "C1", "b"); err != nil || answer != "You said b" {
+		t.Errorf("%q, %v", answer, err)
+	}
+	if all := []string{<-heard, <-heard, <-heard}; all[1] != "b" || all[2] != "b" {
+		t.Errorf("it heard %q", all)
+	}
+	cancel()
+	s.Disconnect("")
+	<-ended
 }

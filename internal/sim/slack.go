@@ -25,8 +25,9 @@ const (
 
 // Slack is a simulated Slack workspace with one app: an [http.Handler] for the
 // Web API's chat.postMessage, chat.update, chat.postEphemeral, auth.test,
-// users.info, conversations.info, conversations.history and views.open, below / and /api/, in form and JSON
-// encoding. With [Slack.SetApp] people can speak to the app. Its methods may be called at any time.
+// users.info, conversations.info, conversations.history, conversations.replies, views.open and apps.connections.open, below / and
+// /api/, in form and JSON encoding, and for Socket Mode. With [Slack.SetApp] people can speak to the app. Its methods may be called at
+// any time.
 type Slack struct {
 	// Now is the clock for timestamps and the rate limit.
 	Now func() time.Time
@@ -45,6 +46,14 @@ type Slack struct {
 	down     bool
 	readable bool
 	scopes   string // what auth.test tells; empty: nothing
+
+	appToken    string // of Socket Mode; empty: it is off
+	tickets     int
+	ticketsOpen map[string]bool
+	sockets     []*slackSocket
+	socketsMade int
+	envelopes   map[string]chan slackAck // by their ids
+	loseAcks    int
 }
 
 type slackChannel struct {
@@ -60,6 +69,7 @@ type SlackMessage struct {
 	Blocks                json.RawMessage // nil: none
 	Metadata              json.RawMessage // nil: none
 	EphemeralFor          string          // the user who alone sees it; empty for everyone
+	Broadcast             bool            // a reply in a thread that the channel sees too
 	Edits                 int
 }
 
@@ -136,6 +146,10 @@ func (s *Slack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.respond(w, r, id)
 		return
 	}
+	if method == "link/" {
+		s.link(w, r)
+		return
+	}
 	arguments, err := slackArguments(r)
 	s.mu.Lock()
 	status, answer, shown := http.StatusOK, slackError("invalid_json"), (*SlackMessage)(nil)
@@ -173,6 +187,9 @@ func slackArguments(r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(body) == 0 { // no arguments
+		return url.Values{}, nil
+	}
 	var properties map[string]json.RawMessage
 	if err := json.Unmarshal(body, &properties); err != nil {
 		return nil, err
@@ -203,6 +220,8 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 		return http.StatusServiceUnavailable, slackError("service_unavailable"), nil
 	case token == "":
 		return refuse("not_authed")
+	case method == "apps.connections.open":
+		return http.StatusOK, s.openSocket(r, token), nil
 	case token != s.token:
 		return refuse("invalid_auth")
 	case len(s.failing) > 0:
@@ -242,13 +261,16 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 		return http.StatusOK, object{"ok": true, "channel": object{
 			"id": id, "name": strings.ToLower(id), "is_channel": true, "is_member": true, "is_archived": false, "is_private": false,
 		}}, nil
-	case "conversations.history":
+	case "conversations.history", "conversations.replies":
 		if !s.readable {
 			return refuse("missing_scope")
 		}
-		return s.history(channel, arguments)
+		if thread := arguments.Get("ts"); method == "conversations.replies" && !channel.has(thread) {
+			return refuse("thread_not_found")
+		}
+		return s.history(channel, arguments, method == "conversations.replies")
 	case "chat.postMessage", "chat.postEphemeral", "chat.update":
-		message := &SlackMessage{Channel: arguments.Get("channel"), ThreadTS: arguments.Get("thread_ts"), Text: arguments.Get("text")}
+		message := &SlackMessage{Channel: arguments.Get("channel"), ThreadTS: arguments.Get("thread_ts"), Text: arguments.Get("text"), Broadcast: arguments.Get("reply_broadcast") == "true"}
 		if blocks := arguments.Get("blocks"); blocks != "" {
 			message.Blocks = json.RawMessage(blocks)
 		}
@@ -266,6 +288,11 @@ func (s *Slack) serve(method string, r *http.Request, arguments url.Values) (sta
 	return refuse("unknown_method")
 }
 
+// has tells whether there is a message that everybody sees.
+func (c *slackChannel) has(ts string) bool {
+	return slices.ContainsFunc(c.messages, func(m *SlackMessage) bool { return m.TS == ts && ts != "" && m.EphemeralFor == "" })
+}
+
 func (s *Slack) post(channel *slackChannel, method, user string, message *SlackMessage) (int, object, *SlackMessage) {
 	now := s.Now()
 	if s.limited {
@@ -279,6 +306,9 @@ func (s *Slack) post(channel *slackChannel, method, user string, message *SlackM
 			return http.StatusTooManyRequests, answer, nil
 		}
 		channel.credit--
+	}
+	if message.ThreadTS != "" && method == "chat.postMessage" && !channel.has(message.ThreadTS) {
+		return http.StatusOK, slackError("thread_not_found"), nil
 	}
 	if method == "chat.postEphemeral" {
 		if s.users[user] == "" {
@@ -305,12 +335,15 @@ func (s *Slack) update(channel *slackChannel, ts string, changed *SlackMessage) 
 	return http.StatusOK, slackError("message_not_found"), nil
 }
 
-// history lists messages, newest first, a page at a time; the cursor is the
-// timestamp that the next page begins before.
-func (s *Slack) history(channel *slackChannel, arguments url.Values) (int, object, *SlackMessage) {
+// history lists the channel's messages, or with thread one of them and its replies, newest first (Slack lists replies oldest first;
+// nobody here relies on either), a page at a time; the cursor is the timestamp that the next page begins before.
+func (s *Slack) history(channel *slackChannel, arguments url.Values, thread bool) (int, object, *SlackMessage) {
 	limit := min(max(number(arguments.Get("limit"), 100), 1), 999)
 	messages, next := []object{}, ""
 	for _, m := range slices.Backward(channel.messages) {
+		if in := m.ThreadTS != "" && !m.Broadcast; !thread && in || thread && m.TS != arguments.Get("ts") && m.ThreadTS != arguments.Get("ts") {
+			continue
+		}
 		if m.EphemeralFor != "" || m.TS <= arguments.Get("oldest") || arguments.Get("cursor") != "" && m.TS >= arguments.Get("cursor") {
 			continue
 		}

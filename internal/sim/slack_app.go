@@ -134,7 +134,7 @@ func (s *Slack) Press(user, channel, label string) error {
 		return fmt.Errorf("no message has a button %q", label)
 	}
 	response, trigger := s.interaction(user, channel)
-	return s.interact(object{"type": "block_actions", "user": object{"id": user}, "team": object{"id": "T0TEAM"}, "channel": object{"id": channel},
+	return s.interact(object{"type": "block_actions", "user": object{"id": user, "team_id": "T0TEAM"}, "team": object{"id": "T0TEAM"}, "channel": object{"id": channel},
 		"container": object{"type": "message", "message_ts": ts}, "response_url": response, "trigger_id": trigger, "actions": []object{action}})
 }
 
@@ -148,7 +148,8 @@ func (s *Slack) Submit(user, text string) error {
 		return fmt.Errorf("%s looks at no modal", user)
 	}
 	field := v.Blocks[0]
-	return s.interact(object{"type": "view_submission", "user": object{"id": user}, "team": object{"id": "T0TEAM"}, "view": object{
+	_, trigger := s.interaction(user, "")
+	return s.interact(object{"type": "view_submission", "user": object{"id": user, "team_id": "T0TEAM"}, "team": object{"id": "T0TEAM"}, "trigger_id": trigger, "view": object{
 		"type": "modal", "private_metadata": v.Metadata,
 		"state": object{"values": object{field.BlockID: object{field.Element.ActionID: object{"type": field.Element.Type, "value": text}}}}}})
 }
@@ -176,11 +177,14 @@ func (s *Slack) interaction(user, channel string) (response, trigger string) {
 	return s.app.base + "/respond/" + id, id
 }
 
-// call sends the app a signed request.
+// call sends the app a signed request, or where Socket Mode is on the same by a socket.
 func (s *Slack) call(what, contentType, body string) (answer string, err error) {
 	s.mu.Lock()
-	app, now := s.app, s.Now()
+	app, now, socket := s.app, s.Now(), s.appToken != ""
 	s.mu.Unlock()
+	if socket {
+		return s.envelope(what, body)
+	}
 	r, err := http.NewRequest(http.MethodPost, app.url+"/"+what, strings.NewReader(body))
 	if err != nil {
 		return "", err
