@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
@@ -110,27 +112,38 @@ func (b *Bot) take(ctx context.Context, kind, name string, h chat.Hearing, wrong
 // fetch hears a chat that people's words are fetched from, until ctx ends. What can't be healed is told once.
 func (b *Bot) fetch(ctx context.Context, kind, name string, from chat.Fetcher) {
 	log := b.log.With("chat", kind+"/"+name)
-	failed, began := 0, time.Time{}
+	take := func(ctx context.Context, h chat.Hearing, wrong error) (body string, err error) {
+		defer func() {
+			if p := recover(); p != nil { // as net/http does, where people are heard by it
+				err = fmt.Errorf("panic: %v", p)
+				log.Error("panic", "err", b.engine.Mask(err.Error()), "stack", string(debug.Stack()))
+			}
+		}()
+		body, later, err := b.take(ctx, kind, name, h, wrong)
+		if later != nil {
+			later(ctx)
+		}
+		return body, err
+	}
+	var all sync.WaitGroup // the connection, and those that the provider is about to end
+	defer all.Wait()
+	var failed atomic.Int32
 	for ctx.Err() == nil {
-		began = time.Now()
-		err := from.Fetch(ctx, func() {
-			if failed > 0 {
-				log.Info("what people say in a chat is fetched again")
-			}
-			failed = 0
-		}, func(ctx context.Context, h chat.Hearing, wrong error) (body string, err error) {
-			defer func() {
-				if p := recover(); p != nil { // as net/http does, where people are heard by it
-					err = fmt.Errorf("panic: %v", p)
-					log.Error("panic", "err", b.engine.Mask(err.Error()), "stack", string(debug.Stack()))
+		began, leaves, ended := time.Now(), make(chan struct{}), make(chan error, 1)
+		all.Go(func() {
+			ended <- from.Fetch(ctx, func(c chat.Connection) {
+				if c == chat.Leaving {
+					close(leaves)
+				} else if failed.Swap(0) > 0 {
+					log.Info("what people say in a chat is fetched again")
 				}
-			}()
-			body, later, err := b.take(ctx, kind, name, h, wrong)
-			if later != nil {
-				later(ctx)
-			}
-			return body, err
+			}, take)
 		})
+		var err error
+		select {
+		case <-leaves:
+		case err = <-ended:
+		}
 		wait := time.Duration(0)
 		switch {
 		case ctx.Err() != nil:
@@ -139,11 +152,12 @@ func (b *Bot) fetch(ctx context.Context, kind, name string, from chat.Fetcher) {
 			log.Error("what people say in a chat is not fetched any more, until the next start", "err", b.engine.Mask(err.Error()))
 			return
 		case err != nil || time.Since(began) < time.Second: // one that ends at once is no connection
-			wait = backoff(failed)
+			n := failed.Add(1)
+			wait = backoff(int(n) - 1)
 			if after, ok := chat.RetryDelay(err); ok {
 				wait = max(wait, after)
 			}
-			if failed++; err != nil && (failed == 1 || failed == longAttempts) {
+			if err != nil && (n == 1 || n == longAttempts) {
 				log.Warn("what people say in a chat cannot be fetched; it is tried again and again", "err", b.engine.Mask(err.Error()))
 			}
 		}

@@ -26,11 +26,20 @@ type Fetcher interface {
 	// Fetches tells whether it is set up for that.
 	Fetches() bool
 	// Fetch opens one connection, and has take see each thing that came by it, as from Hear, until the connection or ctx ends; nothing
-	// of it goes on afterwards. ready is called once it is open. take gets what Hear would return, and may be called concurrently;
-	// where it fails, the provider is not told that it was heard, and sends it again. A nil error means that the provider wants
-	// another connection made at once; other errors are those of Send.
-	Fetch(ctx context.Context, ready func(), take func(ctx context.Context, h Hearing, unread error) (body string, err error)) error
+	// of it goes on afterwards. take gets what Hear would return, and may be called concurrently; where it fails, the provider is not
+	// told that it was heard, and sends it again. on is told how the connection stands. A nil error means that it ended as Leaving has
+	// said; other errors are those of Send.
+	Fetch(ctx context.Context, on func(Connection), take func(ctx context.Context, h Hearing, unread error) (body string, err error)) error
 }
+
+// A Connection is how a connection by which people are heard stands.
+type Connection int
+
+// How a connection stands.
+const (
+	Opened  Connection = iota // it is heard by
+	Leaving                   // the provider is about to end it: another one is to be made meanwhile
+)
 
 // HearTimeout is how long handling what was heard may take: providers wait 3 s for the answer, and it has a way to go.
 const HearTimeout = 2500 * time.Millisecond

@@ -22,6 +22,7 @@ const (
 	slackAtOnce    = 8               // envelopes
 	slackOff       = 5 * time.Minute // until we look again whether Socket Mode was turned on
 	slackHandshake = 10 * time.Second
+	slackLeaves    = 30 * time.Second // what Slack may take to end a connection that it says it will: about 10 s
 )
 
 // slackAppRefusals are the error codes of apps.connections.open that trying again can't heal, and what can
@@ -79,7 +80,7 @@ type slackMessage struct {
 
 // Fetch hears by Socket Mode (docs.slack.dev/apis/events-api/using-socket-mode): the same payloads that Slack would send by HTTP, each
 // in an envelope that it sends again unless it is acknowledged. Who may use the connection is said by app_token, so nothing is signed.
-func (s *Slack) Fetch(ctx context.Context, ready func(), take func(ctx context.Context, h Hearing, unread error) (body string, err error)) error {
+func (s *Slack) Fetch(ctx context.Context, on func(Connection), take func(ctx context.Context, h Hearing, unread error) (body string, err error)) error {
 	address, err := s.socket(ctx)
 	if err != nil {
 		return err
@@ -103,13 +104,17 @@ func (s *Slack) Fetch(ctx context.Context, ready func(), take func(ctx context.C
 	conn.SetPingHandler(func(data string) error { return errors.Join(alive(), ping(data)) })
 	var writing sync.Mutex
 	room := make(chan struct{}, slackAtOnce)
+	leaving := false
 	for {
 		var text []byte
 		err := alive()
 		if err == nil {
 			_, text, err = conn.ReadMessage()
 		}
-		if err != nil {
+		switch {
+		case err != nil && leaving:
+			return ctx.Err()
+		case err != nil:
 			return fmt.Errorf("slack: the socket broke: %w", errors.Join(ctx.Err(), err))
 		}
 		var m slackMessage
@@ -118,13 +123,18 @@ func (s *Slack) Fetch(ctx context.Context, ready func(), take func(ctx context.C
 		}
 		switch m.Type {
 		case "hello":
-			ready()
+			on(Opened)
 			continue
 		case "disconnect":
 			if m.Reason == "link_disabled" {
 				return RetryAfter(errors.New("slack: Socket Mode was turned off; enable it on the app's page, or take app_token out of the server's file"), slackOff)
 			}
-			return nil // warning, refresh_requested
+			if !leaving { // warning, refresh_requested: it is heard by until Slack ends it
+				leaving = true
+				defer time.AfterFunc(slackLeaves, func() { _ = conn.Close() }).Stop()
+				on(Leaving)
+			}
+			continue
 		}
 		if m.ID == "" {
 			continue

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -99,13 +100,16 @@ func TestSlackSocket(t *testing.T) {
 		write(t, conn, `{"envelope_id":"fails","type":"slash_commands","payload":{"team_id":"T1","user_id":"U012","text":"fails","response_url":"`+back+`"}}`)
 		write(t, conn, `{"envelope_id":"unread","type":"interactive","payload":"?"}`)
 		answered = acks(t, conn, 4)
+		write(t, conn, `{"type":"disconnect","reason":"warning"}`)
 		write(t, conn, `{"type":"disconnect","reason":"refresh_requested"}`)
+		write(t, conn, `{"envelope_id":"late","type":"news","payload":{}}`) // until it ends it is heard by
+		acks(t, conn, 1)
 	})
 	base = end.URL
 	s := slackSocketEar(t, end.URL)
 	var mu sync.Mutex
-	heard, unread, ready := map[string]Heard{}, 0, 0
-	err := s.Fetch(t.Context(), func() { ready++ }, func(_ context.Context, h Hearing, wrong error) (string, error) {
+	heard, unread, stood := map[string]Heard{}, 0, []Connection(nil)
+	err := s.Fetch(t.Context(), func(c Connection) { stood = append(stood, c) }, func(_ context.Context, h Hearing, wrong error) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -124,8 +128,8 @@ func TestSlackSocket(t *testing.T) {
 		}
 		return "", nil
 	})
-	if err != nil || ready != 1 || unread != 1 {
-		t.Errorf("%v, ready %d times, %d unread", err, ready, unread)
+	if err != nil || !slices.Equal(stood, []Connection{Opened, Leaving}) || unread != 1 {
+		t.Errorf("%v, it stood %v, %d unread", err, stood, unread)
 	}
 	if len(answered) != 4 || !strings.Contains(answered["a"], `"text":"One moment"`) || !strings.Contains(answered["a"], "ephemeral") || answered["b"]+answered["c"]+answered["d"] != "" {
 		t.Errorf("acknowledged: %v", answered)
@@ -169,7 +173,7 @@ func TestSlackSocketEnds(t *testing.T) {
 			end := newSocketEnd(t, tt.play)
 			end.open = tt.open
 			s := slackSocketEar(t, end.URL)
-			err := s.Fetch(t.Context(), func() {}, take)
+			err := s.Fetch(t.Context(), func(Connection) {}, take)
 			if err == nil || IsPermanent(err) != tt.permanent || !strings.Contains(err.Error(), tt.hint) {
 				t.Errorf("%v", err)
 			}
@@ -195,7 +199,7 @@ func TestSlackSocketStops(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-taken; cancel() }()
-	err := slackSocketEar(t, end.URL).Fetch(ctx, func() {}, func(taking context.Context, _ Hearing, _ error) (string, error) {
+	err := slackSocketEar(t, end.URL).Fetch(ctx, func(Connection) {}, func(taking context.Context, _ Hearing, _ error) (string, error) {
 		close(taken)
 		<-ctx.Done()
 		return "", taking.Err()

@@ -51,6 +51,7 @@ type Slack struct {
 	tickets     int
 	ticketsOpen map[string]bool
 	sockets     []*slackSocket
+	leaving     []*slackSocket // those of them that were told that they end
 	socketsMade int
 	envelopes   map[string]chan slackAck // by their ids
 	loseAcks    int

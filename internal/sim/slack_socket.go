@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,17 +40,24 @@ func (s *Slack) SetSocketMode(appToken string) {
 	}
 }
 
-// Disconnect tells every connection that it ends, for a reason such as "refresh_requested", and ends it; without a reason it breaks.
+// Disconnect tells every connection that it ends, for a reason such as "refresh_requested", and ends it, that one once there is another;
+// without a reason it breaks.
 func (s *Slack) Disconnect(reason string) {
 	s.mu.Lock()
 	all := s.sockets
-	s.sockets = nil
+	if reason == "refresh_requested" {
+		s.leaving = append(s.leaving, all...)
+	} else {
+		s.sockets = nil
+	}
 	s.mu.Unlock()
 	for _, c := range all {
 		if reason != "" {
 			_ = c.write(object{"type": "disconnect", "reason": reason, "debug_info": object{"host": "sim"}}) // it may have ended
 		}
-		_ = c.conn.Close()
+		if reason != "refresh_requested" {
+			_ = c.conn.Close()
+		}
 	}
 }
 
@@ -106,9 +114,14 @@ func (s *Slack) link(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	s.sockets = append(s.sockets, c)
+	s.sockets = append(slices.DeleteFunc(s.sockets, func(c *slackSocket) bool { return slices.Contains(s.leaving, c) }), c)
+	left := s.leaving
+	s.leaving = nil
 	s.socketsMade++
 	s.mu.Unlock()
+	for _, c := range left {
+		_ = c.conn.Close()
+	}
 	defer close(c.gone)
 	defer func() {
 		s.mu.Lock()
