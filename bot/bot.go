@@ -293,6 +293,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskHolds:   {parallel: 1, anytime: true, do: b.holds},
 		store.TaskMention: {parallel: 4, do: b.sayMention},
 		taskRemind:        {parallel: 4, do: b.remind},
+		store.TaskOutbox:  {parallel: 4, do: b.drain},
 	}
 }
 

@@ -74,11 +74,22 @@ func notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, err error
 	return notify, nil
 }
 
-// remind tells one chat that an environment is held.
+// remind has one chat told that an environment is held.
 func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) {
 	part := strings.SplitN(key, "\n", 4)
+	if to, ok := chatAt(part[len(part)-1]); ok && b.rations(to) {
+		return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+			return tx.Enqueue(store.Outgoing{Chat: to.chat(), Kind: taskRemind, Key: key, Rank: store.RankApproval, Said: tx.Now().Format(time.RFC3339)})
+		})
+	}
+	return time.Time{}, b.sayHold(ctx, key, nil)
+}
+
+// sayHold tells one chat that an environment is held.
+func (b *Bot) sayHold(ctx context.Context, key string, t *turn) error {
+	part := strings.SplitN(key, "\n", 4)
 	if len(part) != 4 {
-		return time.Time{}, nil
+		return nil
 	}
 	var h *store.Hold
 	var repo store.Repo
@@ -98,16 +109,16 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 		return err
 	})
 	if err != nil || h == nil { // nil: it was ended meanwhile
-		return time.Time{}, err
+		return err
 	}
 	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App}}
 	to, ok := chatAt(part[3])
 	if !ok {
-		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[3])}
+		return giveUp{fmt.Errorf("no surface is called %q", part[3])}
 	}
 	service, l, err := b.chat(&s, to)
 	if service == nil {
-		return time.Time{}, err
+		return err
 	}
 	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
 		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
@@ -116,7 +127,8 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 	if live != nil {
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}
-	return time.Time{}, b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
+	return b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
+		t.closes(&m, l)
 		return b.post(ctx, service, to.channel, m, last, l)
 	})
 }

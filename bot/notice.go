@@ -143,6 +143,7 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 		}
 	}
 	return b.once(ctx, s, surface, "", what+round(d), func(last store.Message) (string, error) {
+		s.turn.closes(&m, l)
 		return b.post(ctx, service, to.channel, m, last, l)
 	})
 }

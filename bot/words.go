@@ -409,21 +409,16 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) error {
 	if service == nil {
 		return err
 	}
-	what := moment(s)
-	for _, n := range s.notify {
-		if what == "" || chatOf(n) != to || !n.Wants(what, s.environment()) {
-			continue
-		}
-		if what == "waiting" && s.d.Scope.V == nil {
-			return nil // what is approved is said with it, a moment later
-		}
-		return b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
-			m := b.message(s, l, false, b.mentions(s, n, what))
-			m.Buttons = b.chatButtons(s, l)
-			return b.post(ctx, service, to.channel, m, last, l)
-		})
+	n, what, ok := wanted(s, to)
+	if !ok {
+		return nil
 	}
-	return nil
+	return b.once(ctx, s, to.surface(), what, what+round(s.d), func(last store.Message) (string, error) {
+		m := b.message(s, l, false, b.mentions(s, n, what))
+		m.Buttons = b.chatButtons(s, l)
+		s.turn.closes(&m, l)
+		return b.post(ctx, service, to.channel, m, last, l)
+	})
 }
 
 // sayLiving keeps one message in a chat that can edit.

@@ -600,7 +600,7 @@ func FuzzMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, title, text, target, detail string) {
 		m := Message{Title: title, Status: text, State: Failed, Text: text, Detail: detail, Link: Link{Text: title, URL: target},
 			Fields: []Field{{Name: title, Value: text, URL: target}, {Name: "x", Value: detail}}, Mentions: []Person{{GitHub: title, ID: text}, {GitHub: "a", ID: "U012AB"}}}
-		content, err := robotMarkdown(m)
+		content, _, err := robotMarkdown(m)
 		if clean(title) == "" {
 			if !IsPermanent(err) {
 				t.Fatalf("title %q: %v", title, err)

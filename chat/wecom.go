@@ -30,8 +30,8 @@ const (
 )
 
 // WeComRobot is a [Service] that speaks through the group robots of one WeCom group (WeCom developer documentation
-// 91770). It can't edit and can't be answered. It keeps the limit of 20 messages a minute for each robot itself: when all
-// are used up it sends nothing and says by [RetryAfter] when there is room again.
+// 91770). It can't edit and can't be answered. It is [Rationed]: it keeps the limit of 20 messages a minute for each robot itself,
+// and when all are used up it sends nothing and says by [RetryAfter] when there is room again.
 type WeComRobot struct {
 	client *http.Client
 	base   string
@@ -40,9 +40,6 @@ type WeComRobot struct {
 	mu     sync.Mutex
 	robots []robot
 	next   int // the robot whose turn it is
-
-	refused int       // messages since there was no room
-	round   time.Time // when those of them that were refused first come again
 }
 
 type robot struct {
@@ -72,7 +69,7 @@ func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (
 
 // Send posts m as a markdown message to the robots' group. The Ref is empty, and to is not used.
 func (w *WeComRobot) Send(ctx context.Context, _ string, m Message) (Ref, error) {
-	content, err := robotMarkdown(m)
+	content, _, err := robotMarkdown(m)
 	if err != nil {
 		return "", fmt.Errorf("wecom robot: %w", err)
 	}
@@ -115,28 +112,44 @@ func (w *WeComRobot) take() (int, error) {
 	for range w.robots {
 		i := w.next
 		w.next = (i + 1) % len(w.robots)
-		r := &w.robots[i]
-		for len(r.sent) > 0 && now.Sub(r.sent[0]) >= robotWindow {
-			r.sent = r.sent[1:]
-		}
-		wait := r.blocked.Sub(now)
-		if len(r.sent) >= robotBudget {
-			wait = max(wait, r.sent[0].Add(robotWindow).Sub(now))
-		}
-		if wait <= 0 {
-			r.sent = append(r.sent, now)
+		free, more := w.robots[i].room(now)
+		if free > 0 {
+			w.robots[i].sent = append(w.robots[i].sent, now)
 			return i, nil
 		}
-		soonest = min(soonest, wait)
+		soonest = min(soonest, more.Sub(now))
 	}
-	// Of many that wait no more come back at once than a whole window has room for.
-	if !now.Before(w.round) {
-		w.refused, w.round = 0, now.Add(soonest)
+	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more", robotBudget*len(w.robots)), soonest)
+}
+
+// Room is that of all robots together.
+func (w *WeComRobot) Room() (all Room) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	for i := range w.robots {
+		free, more := w.robots[i].room(now)
+		all.Free += free
+		all.Of += robotBudget
+		if !more.IsZero() && (all.More.IsZero() || more.Before(all.More)) {
+			all.More = more
+		}
 	}
-	room := robotBudget * len(w.robots)
-	soonest += time.Duration(w.refused/room) * robotWindow
-	w.refused++
-	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more", room), soonest)
+	return all
+}
+
+// room is how many messages r may send now, and when it is more of them: the zero time for a robot that has rested.
+func (r *robot) room(now time.Time) (free int, more time.Time) {
+	for len(r.sent) > 0 && now.Sub(r.sent[0]) >= robotWindow {
+		r.sent = r.sent[1:]
+	}
+	if len(r.sent) > 0 {
+		more = r.sent[0].Add(robotWindow)
+	}
+	if r.blocked.After(now) {
+		return 0, r.blocked
+	}
+	return robotBudget - len(r.sent), more
 }
 
 func (w *WeComRobot) block(i int) {
@@ -203,11 +216,13 @@ var robotColour = map[State]string{
 }
 
 // robotMarkdown renders m in the subset of markdown that a robot knows, in at most robotMarkdownBytes. What must stay is
-// placed first: title, link and mentions, whose lengths have bounds. Fields, then text, then detail share the rest.
-func robotMarkdown(m Message) (string, error) {
+// placed first: title, link and mentions, whose lengths have bounds. Fields, then text, then detail share the rest; whole tells
+// whether all fields are there.
+func robotMarkdown(m Message) (content string, whole bool, err error) {
 	if clean(m.Title) == "" {
-		return "", errNoTitle
+		return "", false, errNoTitle
 	}
+	whole = true
 	title := "**" + clip(m.Title, 256, octets, inert) + "**"
 	if status := clip(m.Status, 128, octets, inert); status != "" {
 		title += " " + font(robotColour[m.State], status)
@@ -219,7 +234,11 @@ func robotMarkdown(m Message) (string, error) {
 	parts := []string{title}
 	for _, f := range m.Fields {
 		line := robotField(f)
-		if line == "" || len("\n"+line) > room {
+		if line == "" {
+			continue
+		}
+		if len("\n"+line) > room {
+			whole = false
 			continue
 		}
 		room -= len("\n" + line)
@@ -239,7 +258,13 @@ func robotMarkdown(m Message) (string, error) {
 			parts = append(parts, last)
 		}
 	}
-	return strings.Join(parts, "\n"), nil
+	return strings.Join(parts, "\n"), whole, nil
+}
+
+// Fits tells whether one message shows all of m's fields.
+func (w *WeComRobot) Fits(m Message) bool {
+	_, whole, err := robotMarkdown(m)
+	return err == nil && whole
 }
 
 func robotField(f Field) string {
@@ -251,7 +276,11 @@ func robotField(f Field) string {
 	if value == "" {
 		return ""
 	}
-	return font("comment", clip(f.Name, 64, octets, inert)) + " " + value
+	colour := "comment"
+	if f.State != "" {
+		colour = robotColour[f.State]
+	}
+	return font(colour, clip(f.Name, 64, octets, inert)) + " " + value
 }
 
 // robotLink is "" unless there is an address.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,35 +89,47 @@ func TestRobotsShareTheLoad(t *testing.T) {
 	}
 }
 
-// TestRobotsWaitersComeApart: a thousand messages are sent at the rate of the robot, and few of them ask in vain.
-func TestRobotsWaitersComeApart(t *testing.T) {
+// TestRobotsRoom: what is left of the budget of all robots together, and when it is more.
+func TestRobotsRoom(t *testing.T) {
 	far := newFarEnd(t, says(`{"errcode":0}`))
 	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := begin
-	w := newRobots(t, far.URL, func() time.Time { return now }, "a")
-	waiting := make([]time.Time, 1000)
-	asked := 0
-	for len(waiting) > 0 {
-		slices.SortFunc(waiting, time.Time.Compare)
-		if waiting[0].After(now) {
-			now = waiting[0]
-		}
-		_, err := w.Send(t.Context(), "", Message{Title: "T"})
-		asked++
-		d, again := RetryDelay(err)
-		if err != nil && !again {
+	w := newRobots(t, far.URL, func() time.Time { return now }, "a", "b")
+	if r := w.Room(); r != (Room{Free: 40, Of: 40}) {
+		t.Errorf("at first: %+v", r)
+	}
+	for range 5 {
+		if _, err := w.Send(t.Context(), "", Message{Title: "T"}); err != nil {
 			t.Fatal(err)
 		}
-		waiting = waiting[1:]
-		if again {
-			waiting = append(waiting, now.Add(d))
+		now = now.Add(time.Second)
+	}
+	if r := w.Room(); r != (Room{Free: 35, Of: 40, More: begin.Add(time.Minute)}) {
+		t.Errorf("after five: %+v", r)
+	}
+	w.block(0)
+	if r := w.Room(); r != (Room{Free: 18, Of: 40, More: begin.Add(61 * time.Second)}) {
+		t.Errorf("without the one that was refused: %+v", r)
+	}
+	now = now.Add(time.Minute)
+	if r := w.Room(); r != (Room{Free: 40, Of: 40}) {
+		t.Errorf("a minute later: %+v", r)
+	}
+}
+
+// TestRobotFits: one field too many is noticed.
+func TestRobotFits(t *testing.T) {
+	w := newRobots(t, "https://x.example/", time.Now, "a")
+	m := Message{Title: "T", Link: page}
+	for w.Fits(m) {
+		m.Fields = append(m.Fields, Field{Name: "成功", State: Succeeded, Value: "部署", URL: page.URL})
+		if len(m.Fields) > 100 {
+			t.Fatal("a hundred fields fit")
 		}
 	}
-	if took := now.Sub(begin); took < 49*time.Minute || took > 60*time.Minute {
-		t.Errorf("it took %s", took)
-	}
-	if asked > 3*1000 {
-		t.Errorf("they asked %d times", asked)
+	most, _, err := robotMarkdown(Message{Title: "T", Link: page, Fields: m.Fields[1:]})
+	if err != nil || len(most) > robotMarkdownBytes || strings.Count(most, `<font color="info">成功</font> [部署](`) != len(m.Fields)-1 {
+		t.Errorf("%d bytes, %v:\n%s", len(most), err, most)
 	}
 }
 

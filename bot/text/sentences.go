@@ -151,8 +151,11 @@ const (
 
 	// About a message itself.
 
-	MayRepeat // time of the earlier attempt
-	NotKnown  //
+	ProgressOmitted // how many
+	Results         // how many
+	ResultsFailed   // how many
+	MayRepeat       // time of the earlier attempt
+	NotKnown        //
 	// Cancelling, and why. A piece is a run or a deployment by its number.
 
 	HelpCancel          //
@@ -528,6 +531,9 @@ var sentences = [keyCount]words{
 	NotTheHead:   {"%v is not the head of this pull request, whole and as it is now, which is %v. Look at that commit; to have it built, and no other, say %v", "%v 不是此拉取请求当前的完整提交号；当前为 %v。请先查看该提交；如需仅构建它，请发送 %v"},
 	TestAllowed:  {"Pull request %v is built at %v, and at no other commit.", "拉取请求 %v 将按 %v 构建，其他提交除外。"},
 
+	ProgressOmitted:     {"notices of progress that were left out: %v", "另有 %v 条进度未发送"},
+	Results:             {"%v results in one message", "%v 项结果（合并发送）"},
+	ResultsFailed:       {"%v failed", "其中 %v 项失败"},
 	MayRepeat:           {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
 	NotKnown:            {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},
 	HelpCancel:          {"stops a run or a deployment, also while it runs", "停止运行或部署，包括正在进行的"},
