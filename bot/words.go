@@ -287,7 +287,7 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 	}
 	var failure *store.Failure
 	if s.d == nil {
-		m.Title, m.State, m.Status = l.Say(text.BuildTitle, r.App, r.Number), look(r.State), l.State(r.State)
+		m.Title, m.State, m.Status = l.Say(text.BuildTitle, r.App, r.Number), look(r.State), l.Build(r.State)
 		if r.Image.V != nil {
 			m.Title = l.Say(text.ImageTitle, r.App, r.Number)
 		}
