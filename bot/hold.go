@@ -120,15 +120,21 @@ func (b *Bot) sayHold(ctx context.Context, key string, t *turn) error {
 	if service == nil {
 		return err
 	}
-	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
-		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
-		Fields: []chat.Field{{Name: l.Field(text.Project), Value: repo.Name, URL: repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
-			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, s.typed("/unlock "+where))}}}
-	if live != nil {
-		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
-	}
+	m := b.holdMessage(s, *h, live, where, l)
 	return b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
 		t.closes(&m, l)
 		return b.post(ctx, service, to.channel, m, last, l)
 	})
+}
+
+// holdMessage is the reminder itself; live is the deployment that is live there, nil for none, and where names the environment in commands.
+func (b *Bot) holdMessage(s subject, h store.Hold, live *store.Deployment, where string, l text.Lang) chat.Message {
+	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
+		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(h), l), Text: h.Reason,
+		Fields: []chat.Field{{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
+			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, s.typed("/unlock "+where))}}}
+	if live != nil {
+		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
+	}
+	return m
 }

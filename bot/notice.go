@@ -116,6 +116,15 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 	if service == nil {
 		return err
 	}
+	m := b.noticeMessage(s, what, to, l)
+	return b.once(ctx, s, surface, "", what+round(s.d), func(last store.Message) (string, error) {
+		s.turn.closes(&m, l)
+		return b.post(ctx, service, to.channel, m, last, l)
+	})
+}
+
+// noticeMessage is the notice itself.
+func (b *Bot) noticeMessage(s subject, what string, to chatPlace, l text.Lang) chat.Message {
 	var approvers []chat.Person
 	if what != noticeAgreed {
 		by := s.rules.By
@@ -142,10 +151,7 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: text.Plain(l.Say(text.AskSay, code(v.Approve), code(v.Reject)))})
 		}
 	}
-	return b.once(ctx, s, surface, "", what+round(d), func(last store.Message) (string, error) {
-		s.turn.closes(&m, l)
-		return b.post(ctx, service, to.channel, m, last, l)
-	})
+	return m
 }
 
 // approvalFields are what a chat's message says of what is approved, in short.
