@@ -289,7 +289,7 @@ func (b *Bot) message(s subject, l text.Lang, living bool, mention []chat.Person
 	if s.d == nil {
 		m.Title, m.State, m.Status = l.Say(text.BuildTitle, r.App, r.Number), look(r.State), l.Build(r.State)
 		if r.Image.V != nil {
-			m.Title = l.Say(text.ImageTitle, r.App, r.Number)
+			m.Title, m.Status = l.Say(text.ImageTitle, r.App, r.Number), l.State(r.State)
 		}
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}
 		m.Fields = []chat.Field{project, branch, commit, {Name: l.Field(text.TriggeredBy), Value: r.Sender}}
