@@ -132,11 +132,12 @@ type WeComConfig struct {
 	BaseURL   string   `yaml:"base_url"`
 	Language  string   `yaml:"language"` // default: the server's
 	Allow     []string `yaml:"allow"`
+	Card      bool     `yaml:"card"` // cards instead of markdown, where a card says what matters
 }
 
 // Robot is what chat.NewWeComRobot wants.
 func (w *WeComConfig) Robot() chat.WeComConfig {
-	c := chat.WeComConfig{BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow}
+	c := chat.WeComConfig{BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow, Card: w.Card}
 	for _, key := range w.RobotKeys {
 		c.RobotKeys = append(c.RobotKeys, chat.NewSecret(key.Value()))
 	}

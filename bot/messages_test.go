@@ -223,12 +223,13 @@ func messageBot(t *testing.T) (*Bot, func() []byte) {
   wecom:
     en: {robot_keys: [file:robot], base_url: FAR/, language: en}
     zh: {robot_keys: [file:robot], base_url: FAR/, language: zh}
+    card: {robot_keys: [file:robot], base_url: FAR/, language: zh, card: true}
   slack:
     en: {bot_token: file:slack, signing_secret: file:signing, base_url: FAR/api/, language: en}
     zh: {bot_token: file:slack, signing_secret: file:signing, base_url: FAR/api/, language: zh}
 people:
-  - {github: alice, wecom: {en: alice.w, zh: alice.w}, slack: {en: U01, zh: U01}}
-  - {github: bob, wecom: {en: bob.w, zh: bob.w}, slack: {en: U02, zh: U02}}
+  - {github: alice, wecom: {en: alice.w, zh: alice.w, card: alice.w}, slack: {en: U01, zh: U01}}
+  - {github: bob, wecom: {en: bob.w, zh: bob.w, card: bob.w}, slack: {en: U02, zh: U02}}
 `, "FAR", far.URL) + s[j:]
 	})
 	return l.bot, func() []byte { return last }
@@ -256,7 +257,7 @@ func payloadOf(body []byte) (json.RawMessage, error) {
 }
 
 var (
-	// ours is what a Chinese message has in Latin letters: names, numbers, commands, what people and programs wrote.
+	// A Chinese message has names, numbers, commands and what people and programs wrote in Latin letters, but no sentence of ours.
 	latinSentence = regexp.MustCompile(`[A-Za-z]+ [a-z]+ [a-z]+`)
 	cited         = strings.NewReplacer("login: mend the redirect", "", "the site is down", "", "not on a Friday", "", "it was no emergency", "", "Back-off restarting failed container", "", "go build ./...: exit code: 1", "", "no DATABASE_URL", "", hostileText, "")
 )
@@ -266,57 +267,48 @@ var (
 func TestMessagesShown(t *testing.T) {
 	t.Parallel()
 	b, last := messageBot(t)
-	for _, kind := range []string{"wecom", "slack"} {
-		for _, l := range []text.Lang{text.En, text.Zh} {
-			to := chatPlace{kind: kind, name: string(l)}
-			if kind == "slack" {
-				to.channel = "C1"
+	for _, to := range []chatPlace{{"wecom", "en", ""}, {"wecom", "zh", ""}, {"wecom", "card", ""}, {"slack", "en", "C1"}, {"slack", "zh", "C1"}} {
+		l := b.cfg.chatLanguage(to.chat())
+		var all []shownMessage
+		for _, scene := range messageScenes() {
+			service := b.chats[to.chat()]
+			m := scene.message(b, to, l)
+			if r, ok := service.(*chat.WeComRobot); ok && r.Room().Free == 0 {
+				r, err := chat.NewWeComRobot(b.cfg.Chat.WeCom[to.name].Robot(), http.DefaultClient, time.Now)
+				must(t, err)
+				b.chats[to.chat()], service = r, r
 			}
-			var all []shownMessage
-			for _, scene := range messageScenes() {
-				service := b.chats[to.chat()]
-				m := scene.message(b, to, l)
-				if r, ok := service.(*chat.WeComRobot); ok && r.Room().Free == 0 {
-					r, err := chat.NewWeComRobot(b.cfg.Chat.WeCom[to.name].Robot(), http.DefaultClient, time.Now)
-					must(t, err)
-					b.chats[to.chat()], service = r, r
-				}
-				if _, err := service.Send(context.Background(), to.channel, m); err != nil {
-					t.Fatalf("%s: %v", scene.name, err)
-				}
-				payload := got(payloadOf(last()))(t)
-				all = append(all, shownMessage{scene.name, payload})
-				words := cited.Replace(string(payload))
-				if l == text.En && strings.ContainsFunc(strings.NewReplacer("＜", "", "＞", "").Replace(words), func(r rune) bool { return unicode.Is(unicode.Han, r) }) {
-					t.Errorf("%s: Chinese in an English message: %s", scene.name, payload)
-				}
-				if scene.name == "hostile texts" {
-					continue
-				}
-				var plain strings.Builder
-				for _, p := range []string{`<font color=\"[a-z]*\">`, `</font>`, `https?://[^)|" ]*`, `"[a-z_]+":`} {
-					words = regexp.MustCompile(p).ReplaceAllString(words, " | ")
-				}
-				plain.WriteString(words)
-				if found := latinSentence.FindString(plain.String()); l == text.Zh && found != "" {
-					t.Errorf("%s: %q in a Chinese message: %s", scene.name, found, payload)
-				}
+			if _, err := service.Send(context.Background(), to.channel, m); err != nil {
+				t.Fatalf("%s: %v", scene.name, err)
 			}
-			body := got(json.MarshalIndent(all, "", " "))(t)
-			var out strings.Builder
-			e := json.NewEncoder(&out)
-			e.SetEscapeHTML(false)
-			e.SetIndent("", " ")
-			must(t, e.Encode(all))
-			body = []byte(out.String())
-			file := filepath.Join("testdata", "messages", kind+"-"+string(l)+".json")
-			if *updateMessages {
-				must(t, os.WriteFile(file, body, 0o644))
+			payload := got(payloadOf(last()))(t)
+			all = append(all, shownMessage{scene.name, payload})
+			words := cited.Replace(string(payload))
+			if l == text.En && strings.ContainsFunc(strings.NewReplacer("＜", "", "＞", "").Replace(words), func(r rune) bool { return unicode.Is(unicode.Han, r) }) {
+				t.Errorf("%s: Chinese in an English message: %s", scene.name, payload)
+			}
+			if scene.name == "hostile texts" {
 				continue
 			}
-			if want, _ := os.ReadFile(file); string(want) != string(body) {
-				t.Errorf("%s is not what is sent any more; see what differs after go test ./bot -run TestMessagesShown -update", file)
+			for _, p := range []string{`<font color=\"[a-z]*\">`, `</font>`, `https?://[^)|" ]*`, `"[a-z_]+":`} {
+				words = regexp.MustCompile(p).ReplaceAllString(words, " | ")
 			}
+			if found := latinSentence.FindString(words); l == text.Zh && found != "" {
+				t.Errorf("%s: %q in a Chinese message: %s", scene.name, found, payload)
+			}
+		}
+		var out strings.Builder
+		e := json.NewEncoder(&out)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", " ")
+		must(t, e.Encode(all))
+		file := filepath.Join("testdata", "messages", to.kind+"-"+to.name+".json")
+		if *updateMessages {
+			must(t, os.WriteFile(file, []byte(out.String()), 0o644))
+			continue
+		}
+		if want, _ := os.ReadFile(file); string(want) != out.String() {
+			t.Errorf("%s is not what is sent any more; see what differs after go test ./bot -run TestMessagesShown -update", file)
 		}
 	}
 }

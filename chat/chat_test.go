@@ -61,7 +61,7 @@ type errorCase struct {
 func providers() []provider {
 	var calls atomic.Int64 // each message has its own minute: no budget is used up here
 	now := func() time.Time { return time.Unix(0, 0).Add(time.Duration(calls.Add(1)) * time.Minute) }
-	return []provider{{
+	all := []provider{{
 		name: "wecom",
 		open: func(base string, client *http.Client) (Service, error) {
 			return NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret(secret)}, BaseURL: base}, client, now)
@@ -114,6 +114,18 @@ func providers() []provider {
 			{name: "nothing", body: `{}`, mayArrive: true, hint: "base_url"},
 		},
 	}}
+	card := all[0] // the same robot, where it may send cards
+	card.name, card.link = "wecom-card", page.URL
+	card.open = func(base string, client *http.Client) (Service, error) {
+		return NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret(secret)}, BaseURL: base, Card: true}, client, now)
+	}
+	card.payload = robotTexts
+	card.limits = func(t *testing.T, r request) {
+		if n := len(r.body); n > 2*4096 { // with JSON's escapes
+			t.Errorf("the body has %d bytes", n)
+		}
+	}
+	return append(all, card)
 }
 
 // farEnd records what it is sent and answers each request by answer.
@@ -164,7 +176,7 @@ func open(t *testing.T, p provider, base string) Service {
 }
 
 func (p provider) alice() Person {
-	if p.name == "wecom" {
+	if strings.HasPrefix(p.name, "wecom") {
 		return Person{GitHub: "alice", ID: "alice.w"}
 	}
 	return Person{GitHub: "alice", ID: "U012AB"}

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ type WeComConfig struct {
 	BaseURL   string   `yaml:"base_url"`   // default https://qyapi.weixin.qq.com/
 	Language  string   `yaml:"language"`   // en or zh; default: the server's
 	Allow     []string `yaml:"allow"`      // repositories that may name this chat
+	Card      bool     `yaml:"card"`       // cards instead of markdown, where a card says all
 }
 
 // The limits of a group robot, by WeCom developer documentation 91770.
@@ -35,6 +37,7 @@ const (
 type WeComRobot struct {
 	client *http.Client
 	base   string
+	card   bool
 	now    func() time.Time
 
 	mu     sync.Mutex
@@ -57,7 +60,7 @@ func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (
 	if len(cfg.RobotKeys) == 0 {
 		return nil, errors.New("wecom robot: robot_keys is empty; add the key of the robot's webhook address")
 	}
-	w := &WeComRobot{client: guarded(client), base: base, now: now}
+	w := &WeComRobot{client: guarded(client), base: base, card: cfg.Card, now: now}
 	for i, key := range cfg.RobotKeys {
 		if key.Reveal() == "" {
 			return nil, fmt.Errorf("wecom robot: robot_keys[%d] is empty", i)
@@ -67,9 +70,10 @@ func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (
 	return w, nil
 }
 
-// Send posts m as a markdown message to the robots' group. The Ref is empty, and to is not used.
+// Send posts m to the robots' group, as a markdown message or, where the configuration wants cards and one can say what matters, as
+// a card. The Ref is empty, and to is not used.
 func (w *WeComRobot) Send(ctx context.Context, _ string, m Message) (Ref, error) {
-	content, _, err := robotMarkdown(m)
+	body, err := w.body(m)
 	if err != nil {
 		return "", fmt.Errorf("wecom robot: %w", err)
 	}
@@ -79,7 +83,7 @@ func (w *WeComRobot) Send(ctx context.Context, _ string, m Message) (Ref, error)
 		if err != nil {
 			return "", err
 		}
-		err = w.post(ctx, w.robots[i].key.Reveal(), content)
+		err = w.post(ctx, w.robots[i].key.Reveal(), body)
 		if err == nil {
 			return "", nil
 		}
@@ -158,13 +162,9 @@ func (w *WeComRobot) block(i int) {
 	w.robots[i].blocked = w.now().Add(robotWindow)
 }
 
-func (w *WeComRobot) post(ctx context.Context, key, content string) error {
-	body, err := json.Marshal(map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
-	if err != nil {
-		return err
-	}
+func (w *WeComRobot) post(ctx context.Context, key string, body []byte) error {
 	target := w.base + "cgi-bin/webhook/send?key=" + url.QueryEscape(key)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(string(body)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
 		return withoutURL(err)
 	}
@@ -259,6 +259,81 @@ func robotMarkdown(m Message) (content string, whole bool, err error) {
 		}
 	}
 	return strings.Join(parts, "\n"), whole, nil
+}
+
+// body is m on the wire.
+func (w *WeComRobot) body(m Message) ([]byte, error) {
+	content, _, err := robotMarkdown(m)
+	if err != nil {
+		return nil, err
+	}
+	if card := robotCard(m); w.card && card != nil {
+		return json.Marshal(map[string]any{"msgtype": "template_card", "template_card": card})
+	}
+	return json.Marshal(map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
+}
+
+// A noticeCard is a template_card of type text_notice (WeCom developer documentation 91770). Its texts are plain.
+type noticeCard struct {
+	Type   string      `json:"card_type"`
+	Title  cardTitle   `json:"main_title"`
+	Quote  string      `json:"sub_title_text,omitempty"`
+	Facts  []cardFact  `json:"horizontal_content_list,omitempty"`
+	Jumps  []cardJump  `json:"jump_list"`
+	Action cardAddress `json:"card_action"`
+}
+
+type cardTitle struct {
+	Title string `json:"title"`
+	Desc  string `json:"desc,omitempty"`
+}
+
+type cardFact struct {
+	Type  int    `json:"type,omitempty"` // 1: it leads to URL
+	Name  string `json:"keyname"`
+	Value string `json:"value"`
+	URL   string `json:"url,omitempty"`
+}
+
+type cardJump struct {
+	Type  int    `json:"type"` // 1: a URL
+	Title string `json:"title"`
+	URL   string `json:"url"`
+}
+
+type cardAddress struct {
+	Type int    `json:"type"` // 1: a URL
+	URL  string `json:"url"`
+}
+
+// robotCard renders m as a card, with the first six of its fields; nil where a card could not say what matters: it mentions nobody,
+// has no colours for fields, no lines of a log and no room for all that somebody has to decide about, and has to lead somewhere. The bounds of its texts are ours.
+func robotCard(m Message) *noticeCard {
+	const mostFacts, titleBytes, quoteBytes, nameBytes, valueBytes = 6, 256, 512, 64, 256
+	target := address(m.Link.URL)
+	if target == "" || m.State == Waiting || len(m.Mentions) > 0 || strings.TrimSpace(m.Detail) != "" {
+		return nil
+	}
+	c := &noticeCard{Type: "text_notice", Title: cardTitle{clip(m.Title, titleBytes, octets, inert), clip(m.Status, titleBytes, octets, inert)},
+		Quote: clip(m.Text, quoteBytes, octets, inert), Action: cardAddress{1, target}}
+	for _, f := range m.Fields {
+		if f.State != "" {
+			return nil
+		}
+		fact := cardFact{Name: clip(f.Name, nameBytes, octets, inert), Value: clip(f.Value, valueBytes, octets, inert)}
+		if fact.URL = address(f.URL); fact.URL != "" {
+			fact.Type = 1
+		}
+		if fact.Name != "" && fact.Value != "" && len(c.Facts) < mostFacts {
+			c.Facts = append(c.Facts, fact)
+		}
+	}
+	title := clip(m.Link.Text, nameBytes, octets, inert)
+	if title == "" {
+		title = target
+	}
+	c.Jumps = []cardJump{{1, title, target}}
+	return c
 }
 
 // Fits tells whether one message shows all of m's fields.

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -20,6 +21,74 @@ func robotContent(r request) string {
 		panic("not a markdown message: " + r.body)
 	}
 	return body.Markdown.Content
+}
+
+// robotTexts lists the texts of a robot's message, be it markdown or a card.
+func robotTexts(r request) []string {
+	var body struct {
+		Type string `json:"msgtype"`
+		Card noticeCard
+	}
+	var raw map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal([]byte(r.body), &body), json.Unmarshal([]byte(r.body), &raw)); err != nil {
+		panic(err)
+	}
+	if body.Type != "template_card" {
+		return []string{robotContent(r)}
+	}
+	if err := json.Unmarshal(raw["template_card"], &body.Card); err != nil {
+		panic(err)
+	}
+	c := body.Card
+	texts := []string{c.Title.Title, c.Title.Desc, c.Quote, c.Action.URL}
+	for _, f := range c.Facts {
+		texts = append(texts, f.Name, f.Value, f.URL)
+	}
+	for _, j := range c.Jumps {
+		texts = append(texts, j.Title, j.URL)
+	}
+	return texts
+}
+
+// TestRobotCard: a card is sent only where it says what matters, and nothing in it is markup.
+func TestRobotCard(t *testing.T) {
+	fields := func(n int) (all []Field) {
+		for range n {
+			all = append(all, Field{Name: "N", Value: "<@all> [x](https://evil.example)", URL: page.URL})
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		m    Message
+		card bool
+	}{
+		"plain":            {Message{Title: "T", Status: "succeeded", State: Succeeded, Text: "words", Link: page}, true},
+		"many fields":      {Message{Title: "T", Fields: fields(9), Link: page}, true},
+		"nowhere to go":    {Message{Title: "T"}, false},
+		"a mention":        {Message{Title: "T", Link: page, Mentions: []Person{{GitHub: "alice", ID: "alice.w"}}}, false},
+		"a decision":       {Message{Title: "T", State: Waiting, Link: page}, false},
+		"a log":            {Message{Title: "T", Link: page, Detail: "exit status 1"}, false},
+		"coloured results": {Message{Title: "T", Link: page, Fields: []Field{{Name: "failed", State: Failed, Value: "x"}}}, false},
+	} {
+		far := newFarEnd(t, says(`{"errcode":0}`))
+		w, err := NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret("a")}, BaseURL: far.URL, Card: true}, http.DefaultClient, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Send(t.Context(), "", tt.m); err != nil {
+			t.Fatal(err)
+		}
+		body := far.last(t).body
+		if strings.Contains(body, `"msgtype":"template_card"`) != tt.card {
+			t.Errorf("%s: %s", name, body)
+		}
+		if n := strings.Count(body, `"keyname"`); n > 6 || len(tt.m.Fields) == 9 && n != 6 {
+			t.Errorf("%s: %d fields: %s", name, n, body)
+		}
+		if texts := strings.Join(robotTexts(far.last(t)), "\n"); strings.Contains(texts, "<@all>") || strings.Contains(texts, "evil.example)") && strings.Contains(texts, "](https") {
+			t.Errorf("%s: %s", name, texts)
+		}
+	}
 }
 
 func newRobots(t *testing.T, base string, now func() time.Time, keys ...string) *WeComRobot {
