@@ -147,6 +147,11 @@ demo: ## the whole way on this machine; ARGS=--once ends after the story (root, 
 	@$(GO) build -o bin/demo ./e2e/demo
 	@bin/demo -bot bin/bot -bin $(TOOLS) $(ARGS)
 
+.PHONY: messages
+messages: ## a page that shows every message to a chat as people see it, bin/messages.html; needs only Go
+	@mkdir -p bin
+	@$(GO) run ./chat/preview bot/testdata/messages bin/messages.html
+
 .PHONY: clean
 clean: ## removes bin/; the cache of make setup stays
 	rm -rf bin

@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"pipeline/kube":        {},
 	"pipeline/mask":        {},
 	"chat":                 {},
+	"chat/preview":         {},
 	"store":                {},
 	"internal/egress":      {},
 	"internal/strictyaml":  {},

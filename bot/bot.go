@@ -310,6 +310,7 @@ func (b *Bot) works() map[string]work {
 		store.TaskNews:    {parallel: 1, do: b.makeHookDeliveries},
 		store.TaskHook:    {parallel: 4, do: b.tellHook},
 		taskLinked:        {parallel: 4, do: b.sayLinked},
+		store.TaskOutbox:  {parallel: 4, do: b.drain},
 	}
 }
 

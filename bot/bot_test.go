@@ -39,6 +39,7 @@ const (
 	hookSecret = "hook-secret-1"
 	oldSecret  = "hook-secret-0"
 	robotKey   = "robot-key-693a91f6"
+	otherRobot = "robot-key-5512ac90" // of the same group
 	slackToken = "xoxb-slack-token"
 
 	signingSecret = "slack-signing-secret-0123456789"
@@ -135,7 +136,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	gh.SetCallback(publicURL + "/auth/callback")
 	gh.SetVagueMerges(0)                                 // or each pull request would take a second
 	l.close = append(l.close, func() { _ = gh.Close() }) // nothing hangs on it
-	l.wecom, l.slack = sim.NewWeCom(robotKey), sim.NewSlack(slackToken, "C1", "C2")
+	l.wecom, l.slack = sim.NewWeCom(robotKey, otherRobot), sim.NewSlack(slackToken, "C1", "C2")
 	l.wecom.Now, l.slack.Now = l.clock.Now, l.clock.Now
 	l.wecom.OnMessage = func(_ string, m sim.RobotMessage) { l.wrote.call("wecom " + m.Content) }
 	l.slack.OnMessage = func(m sim.SlackMessage) {
@@ -173,7 +174,7 @@ func openLab(dir string, edit func(string) string) (*lab, error) {
 	l.clock.Advance(2 * time.Second)
 
 	for name, value := range map[string]string{"app.pem": string(gh.PrivateKeyPEM()), "hook": hookSecret, "oldhook": oldSecret,
-		"robot": robotKey, "slack": slackToken, "signing": signingSecret, "app": appToken, "corp": corpSecret, "callback": callbackToken, "aes": callbackKey, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
+		"robot": robotKey, "robot2": otherRobot, "slack": slackToken, "signing": signingSecret, "app": appToken, "corp": corpSecret, "callback": callbackToken, "aes": callbackKey, "npm": npmToken, "pull": pullSecret, "push": dockerToken,
 		"api-token": apiToken, "read-token": readToken, "carol-token": carolToken} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			return nil, err
@@ -379,7 +380,7 @@ func (l *lab) leaks() error {
 		seen["data/"+name] = content
 	}
 	for _, where := range slices.Sorted(keys(seen)) {
-		for _, secret := range []string{hookSecret, oldSecret, robotKey, slackToken, signingSecret, appToken, "ticket=", l.slackURL + "/respond/", corpSecret, callbackToken, callbackKey, "access-token-", l.wecomURL + "/cgi-bin/aibot/response", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
+		for _, secret := range []string{hookSecret, oldSecret, robotKey, otherRobot, slackToken, signingSecret, appToken, "ticket=", l.slackURL + "/respond/", corpSecret, callbackToken, callbackKey, "access-token-", l.wecomURL + "/cgi-bin/aibot/response", npmToken, pullSecret, dockerToken, apiToken, readToken, carolToken} {
 			if i := strings.Index(seen[where], secret); i >= 0 {
 				return fmt.Errorf("%s shows a secret: …%q…", where, seen[where][max(0, i-100):min(len(seen[where]), i+60)])
 			}

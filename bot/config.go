@@ -139,6 +139,7 @@ type WeComConfig struct {
 	BaseURL   string   `yaml:"base_url"`
 	Language  string   `yaml:"language"` // default: the server's
 	Allow     []string `yaml:"allow"`
+	Card      bool     `yaml:"card"` // cards instead of markdown, where a card says what matters
 }
 
 // app tells whether it is an app; robot, whether it is robots of a group. What is neither is a smart robot.
@@ -159,7 +160,7 @@ func (w *WeComConfig) open(client *http.Client, now func() time.Time) (chat.Serv
 // Chat is what package chat wants.
 func (w *WeComConfig) Chat() chat.WeComConfig {
 	c := chat.WeComConfig{CorpID: w.CorpID, AgentID: w.AgentID, Secret: chat.NewSecret(w.Secret.Value()), Token: chat.NewSecret(w.Token.Value()),
-		AESKey: chat.NewSecret(w.AESKey.Value()), BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow}
+		AESKey: chat.NewSecret(w.AESKey.Value()), BaseURL: w.BaseURL, Language: w.Language, Allow: w.Allow, Card: w.Card}
 	for _, key := range w.RobotKeys {
 		c.RobotKeys = append(c.RobotKeys, chat.NewSecret(key.Value()))
 	}

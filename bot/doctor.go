@@ -748,7 +748,7 @@ func (d *doctor) wecom(ctx context.Context, f *findings, w *WeComConfig) {
 		config.RobotKeys = []chat.Secret{key}
 		robot, err := chat.NewWeComRobot(config, d.http, d.now)
 		if err == nil {
-			_, err = robot.Send(ctx, "", chat.Message{Title: text.Lang(w.Language).Say(text.DoctorTitle, d.cfg.PublicURL)})
+			_, err = robot.Send(ctx, "", chat.Message{Title: text.Lang(w.Language).Say(text.DoctorTitle, d.cfg.PublicURL), Link: chat.Link{URL: d.cfg.PublicURL}})
 		}
 		if err != nil {
 			f.fail("copy the key from the address of the group's robot again, and see that this machine reaches base_url", "robot_keys[%d]: %s", i, cause(err))

@@ -332,7 +332,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 			age = max(0, now.Sub(q.Oldest.Time).Seconds())
 		}
 		tell(queueAge, age, q.Kind)
-		if slices.Contains([]string{store.TaskReport, taskSay, store.TaskReply, store.TaskMention}, q.Kind) {
+		if slices.Contains([]string{store.TaskReport, taskSay, store.TaskReply, store.TaskMention, store.TaskOutbox}, q.Kind) {
 			telling += q.Due + q.Scheduled + q.Working
 		}
 	}

@@ -312,7 +312,7 @@ func (b *Bot) aboutInChat(ctx context.Context, kind, name string, cmd *command, 
 		in, args = args[0], args[1:]
 	}
 	app = args[0]
-	if cmd.name == "order" && in == "" && orderVerbs[strings.ToLower(app)] != nil { // an order names its apps behind the environment
+	if cmd.name == "order" && in == "" && orderVerb(app) != nil { // an order names its apps behind the environment
 		app = ""
 		for _, arg := range args {
 			if part := typedPart.FindStringSubmatch(arg); part != nil && app == "" {
@@ -390,6 +390,7 @@ func (b *Bot) typedIn(in, form, app string) string {
 	if !ok || !b.cfg.hears(kind, name) {
 		return b.typed(form)
 	}
+	l := b.cfg.chatLanguage(in)
 	var all []string
 	for _, one := range strings.Split(strings.TrimPrefix(form, "/"), ", /") { // a usage may show several
 		name, rest, _ := strings.Cut(one, " ")
@@ -397,9 +398,33 @@ func (b *Bot) typedIn(in, form, app string) string {
 		if app != "" && name != "help" && name != "link" && rest != app && !strings.HasPrefix(rest, app+" ") && !(name == "order" && verb == "create") && !(strings.HasSuffix(name, "subscribe")) {
 			rest = strings.TrimSpace(app + " " + rest)
 		}
+		if l == text.Zh {
+			name, rest = inChinese(name, rest, slices.Contains(usages(), form))
+		}
 		all = append(all, service.Typed(strings.TrimSpace(name+" "+rest)))
 	}
 	return strings.Join(all, ", ")
+}
+
+// usages are the forms of all commands, in which words stand for what is to be typed.
+func usages() (all []string) {
+	for _, cmd := range table() {
+		all = append(all, cmd.usage)
+	}
+	return all
+}
+
+// inChinese is how a command is written in Chinese: by its Chinese name, and in a usage with Chinese words for what is to be typed.
+func inChinese(name, rest string, usage bool) (string, string) {
+	if cmd := find(name, text.Zh); cmd != nil && name == cmd.name {
+		also := strings.Fields(cmd.also)
+		name = also[len(also)-1] // the Chinese one stands last
+	}
+	rest = strings.ReplaceAll(rest, "reason…", "原因…")
+	if usage {
+		rest = text.Zh.Usage(rest)
+	}
+	return name, rest
 }
 
 // answerInChat tells a person in a chat what came of what they said.

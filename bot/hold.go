@@ -75,17 +75,40 @@ func (b *Bot) notifiedOf(tx *store.Tx, h store.Hold) (notify []pipeline.Notify, 
 	return notify, err
 }
 
-// remind tells one chat that an environment is held.
+// remind has one chat told that an environment is held.
 func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) {
 	part := strings.SplitN(key, "\n", 4)
-	if len(part) != 4 {
-		return time.Time{}, nil
+	to, ok := chatAt(part[len(part)-1])
+	if len(part) != 4 || !ok {
+		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[len(part)-1])}
 	}
+	var notify []pipeline.Notify
+	err := b.db.View(ctx, func(tx *store.Tx) error {
+		h, err := store.Optional(tx.Hold(part[0], part[1], part[2]))
+		if err == nil && h != nil {
+			notify, err = b.notifiedOf(tx, *h)
+		}
+		return err
+	})
+	if until := quiet(notify, to, b.db.Now()); err != nil || !until.IsZero() {
+		return until, err
+	}
+	if b.rations(to) {
+		return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+			return tx.Enqueue(store.Outgoing{Chat: to.chat(), Kind: taskRemind, Key: key, Rank: store.RankApproval, Said: tx.Now().Format(time.RFC3339)})
+		})
+	}
+	return time.Time{}, b.sayHold(ctx, key, nil)
+}
+
+// sayHold tells one chat that an environment is held, if it still is. The key is that of remind.
+func (b *Bot) sayHold(ctx context.Context, key string, t *turn) error {
+	part := strings.SplitN(key, "\n", 4)
+	to, _ := chatAt(part[3]) // remind saw to it
 	var h *store.Hold
 	var repo store.Repo
 	var live *store.Deployment
 	var where string
-	var notify []pipeline.Notify
 	err := b.db.View(ctx, func(tx *store.Tx) (err error) {
 		if h, err = store.Optional(tx.Hold(part[0], part[1], part[2])); err != nil || h == nil {
 			return err
@@ -96,35 +119,32 @@ func (b *Bot) remind(ctx context.Context, key string, _ int) (time.Time, error) 
 		if where, err = place(tx, h.Repo, h.App, h.Environment); err != nil {
 			return err
 		}
-		if notify, err = b.notifiedOf(tx, *h); err != nil {
-			return err
-		}
 		repo, err = tx.Repo(h.Repo)
 		return err
 	})
 	if err != nil || h == nil { // nil: it was ended meanwhile
-		return time.Time{}, err
+		return err
 	}
 	s := subject{key: "hold/" + h.Repo + "/" + h.App + "/" + h.Environment, repo: repo, run: store.Run{App: h.App, Author: h.By}} // whoever holds it is told where nobody else is named
-	to, ok := chatAt(part[3])
-	if !ok {
-		return time.Time{}, giveUp{fmt.Errorf("no surface is called %q", part[3])}
-	}
-	if until := quiet(notify, to, b.db.Now()); !until.IsZero() {
-		return until, nil
-	}
 	service, l, err := b.chat(&s, to)
 	if service == nil {
-		return time.Time{}, err
+		return err
 	}
+	m := b.holdMessage(s, *h, live, where, l)
+	return b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
+		t.closes(&m, l)
+		return b.post(ctx, s, service, to, m, last, l)
+	})
+}
+
+// holdMessage is the reminder itself; live is the deployment that is live there, nil for none, and where names the environment in commands.
+func (b *Bot) holdMessage(s subject, h store.Hold, live *store.Deployment, where string, l text.Lang) chat.Message {
 	m := chat.Message{Key: s.key + " " + h.RemindedAt.Format(time.RFC3339), Title: l.Say(text.HoldTitle, h.App, h.Environment), State: chat.Waiting,
-		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(*h), l), Text: h.Reason,
-		Fields: []chat.Field{{Name: l.Field(text.Project), Value: repo.Name, URL: repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
+		Status: blockWords(store.Deployment{}, pipeline.HoldBlock(h), l), Text: h.Reason,
+		Fields: []chat.Field{{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}, {Name: l.Field(text.Environment), Value: h.Environment},
 			{Name: l.Field(text.Duration), Value: l.Duration(b.db.Now().Sub(h.Since.Time))}, {Name: l.Field(text.Note), Value: l.Say(text.HoldRemedy, s.typed("/unlock "+where))}}}
 	if live != nil {
 		m.Link = chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", live.ID)}
 	}
-	return time.Time{}, b.once(ctx, s, to.surface(), "", m.Key, func(last store.Message) (string, error) {
-		return b.post(ctx, s, service, to, m, last, l)
-	})
+	return m
 }

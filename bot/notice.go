@@ -145,31 +145,9 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 			return err
 		}
 	}
-	var approvers []chat.Person
-	if what != noticeAgreed {
-		by := s.rules.By
-		for _, block := range s.d.Blocks.V {
-			if asksForOrder(*s.d, block) { // every part's
-				by = block.By
-			}
-		}
-		if approvers, err = b.peopleIn(ctx, to, by); err != nil {
-			return err
-		}
-	}
-	d := s.d
-	m := b.message(s, l, approvers)
-	m.Key, m.Buttons = s.key+" "+what+round(d), b.chatButtons(s, l)
-	title := map[string]text.Key{noticeReminder: text.RemindTitle, noticeNow: text.NowTitle, noticeOverdue: text.NowLateTitle, noticeRefused: text.NowNoTitle, noticeAgreed: text.NowYesTitle}
-	m.Title = l.Say(title[what], d.App, d.Release, d.Environment)
-	m.State = map[string]chat.State{noticeReminder: chat.Waiting, noticeAgreed: chat.Succeeded}[what]
-	if what != noticeReminder {
-		m.Status = ratifyWords(s, l)
-		if what != noticeAgreed {
-			m.State = chat.Failed
-			v := b.approvalText(s)
-			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: text.Plain(l.Say(text.AskSay, code(v.Approve), code(v.Reject)))})
-		}
+	m, err := b.noticeMessage(ctx, s, what, to, l)
+	if err != nil {
+		return err
 	}
 	if over {
 		m.Buttons = nil
@@ -182,8 +160,40 @@ func (b *Bot) sayNotice(ctx context.Context, s subject, surface string) error {
 			}
 			return last.Ref, chatError(err)
 		}
+		s.turn.closes(&m, l)
 		return b.post(ctx, s, service, to, m, last, l)
 	})
+}
+
+// noticeMessage is the notice itself.
+func (b *Bot) noticeMessage(ctx context.Context, s subject, what string, to chatPlace, l text.Lang) (m chat.Message, err error) {
+	var approvers []chat.Person
+	if what != noticeAgreed {
+		by := s.rules.By
+		for _, block := range s.d.Blocks.V {
+			if asksForOrder(*s.d, block) { // every part's
+				by = block.By
+			}
+		}
+		if approvers, err = b.peopleIn(ctx, to, by); err != nil {
+			return m, err
+		}
+	}
+	d := s.d
+	m = b.message(s, l, approvers)
+	m.Key, m.Buttons = s.key+" "+what+round(d), b.chatButtons(s, l)
+	title := map[string]text.Key{noticeReminder: text.RemindTitle, noticeNow: text.NowTitle, noticeOverdue: text.NowLateTitle, noticeRefused: text.NowNoTitle, noticeAgreed: text.NowYesTitle}
+	m.Title = l.Say(title[what], d.App, d.Release, d.Environment)
+	m.State = map[string]chat.State{noticeReminder: chat.Waiting, noticeAgreed: chat.Succeeded}[what]
+	if what != noticeReminder {
+		m.Status = ratifyWords(s, l)
+		if what != noticeAgreed {
+			m.State = chat.Failed
+			v := b.approvalText(s)
+			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Note), Value: text.Plain(l.Say(text.AskSay, code(v.Approve), code(v.Reject)))})
+		}
+	}
+	return m, nil
 }
 
 // fewCommits is how many commits stand in a field.

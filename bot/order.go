@@ -18,12 +18,19 @@ import (
 // orderWords are what a release order is called in front of its number.
 var orderWords = []string{"order", "release", "发布单"}
 
-// orderVerbs are the forms of /order.
-var orderVerbs = map[string]func(*call, context.Context, []string) (outcome, error){
-	"create": (*call).createOrder, "创建": (*call).createOrder,
-	"show": (*call).showOrder, "查看": (*call).showOrder,
-	"run": (*call).runOrder, "执行": (*call).runOrder,
-	"cancel": (*call).cancelOrder, "取消": (*call).cancelOrder,
+// orderVerb is the form of /order that a verb means; nil for none. It is a function because each may show how commands are typed.
+func orderVerb(verb string) func(*call, context.Context, []string) (outcome, error) {
+	switch strings.ToLower(verb) {
+	case "create", "创建":
+		return (*call).createOrder
+	case "show", "查看":
+		return (*call).showOrder
+	case "run", "执行":
+		return (*call).runOrder
+	case "cancel", "取消":
+		return (*call).cancelOrder
+	}
+	return nil
 }
 
 // order makes, shows, runs and cancels release orders.
@@ -31,8 +38,8 @@ func (c *call) order(ctx context.Context, args []string) (outcome, error) {
 	if len(args) == 0 {
 		return c.usage(), nil
 	}
-	fn, ok := orderVerbs[strings.ToLower(args[0])]
-	if !ok {
+	fn := orderVerb(args[0])
+	if fn == nil {
 		return c.near(c.usage(), args[0], []string{"create", "show", "run", "cancel"}), nil
 	}
 	return fn(c, ctx, args[1:])

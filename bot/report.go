@@ -42,6 +42,7 @@ func (s subject) typed(form string) string {
 type subject struct {
 	key     string
 	form    func(string) string // how a command has to be written here; nil: as it is
+	turn    *turn               // in a chat that is told by turns; nil elsewhere
 	repo    store.Repo
 	run     store.Run
 	image   string             // the repository of its image
@@ -269,12 +270,19 @@ func (b *Bot) say(ctx context.Context, key string, attempts int) (time.Time, err
 	case strings.HasPrefix(surface, surfaceCheck):
 		err = b.sayCheck(ctx, s, part[2])
 	case strings.HasPrefix(surface, surfaceNotice):
-		err = b.sayNotice(ctx, s, surface)
+		_, where, _ := strings.Cut(strings.TrimPrefix(surface, surfaceNotice), "/")
+		if to, ok := chatAt(where); ok && b.rations(to) {
+			again, err = b.enqueue(ctx, s, surface, to)
+		} else {
+			err = b.sayNotice(ctx, s, surface)
+		}
 	default:
 		to, ok := chatAt(surface)
 		switch {
 		case !ok:
 			err = giveUp{fmt.Errorf("no surface is called %q", surface)}
+		case b.rations(to):
+			again, err = b.enqueue(ctx, s, surface, to)
 		case to.edits():
 			again, err = b.sayLiving(ctx, s, to)
 		default:

@@ -276,10 +276,10 @@ func look(state string) chat.State {
 // heading is what every message about a run begins with.
 func (b *Bot) heading(s subject, l text.Lang) chat.Message {
 	r := s.run
-	m := chat.Message{Title: l.Say(text.BuildTitle, r.App, r.Number), State: look(r.State), Status: l.State(r.State), Text: r.Subject,
+	m := chat.Message{Title: l.Say(text.BuildTitle, r.App, r.Number), State: look(r.State), Status: l.Build(r.State), Text: r.Subject,
 		Link: chat.Link{Text: l.Say(text.Details), URL: b.page("runs", r.ID)}}
 	if i := r.Image.V; i != nil { // the subject that is stored is of one language
-		m.Title, m.Text = l.Say(text.ImageTitle, r.App, r.Number), l.Say(text.ImagePushed, i.Repository+":"+i.Tag, r.Sender)
+		m.Title, m.Status, m.Text = l.Say(text.ImageTitle, r.App, r.Number), l.State(r.State), l.Say(text.ImagePushed, i.Repository+":"+i.Tag, r.Sender)
 	}
 	if r.Failure.V != nil {
 		m.Status = buildWords(s, l)
@@ -435,13 +435,11 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again tim
 	if service == nil {
 		return again, err
 	}
-	what := moment(s)
-	n, ok := s.wanted(to, what)
+	n, what, ok := wanted(s, to)
 	until := quiet(s.notify, to, b.db.Now())
 	switch {
 	case !ok:
-	case what == "waiting" && s.d.Scope.V == nil: // what is approved is said with it, a moment later
-	case !until.IsZero() && !loud(what):
+	case s.turn == nil && !until.IsZero() && !loud(what): // what has its turn was asked for before
 		again = until
 	default:
 		called, err := b.mentions(ctx, s, n, what)
@@ -454,6 +452,7 @@ func (b *Bot) sayMoment(ctx context.Context, s subject, to chatPlace) (again tim
 			}
 			m := b.message(s, l, called)
 			m.Buttons = b.chatButtons(s, l)
+			s.turn.closes(&m, l)
 			return b.post(ctx, s, service, to, m, last, l)
 		})
 		if err != nil {

@@ -27,6 +27,22 @@ type Service interface {
 	Find(ctx context.Context, to, key string, since time.Time) (Ref, error)
 }
 
+// Rationed is a [Service] that sends only so many messages in a time. Who uses it sees to it that what matters goes first.
+type Rationed interface {
+	Service
+	// Room tells how much may be sent now.
+	Room() Room
+	// Fits tells whether one message shows all of m's fields.
+	Fits(m Message) bool
+}
+
+// Room is what a [Rationed] service may send: Free messages at once, of Of when it has rested. More is when Free grows next; the
+// zero time where it is all of it.
+type Room struct {
+	Free, Of int
+	More     time.Time
+}
+
 // Ref is a provider's own reference to a message that was sent: opaque, safe to store, empty where there is none.
 type Ref string
 
@@ -62,6 +78,7 @@ type Field struct {
 	Name  string
 	Value string
 	URL   string // where Value leads, if anywhere; see Link
+	State State  // colours Name, where the provider has colours; empty for what is no state
 }
 
 // Link is an absolute http or https address of at most 512 bytes and what to call it. Any other address isn't shown.

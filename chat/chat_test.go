@@ -66,7 +66,7 @@ type errorCase struct {
 func providers() []provider {
 	var calls atomic.Int64 // each message has its own minute: no budget is used up here
 	now := func() time.Time { return time.Unix(0, 0).Add(time.Duration(calls.Add(1)) * time.Minute) }
-	return []provider{{
+	all := []provider{{
 		name: "wecom",
 		open: func(base string, client *http.Client) (Service, error) {
 			return NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret(secret)}, BaseURL: base}, client, now)
@@ -102,15 +102,15 @@ func providers() []provider {
 			return w, err
 		},
 		ok:      `{"errcode":0,"errmsg":"ok"}`,
-		payload: func(r request) []string { return []string{robotContent(r)} },
+		payload: robotTexts,
 		limits: func(t *testing.T, r request) {
-			if n := len(robotContent(r)); n > 2048 {
+			if n := len(strings.Join(robotTexts(r), "")); n > 2048 {
 				t.Errorf("content has %d bytes, more than 2048", n)
 			}
 		},
 		active:  regexp.MustCompile("<@[^>]*>|\\[[^\\]]*\\]\\([^)]*\\)|</?[^>]*>?|`|://"),
 		mention: "alice", // who gets it is called by that
-		link:    "[Details](https://ship.example.com/runs/1)",
+		link:    page.URL,
 		errors: []errorCase{
 			{name: "busy", body: `{"errcode":-1,"errmsg":"system busy"}`, hint: "busy"},
 			{name: "malformed", body: `{"errcode":40008}`, permanent: true, hint: "length"},
@@ -163,6 +163,18 @@ func providers() []provider {
 			{name: "nothing", body: `{}`, mayArrive: true, hint: "base_url"},
 		},
 	}}
+	card := all[0] // the same robot, where it may send cards
+	card.name, card.link = "wecom-card", page.URL
+	card.open = func(base string, client *http.Client) (Service, error) {
+		return NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret(secret)}, BaseURL: base, Card: true}, client, now)
+	}
+	card.payload = robotTexts
+	card.limits = func(t *testing.T, r request) {
+		if n := len(r.body); n > 2*4096 { // with JSON's escapes
+			t.Errorf("the body has %d bytes", n)
+		}
+	}
+	return append(all, card)
 }
 
 // farEnd records what it is sent and answers each request by answer.
@@ -213,7 +225,7 @@ func open(t *testing.T, p provider, base string) Service {
 }
 
 func (p provider) alice() Person {
-	if p.name != "slack" {
+	if strings.HasPrefix(p.name, "wecom") {
 		return Person{GitHub: "alice", ID: "alice.w"}
 	}
 	return Person{GitHub: "alice", ID: "U012AB"}
@@ -703,7 +715,7 @@ func FuzzMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, title, text, target, detail string) {
 		m := Message{Title: title, Status: text, State: Failed, Text: text, Detail: detail, Link: Link{Text: title, URL: target},
 			Fields: []Field{{Name: title, Value: text, URL: target}, {Name: "x", Value: detail}}, Mentions: []Person{{GitHub: title, ID: text}, {GitHub: "a", ID: "U012AB"}}}
-		content, err := robotMarkdown(m)
+		content, _, err := robotMarkdown(m)
 		if clean(title) == "" {
 			if !IsPermanent(err) {
 				t.Fatalf("title %q: %v", title, err)

@@ -276,10 +276,10 @@ func TestSlackHearsWhere(t *testing.T) {
 	form := func(v url.Values) string { return v.Encode() }
 	const back = "https://hooks.slack.com/commands/1"
 	for what, body := range map[string]string{
-		"commands": form(url.Values{"user_id": {"U012"}, "user_name": {"mallory"}, "channel_id": {"C012"}, "text": {"link"}, "response_url": {back}}),
-		"actions": form(url.Values{"payload": {`{"type":"block_actions","user":{"id":"U012","name":"mallory"},"channel":{"id":"C012"},"response_url":"` + back +
+		"commands": form(url.Values{"team_id": {"T1"}, "user_id": {"U012"}, "user_name": {"mallory"}, "channel_id": {"C012"}, "text": {"link"}, "response_url": {back}}),
+		"actions": form(url.Values{"payload": {`{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U012","name":"mallory"},"channel":{"id":"C012"},"response_url":"` + back +
 			`","actions":[{"type":"button","block_id":"b","action_id":"shipmate/0","value":"v"}]}`}}),
-		"events": `{"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention","user":"U012","channel":"C012","text":"<@U0BOT> link"}}`,
+		"events": `{"type":"event_callback","event_id":"Ev1","team_id":"T1","event":{"type":"app_mention","user":"U012","channel":"C012","text":"<@U0BOT> link"}}`,
 	} {
 		h, err := s.Hear(t.Context(), from(body, 0), what, []byte(body))
 		if err != nil || h.Heard == nil || h.Heard.Channel != "C012" || h.Heard.Name != "mallory" && what != "events" {

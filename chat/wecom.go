@@ -27,6 +27,7 @@ type WeComConfig struct {
 	BaseURL   string   `yaml:"base_url"`   // default https://qyapi.weixin.qq.com/
 	Language  string   `yaml:"language"`   // en or zh; default: the server's
 	Allow     []string `yaml:"allow"`      // repositories that may name this chat
+	Card      bool     `yaml:"card"`       // cards instead of markdown, where a card says all
 }
 
 const wecomBase = "https://qyapi.weixin.qq.com/"
@@ -39,19 +40,17 @@ const (
 )
 
 // WeComRobot is a [Service] that speaks through the group robots of one WeCom group (WeCom developer documentation
-// 91770). It can't edit and can't be answered. It keeps the limit of 20 messages a minute for each robot itself: when all
-// are used up it sends nothing and says by [RetryAfter] when there is room again.
+// 91770). It can't edit and can't be answered. It is [Rationed]: it keeps the limit of 20 messages a minute for each robot itself,
+// and when all are used up it sends nothing and says by [RetryAfter] when there is room again.
 type WeComRobot struct {
 	client *http.Client
 	base   string
+	card   bool
 	now    func() time.Time
 
 	mu     sync.Mutex
 	robots []robot
 	next   int // the robot whose turn it is
-
-	refused int       // messages since there was no room
-	round   time.Time // when those of them that were refused first come again
 }
 
 type robot struct {
@@ -69,7 +68,7 @@ func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (
 	if len(cfg.RobotKeys) == 0 {
 		return nil, errors.New("wecom robot: robot_keys is empty; add the key of the robot's webhook address")
 	}
-	w := &WeComRobot{client: guarded(client), base: base, now: now}
+	w := &WeComRobot{client: guarded(client), base: base, card: cfg.Card, now: now}
 	for i, key := range cfg.RobotKeys {
 		if key.Reveal() == "" {
 			return nil, fmt.Errorf("wecom robot: robot_keys[%d] is empty", i)
@@ -79,9 +78,10 @@ func NewWeComRobot(cfg WeComConfig, client *http.Client, now func() time.Time) (
 	return w, nil
 }
 
-// Send posts m as a markdown message to the robots' group. The Ref is empty, and to is not used.
+// Send posts m to the robots' group, as a markdown message or, where the configuration wants cards and one can say what matters, as
+// a card. The Ref is empty, and to is not used.
 func (w *WeComRobot) Send(ctx context.Context, _ string, m Message) (Ref, error) {
-	content, err := robotMarkdown(m)
+	body, err := w.body(m)
 	if err != nil {
 		return "", fmt.Errorf("wecom robot: %w", err)
 	}
@@ -91,7 +91,7 @@ func (w *WeComRobot) Send(ctx context.Context, _ string, m Message) (Ref, error)
 		if err != nil {
 			return "", err
 		}
-		err = w.post(ctx, w.robots[i].key.Reveal(), content)
+		err = w.post(ctx, w.robots[i].key.Reveal(), body)
 		if err == nil {
 			return "", nil
 		}
@@ -124,28 +124,44 @@ func (w *WeComRobot) take() (int, error) {
 	for range w.robots {
 		i := w.next
 		w.next = (i + 1) % len(w.robots)
-		r := &w.robots[i]
-		for len(r.sent) > 0 && now.Sub(r.sent[0]) >= robotWindow {
-			r.sent = r.sent[1:]
-		}
-		wait := r.blocked.Sub(now)
-		if len(r.sent) >= robotBudget {
-			wait = max(wait, r.sent[0].Add(robotWindow).Sub(now))
-		}
-		if wait <= 0 {
-			r.sent = append(r.sent, now)
+		free, more := w.robots[i].room(now)
+		if free > 0 {
+			w.robots[i].sent = append(w.robots[i].sent, now)
 			return i, nil
 		}
-		soonest = min(soonest, wait)
+		soonest = min(soonest, more.Sub(now))
 	}
-	// Of many that wait no more come back at once than a whole window has room for.
-	if !now.Before(w.round) {
-		w.refused, w.round = 0, now.Add(soonest)
+	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more", robotBudget*len(w.robots)), soonest)
+}
+
+// Room is that of all robots together.
+func (w *WeComRobot) Room() (all Room) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	for i := range w.robots {
+		free, more := w.robots[i].room(now)
+		all.Free += free
+		all.Of += robotBudget
+		if !more.IsZero() && (all.More.IsZero() || more.Before(all.More)) {
+			all.More = more
+		}
 	}
-	room := robotBudget * len(w.robots)
-	soonest += time.Duration(w.refused/room) * robotWindow
-	w.refused++
-	return 0, RetryAfter(fmt.Errorf("wecom robot: %d messages a minute are used up; add another robot of the same group to robot_keys for more", room), soonest)
+	return all
+}
+
+// room is how many messages r may send now, and when it is more of them: the zero time for a robot that has rested.
+func (r *robot) room(now time.Time) (free int, more time.Time) {
+	for len(r.sent) > 0 && now.Sub(r.sent[0]) >= robotWindow {
+		r.sent = r.sent[1:]
+	}
+	if len(r.sent) > 0 {
+		more = r.sent[0].Add(robotWindow)
+	}
+	if r.blocked.After(now) {
+		return 0, r.blocked
+	}
+	return robotBudget - len(r.sent), more
 }
 
 func (w *WeComRobot) block(i int) {
@@ -154,9 +170,8 @@ func (w *WeComRobot) block(i int) {
 	w.robots[i].blocked = w.now().Add(robotWindow)
 }
 
-func (w *WeComRobot) post(ctx context.Context, key, content string) error {
-	r, err := wecomCall(ctx, w.client, http.MethodPost, w.base+"cgi-bin/webhook/send?key="+url.QueryEscape(key),
-		map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
+func (w *WeComRobot) post(ctx context.Context, key string, body []byte) error {
+	r, err := wecomCall(ctx, w.client, http.MethodPost, w.base+"cgi-bin/webhook/send?key="+url.QueryEscape(key), json.RawMessage(body))
 	if err != nil {
 		return err
 	}
@@ -230,16 +245,17 @@ var robotColour = map[State]string{
 }
 
 // robotMarkdown renders m for a robot.
-func robotMarkdown(m Message) (string, error) {
+func robotMarkdown(m Message) (content string, whole bool, err error) {
 	return wecomMarkdown(m, robotMarkdownBytes, mentions(m.Mentions, 1024, wecomUserID, inert))
 }
 
 // wecomMarkdown renders m in the subset of markdown that WeCom knows, in at most limit bytes. What must stay is placed first: title,
-// link and people, whose lengths have bounds. Fields, then text, then detail share the rest.
-func wecomMarkdown(m Message, limit int, people string) (string, error) {
+// link and people, whose lengths have bounds. Fields, then text, then detail share the rest; whole tells whether all fields are there.
+func wecomMarkdown(m Message, limit int, people string) (content string, whole bool, err error) {
 	if clean(m.Title) == "" {
-		return "", errNoTitle
+		return "", false, errNoTitle
 	}
+	whole = true
 	title := "**" + clip(m.Title, 256, octets, inert) + "**"
 	if status := clip(m.Status, 128, octets, inert); status != "" {
 		title += " " + font(robotColour[m.State], status)
@@ -250,7 +266,11 @@ func wecomMarkdown(m Message, limit int, people string) (string, error) {
 	parts := []string{title}
 	for _, f := range m.Fields {
 		line := robotField(f)
-		if line == "" || len("\n"+line) > room {
+		if line == "" {
+			continue
+		}
+		if len("\n"+line) > room {
+			whole = false
 			continue
 		}
 		room -= len("\n" + line)
@@ -270,7 +290,56 @@ func wecomMarkdown(m Message, limit int, people string) (string, error) {
 			parts = append(parts, last)
 		}
 	}
-	return strings.Join(parts, "\n"), nil
+	return strings.Join(parts, "\n"), whole, nil
+}
+
+// body is m on the wire.
+func (w *WeComRobot) body(m Message) ([]byte, error) {
+	content, _, err := robotMarkdown(m)
+	if err != nil {
+		return nil, err
+	}
+	if card := robotCard(m); w.card && card != nil {
+		return json.Marshal(map[string]any{"msgtype": "template_card", "template_card": card})
+	}
+	return json.Marshal(map[string]any{"msgtype": "markdown", "markdown": map[string]string{"content": content}})
+}
+
+// robotCard renders m as a card, with the first six of its fields; nil where a card could not say what matters: it mentions nobody,
+// has no colours for fields, no lines of a log and no room for all that somebody has to decide about, and has to lead somewhere. The bounds of its texts
+// are ours.
+func robotCard(m Message) *wecomCard {
+	const titleBytes, quoteBytes, nameBytes, valueBytes = 256, 512, 64, 256
+	target := address(m.Link.URL)
+	if target == "" || m.State == Waiting || len(m.Mentions) > 0 || strings.TrimSpace(m.Detail) != "" {
+		return nil
+	}
+	c := &wecomCard{Type: "text_notice", Title: cardWords{clip(m.Title, titleBytes, octets, inert), clip(m.Status, titleBytes, octets, inert)},
+		Text: clip(m.Text, quoteBytes, octets, inert), Action: cardAction{1, target}}
+	for _, f := range m.Fields {
+		if f.State != "" {
+			return nil
+		}
+		fact := cardFact{Name: clip(f.Name, nameBytes, octets, inert), Value: clip(f.Value, valueBytes, octets, inert)}
+		if fact.URL = address(f.URL); fact.URL != "" {
+			fact.Type = 1
+		}
+		if fact.Name != "" && fact.Value != "" && len(c.Facts) < cardFacts {
+			c.Facts = append(c.Facts, fact)
+		}
+	}
+	title := clip(m.Link.Text, nameBytes, octets, inert)
+	if title == "" {
+		title = target
+	}
+	c.Jumps = []cardJump{{1, title, target}}
+	return c
+}
+
+// Fits tells whether one message shows all of m's fields.
+func (w *WeComRobot) Fits(m Message) bool {
+	_, whole, err := robotMarkdown(m)
+	return err == nil && whole
 }
 
 func robotField(f Field) string {
@@ -282,7 +351,11 @@ func robotField(f Field) string {
 	if value == "" {
 		return ""
 	}
-	return font("comment", clip(f.Name, 64, octets, inert)) + " " + value
+	colour := "comment"
+	if f.State != "" {
+		colour = robotColour[f.State]
+	}
+	return font(colour, clip(f.Name, 64, octets, inert)) + " " + value
 }
 
 // robotLink is "" unless there is an address.

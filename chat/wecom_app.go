@@ -118,7 +118,7 @@ func (w *WeComApp) Send(ctx context.Context, to string, m Message) (Ref, error) 
 	if card := messageCard(m); card != nil {
 		return w.send(ctx, to, "template_card", card)
 	}
-	content, err := wecomMarkdown(m, appMarkdownBytes, mentions(m.Mentions, 512, func(string) bool { return false }, inert)) // in a chat of one there is nobody to call
+	content, _, err := wecomMarkdown(m, appMarkdownBytes, mentions(m.Mentions, 512, func(string) bool { return false }, inert)) // in a chat of one there is nobody to call
 	if err != nil {
 		return "", fmt.Errorf("wecom app: %w", err)
 	}

@@ -24,6 +24,7 @@ type wecomCard struct {
 	Title   cardWords    `json:"main_title"`
 	Text    string       `json:"sub_title_text,omitempty"`
 	Facts   []cardFact   `json:"horizontal_content_list,omitempty"`
+	Jumps   []cardJump   `json:"jump_list,omitempty"`
 	Action  cardAction   `json:"card_action"`
 	Task    string       `json:"task_id,omitempty"`
 	Buttons []cardButton `json:"button_list,omitempty"`
@@ -39,6 +40,12 @@ type cardFact struct {
 	Name  string `json:"keyname"`
 	Value string `json:"value"`
 	URL   string `json:"url,omitempty"`
+}
+
+type cardJump struct {
+	Type  int    `json:"type"` // 1: a page
+	Title string `json:"title"`
+	URL   string `json:"url"`
 }
 
 type cardAction struct {

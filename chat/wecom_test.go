@@ -2,9 +2,9 @@ package chat
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +21,77 @@ func robotContent(r request) string {
 		panic("not a markdown message: " + r.body)
 	}
 	return body.Markdown.Content
+}
+
+// robotTexts lists the texts of a robot's message, be it markdown or a card.
+func robotTexts(r request) []string {
+	var body struct {
+		Type string `json:"msgtype"`
+		Card wecomCard
+	}
+	var raw map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal([]byte(r.body), &body), json.Unmarshal([]byte(r.body), &raw)); err != nil {
+		panic(err)
+	}
+	if body.Type != "template_card" {
+		return []string{robotContent(r)}
+	}
+	if err := json.Unmarshal(raw["template_card"], &body.Card); err != nil {
+		panic(err)
+	}
+	c := body.Card
+	texts := []string{c.Title.Title, c.Title.Desc, c.Text, c.Action.URL}
+	for _, f := range c.Facts {
+		texts = append(texts, f.Name, f.Value, f.URL)
+	}
+	for _, j := range c.Jumps {
+		texts = append(texts, j.Title, j.URL)
+	}
+	for _, b := range c.Buttons {
+		texts = append(texts, b.Text)
+	}
+	return texts
+}
+
+// TestRobotCard: a card is sent only where it says what matters, and nothing in it is markup.
+func TestRobotCard(t *testing.T) {
+	fields := func(n int) (all []Field) {
+		for range n {
+			all = append(all, Field{Name: "N", Value: "<@all> [x](https://evil.example)", URL: page.URL})
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		m    Message
+		card bool
+	}{
+		"plain":            {Message{Title: "T", Status: "succeeded", State: Succeeded, Text: "words", Link: page}, true},
+		"many fields":      {Message{Title: "T", Fields: fields(9), Link: page}, true},
+		"nowhere to go":    {Message{Title: "T"}, false},
+		"a mention":        {Message{Title: "T", Link: page, Mentions: []Person{{GitHub: "alice", ID: "alice.w"}}}, false},
+		"a decision":       {Message{Title: "T", State: Waiting, Link: page}, false},
+		"a log":            {Message{Title: "T", Link: page, Detail: "exit status 1"}, false},
+		"coloured results": {Message{Title: "T", Link: page, Fields: []Field{{Name: "failed", State: Failed, Value: "x"}}}, false},
+	} {
+		far := newFarEnd(t, says(`{"errcode":0}`))
+		w, err := NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret("a")}, BaseURL: far.URL, Card: true}, http.DefaultClient, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Send(t.Context(), "", tt.m); err != nil {
+			t.Fatal(err)
+		}
+		body := far.last(t).body
+		if strings.Contains(body, `"msgtype":"template_card"`) != tt.card {
+			t.Errorf("%s: %s", name, body)
+		}
+		if n := strings.Count(body, `"keyname"`); n > 6 || len(tt.m.Fields) == 9 && n != 6 {
+			t.Errorf("%s: %d fields: %s", name, n, body)
+		}
+		if texts := strings.Join(robotTexts(far.last(t)), "\n"); strings.Contains(texts, "<@all>") || strings.Contains(texts, "evil.example)") && strings.Contains(texts, "](https") {
+			t.Errorf("%s: %s", name, texts)
+		}
+	}
 }
 
 func newRobots(t *testing.T, base string, now func() time.Time, keys ...string) *WeComRobot {
@@ -90,35 +161,47 @@ func TestRobotsShareTheLoad(t *testing.T) {
 	}
 }
 
-// TestRobotsWaitersComeApart: a thousand messages are sent at the rate of the robot, and few of them ask in vain.
-func TestRobotsWaitersComeApart(t *testing.T) {
+// TestRobotsRoom: what is left of the budget of all robots together, and when it is more.
+func TestRobotsRoom(t *testing.T) {
 	far := newFarEnd(t, says(`{"errcode":0}`))
 	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := begin
-	w := newRobots(t, far.URL, func() time.Time { return now }, "a")
-	waiting := make([]time.Time, 1000)
-	asked := 0
-	for len(waiting) > 0 {
-		slices.SortFunc(waiting, time.Time.Compare)
-		if waiting[0].After(now) {
-			now = waiting[0]
-		}
-		_, err := w.Send(t.Context(), "", Message{Title: "T"})
-		asked++
-		d, again := RetryDelay(err)
-		if err != nil && !again {
+	w := newRobots(t, far.URL, func() time.Time { return now }, "a", "b")
+	if r := w.Room(); r != (Room{Free: 40, Of: 40}) {
+		t.Errorf("at first: %+v", r)
+	}
+	for range 5 {
+		if _, err := w.Send(t.Context(), "", Message{Title: "T"}); err != nil {
 			t.Fatal(err)
 		}
-		waiting = waiting[1:]
-		if again {
-			waiting = append(waiting, now.Add(d))
+		now = now.Add(time.Second)
+	}
+	if r := w.Room(); r != (Room{Free: 35, Of: 40, More: begin.Add(time.Minute)}) {
+		t.Errorf("after five: %+v", r)
+	}
+	w.block(0)
+	if r := w.Room(); r != (Room{Free: 18, Of: 40, More: begin.Add(61 * time.Second)}) {
+		t.Errorf("without the one that was refused: %+v", r)
+	}
+	now = now.Add(time.Minute)
+	if r := w.Room(); r != (Room{Free: 40, Of: 40}) {
+		t.Errorf("a minute later: %+v", r)
+	}
+}
+
+// TestRobotFits: one field too many is noticed.
+func TestRobotFits(t *testing.T) {
+	w := newRobots(t, "https://x.example/", time.Now, "a")
+	m := Message{Title: "T", Link: page}
+	for w.Fits(m) {
+		m.Fields = append(m.Fields, Field{Name: "成功", State: Succeeded, Value: "部署", URL: page.URL})
+		if len(m.Fields) > 100 {
+			t.Fatal("a hundred fields fit")
 		}
 	}
-	if took := now.Sub(begin); took < 49*time.Minute || took > 60*time.Minute {
-		t.Errorf("it took %s", took)
-	}
-	if asked > 3*1000 {
-		t.Errorf("they asked %d times", asked)
+	most, _, err := robotMarkdown(Message{Title: "T", Link: page, Fields: m.Fields[1:]})
+	if err != nil || len(most) > robotMarkdownBytes || strings.Count(most, `<font color="info">成功</font> [部署](`) != len(m.Fields)-1 {
+		t.Errorf("%d bytes, %v:\n%s", len(most), err, most)
 	}
 }
 

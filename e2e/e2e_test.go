@@ -196,12 +196,12 @@ func (x *Example) checkChats(t *testing.T) {
 	}
 	err := until(t.Context(), "WeCom notices", func() error {
 		for what, parts := range map[string][]string{
-			"built v1":               {"构建 devops-app", "运行 1", "成功", "sha256:"},
-			"built v2":               {"构建 devops-app", "运行 2", "成功"},
-			"v1 in staging":          {"部署 devops-app 版本 1 到 staging", "已上线"},
-			"v2 in staging":          {"部署 devops-app 版本 2 到 staging", "已上线"},
-			"v2 waits":               {"部署 devops-app 版本 2 到 production", "等待批准"},
-			"v2 in production":       {"部署 devops-app 版本 2 到 production", "已上线", "bob"},
+			"built v1":               {"devops-app #1", "构建成功", "sha256:"},
+			"built v2":               {"devops-app #2", "构建成功"},
+			"v1 in staging":          {"devops-app 版本 1 部署到 staging", "已上线"},
+			"v2 in staging":          {"devops-app 版本 2 部署到 staging", "已上线"},
+			"v2 waits":               {"devops-app 版本 2 部署到 production", "等待审批"},
+			"v2 in production":       {"devops-app 版本 2 部署到 production", "已上线", "bob"},
 			"production rolled back": {"回滚", "production", "版本 1", "已回滚"},
 		} {
 			if n := count(parts...); n != 1 {

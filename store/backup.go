@@ -190,6 +190,9 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	if err := tx.SetCursor(numbersAbove, fmt.Sprint(r.NumbersAbove)); err != nil {
 		return r, err
 	}
+	if _, err := tx.exec("DELETE FROM outbox"); err != nil {
+		return r, err
+	}
 	if _, err := tx.exec("DELETE FROM tasks WHERE kind <> ? AND buried_at IS NULL", TaskEvent); err != nil {
 		return r, err
 	}

@@ -1,6 +1,9 @@
 package text
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Field names one fact of a notice or a page.
 type Field int
@@ -42,14 +45,14 @@ var fields = [fieldCount]words{
 	Cluster:     {"Cluster", "集群"},
 	Namespace:   {"Namespace", "命名空间"},
 	Release:     {"Release", "版本"},
-	TriggeredBy: {"Triggered by", "触发者"},
+	TriggeredBy: {"Triggered by", "触发人"},
 	Branch:      {"Branch", "分支"},
 	Commit:      {"Commit", "提交"},
 	Image:       {"Image", "镜像"},
 	Digest:      {"Digest", "摘要"},
 	Strategy:    {"Strategy", "发布策略"},
 	Approver:    {"Approver", "批准人"},
-	Duration:    {"Duration", "用时"},
+	Duration:    {"Duration", "耗时"},
 	Step:        {"Step", "步骤"},
 	Reason:      {"Reason", "原因"},
 	Note:        {"Note", "提示"},
@@ -82,7 +85,7 @@ var states = map[string]words{
 	"rejected":    {"rejected", "已驳回"},
 	"expired":     {"expired", "已过期"},
 	"draft":       {"being prepared", "准备中"},
-	"waiting":     {"waiting for approval", "等待批准"},
+	"waiting":     {"waiting for approval", "等待审批"},
 	"approved":    {"approved", "已批准"},
 }
 
@@ -99,6 +102,41 @@ var steps = map[string]words{
 	"apply":   {"apply", "应用清单"},
 	"observe": {"rollout", "等待就绪"},
 	"verify":  {"verify", "核对镜像"},
+}
+
+var builds = map[string]words{
+	"queued":     {"queued", "等待构建"},
+	"running":    {"running", "构建中"},
+	"succeeded":  {"succeeded", "构建成功"},
+	"failed":     {"failed", "构建失败"},
+	"cancelled":  {"cancelled", "构建已取消"},
+	"superseded": {"superseded", "已被取代"},
+}
+
+// Build is the word for a state of a run that stands alone beside its title; an unknown one is returned.
+func (l Lang) Build(state string) string { return l.name(builds, state) }
+
+// blanks are the words of a command's usage that stand for what is to be typed.
+var blanks = map[string]words{
+	"app":     {"app", "应用"},
+	"env":     {"env", "环境"},
+	"release": {"release", "版本"},
+	"reason":  {"reason", "原因"},
+	"command": {"command", "命令"},
+	"number":  {"number", "编号"},
+	"step":    {"step", "步骤"},
+	"check":   {"check", "检查"},
+	"id":      {"id", "编号"},
+	"events":  {"events", "事件"},
+	"code":    {"code", "验证码"},
+	"sha":     {"sha", "提交号"},
+}
+
+var word = regexp.MustCompile(`[a-z-]+`)
+
+// Usage is a command's usage with the words for what is to be typed. What is typed as it stands, such as a verb, stays.
+func (l Lang) Usage(usage string) string {
+	return word.ReplaceAllStringFunc(usage, func(w string) string { return l.name(blanks, w) })
 }
 
 // Step is the word for a kind of step as the database has it; an unknown one is returned.

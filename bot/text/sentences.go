@@ -183,8 +183,11 @@ const (
 
 	// About a message itself.
 
-	MayRepeat // time of the earlier attempt
-	NotKnown  //
+	ProgressOmitted // how many
+	Results         // how many
+	ResultsFailed   // how many
+	MayRepeat       // time of the earlier attempt
+	NotKnown        //
 	// Cancelling, and why. A piece is a run or a deployment by its number.
 
 	HelpCancel          //
@@ -420,21 +423,21 @@ const (
 
 // sentences give each argument by %v, so that a surface may pass it with its markup around it.
 var sentences = [keyCount]words{
-	BuildTitle:         {"Build %[1]v, run %[2]v", "构建 %[1]v，运行 %[2]v"},
-	DeployTitle:        {"Deploy %[1]v release %[2]v to %[3]v", "部署 %[1]v 版本 %[2]v 到 %[3]v"},
-	RollbackTitle:      {"Roll back %[1]v in %[2]v to release %[3]v", "回滚 %[2]v 中的 %[1]v 到版本 %[3]v"},
+	BuildTitle:         {"Build %[1]v, run %[2]v", "%[1]v #%[2]v"},
+	DeployTitle:        {"Deploy %[1]v release %[2]v to %[3]v", "%[1]v 版本 %[2]v 部署到 %[3]v"},
+	RollbackTitle:      {"Roll back %[1]v in %[2]v to release %[3]v", "%[1]v 在 %[2]v 回滚到版本 %[3]v"},
 	Details:            {"Details", "查看详情"},
-	BuildQueued:        {"waiting for a builder", "等待构建机"},
-	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，用时 %v"},
-	BuildPassed:        {"built in %v", "构建成功，用时 %v"},
+	BuildQueued:        {"waiting for a builder", "等待构建机空闲"},
+	BuildSucceeded:     {"release %v built in %v", "版本 %v 构建成功，耗时 %v"},
+	BuildPassed:        {"built in %v", "构建成功，耗时 %v"},
 	MergeConflict:      {"it conflicts with %v; resolve that and push", "与 %v 冲突；请解决后重新推送"},
 	MergeUnknown:       {"GitHub does not say whether it can be merged into %v; push again, or close and reopen it", "GitHub 未给出能否合并到 %v 的结果；请重新推送，或关闭后重新打开"},
 	Untested:           {"waits for %v from somebody with write access", "等待有 write 权限的人发送 %v"},
 	CancelledByClosing: {"cancelled, since the pull request was closed", "拉取请求已关闭，构建已取消"},
 	SameImage:          {"%v (same image as release %v)", "%v（与版本 %v 的镜像相同）"},
 	TagsKept:           {"not tagged %v, which the registry keeps for another image; the digest is what is deployed", "未打标签 %v：镜像仓库为另一个镜像保留且不可更改；部署以摘要为准"},
-	BuildFailed:        {"failed at step %v: %v", "步骤“%v”失败：%v"},
-	WaitingForApproval: {"waiting for approval (%v of %v)", "等待批准（%v/%v）"},
+	BuildFailed:        {"failed at step %v: %v", "构建失败（步骤“%v”）：%v"},
+	WaitingForApproval: {"waiting for approval (%v of %v)", "等待审批（%v/%v）"},
 	HeldAfterRestore:   {"held since a backup of the bot was restored at %v, until it is unlocked", "%v 恢复备份后暂停自动部署，解锁后继续"},
 	RefDeleted:         {"cancelled: its branch or tag was deleted", "已取消：分支或标签已被删除"},
 	CancelledByRestore: {"cancelled: a backup of the bot was restored, and what became of it since is not known", "已取消：机器人已从备份恢复，其后情况未知"},
@@ -455,13 +458,13 @@ var sentences = [keyCount]words{
 	DeployQueued:       {"queued", "排队中"},
 	PodsReady:          {"%v of %v ready", "%v/%v 就绪"},
 	TookItsPlace:       {"release %v took its place", "已由版本 %v 取代"},
-	Live:               {"release %v is live after %v", "版本 %v 已上线，用时 %v"},
-	DeployFailed:       {"failed: %v", "失败：%v"},
+	Live:               {"release %v is live after %v", "版本 %v 已上线，耗时 %v"},
+	DeployFailed:       {"failed: %v", "部署失败：%v"},
 	// The release stands first: it must be there when a long reason is cut off.
-	FailedRolledBack: {"rolled back to release %[2]v; failed: %[1]v", "已回滚到版本 %[2]v；失败：%[1]v"},
+	FailedRolledBack: {"rolled back to release %[2]v; failed: %[1]v", "部署失败，已回滚到版本 %[2]v；原因：%[1]v"},
 	RolledBack:       {"rolled back to release %v", "已回滚到版本 %v"},
 	Rejected:         {"rejected by %v: %v", "已被 %v 驳回：%v"},
-	Expired:          {"expired: not approved within %v", "已过期：%v内未获批准"},
+	Expired:          {"expired: not approved within %v", "已过期：%v内未获审批"},
 
 	HelpIntro:        {"What you may say on %v:", "你可以在 %v 发送："},
 	HelpHelp:         {"what you may say here", "可用的命令"},
@@ -554,9 +557,9 @@ var sentences = [keyCount]words{
 	NothingLive:          {"Nothing is live in %v.", "%v 没有线上版本。"},
 	NothingToRollBackTo:  {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
 	RollbackStarted:      {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
-	NothingWaits:         {"Nothing waits for approval.", "没有等待批准的部署。"},
+	NothingWaits:         {"Nothing waits for approval.", "没有等待审批的部署。"},
 	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
-	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待批准的不是你所见的内容：当前状态为%v，或此后有变更。"},
+	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待审批的不是你所见的内容：当前状态为%v，或此后有变更。"},
 	WhichDeployment:      {"Several wait (%v); say which. Usage: %v", "有多个部署在等待（%v）；请指明。用法：%v"},
 	PartNotAlone:         {"Deployment %[1]v is a part of release order %[2]v, which is decided as a whole: %[3]v", "部署 %[1]v 是发布单 %[2]v 的一项，须整体决定：%[3]v"},
 	AskedSince:           {"What you wrote this about has changed since, so it does not count. Look at what is asked now; to approve that, say %v", "在你发送之后内容已有变更，因此不计入。请查看当前申请的内容；如批准，请发送 %v"},
@@ -594,7 +597,10 @@ var sentences = [keyCount]words{
 	NotTheHead:   {"%v is not the head of this pull request, whole and as it is now, which is %v. Look at that commit; to have it built, and no other, say %v", "%v 不是此拉取请求当前的完整提交号；当前为 %v。请先查看该提交；如需仅构建它，请发送 %v"},
 	TestAllowed:  {"Pull request %v is built at %v, and at no other commit.", "拉取请求 %v 将按 %v 构建，其他提交除外。"},
 
-	MayRepeat:           {"this may be a repeat: what became of an attempt at %v is not known", "可能重复：%v 的一次发送结果未知"},
+	ProgressOmitted:     {"notices of progress that were left out: %v", "另有 %v 条进度未发送"},
+	Results:             {"%v results in one message", "%v 项结果（合并发送）"},
+	ResultsFailed:       {"%v failed", "其中 %v 项失败"},
+	MayRepeat:           {"this may be a repeat: what became of an attempt at %v is not known", "此消息可能重复：%v 那次发送的结果未知"},
 	NotKnown:            {"not known any more: Shipmate has no record of it", "已无记录：Shipmate 不再掌握其状态"},
 	HelpCancel:          {"stops a run or a deployment, also while it runs", "停止运行或部署，包括正在进行的"},
 	HelpWhy:             {"how the newest deliveries, or the one, the run or the deployment you name, were decided, also when nothing was done", "最近的事件或指定的事件、运行、部署是如何决定的，包括未执行任何操作的情况"},
@@ -615,7 +621,7 @@ var sentences = [keyCount]words{
 	CancelledBy:         {"cancelled by %v", "已被 %v 取消"},
 	CancelledMidway:     {"cancelled half-way by %v; release %v may be partly live", "中途被 %v 取消；版本 %v 可能已部分上线"},
 	CheckNamed:          {"check %v", "检查 %v"},
-	CheckPassed:         {"passed in %v", "通过，用时 %v"},
+	CheckPassed:         {"passed in %v", "通过，耗时 %v"},
 	CheckNotRun:         {"not run: the run ended before", "未执行：运行已提前结束"},
 	TestsPassed:         {"%v passed", "%v 项通过"},
 	TestsPassedSome:     {"%v passed, %v skipped", "%v 项通过，%v 项跳过"},
@@ -625,8 +631,8 @@ var sentences = [keyCount]words{
 	CancelledMidwayBack: {"cancelled half-way by %v; release %v may be partly live, %v goes back to release %v", "中途被 %v 取消；版本 %v 可能已部分上线，%v 可回到版本 %v"},
 
 	ImagePushed:  {"image %v pushed by %v", "%[2]v 推送了镜像 %[1]v"},
-	ImageTitle:   {"Image pushed for %[1]v, run %[2]v", "%[1]v 收到新推送的镜像，运行 %[2]v"},
-	ImageTaken:   {"release %v made of the pushed image in %v", "已用推送的镜像生成版本 %v，用时 %v"},
+	ImageTitle:   {"Image pushed for %[1]v, run %[2]v", "%[1]v #%[2]v 新镜像"},
+	ImageTaken:   {"release %v made of the pushed image in %v", "已用推送的镜像生成版本 %v，耗时 %v"},
 	NothingBuilt: {"There is no release of %v, and nothing is built here, since .shipmate.yaml has no build: an image pushed to %v becomes a release.", "%v 还没有版本；.shipmate.yaml 没有 build，因此这里不构建：推送到 %v 的镜像会成为版本。"},
 
 	// Reading a comment, and what is only read.
@@ -678,7 +684,7 @@ var sentences = [keyCount]words{
 	ChecksNone:       {"waiting for the commit's first check; if none begins within a minute of the push, it goes on", "等待提交的首项检查；推送后一分钟内若无任何检查，则继续"},
 	CheckOfAnother:   {"%[1]v is there, but by %[2]v, not by %[3]v", "已有 %[1]v，但来自 %[2]v，而非 %[3]v"},
 	WhenGreen:        {"It waits until the checks of that commit are green.", "将等待该提交的检查全部通过。"},
-	SupersededBy:     {"superseded by %v", "已被 %v 取代"},
+	SupersededBy:     {"superseded by %v", "已被%v 取代"},
 	SupersededByHead: {"superseded: the head of its pull request moved on", "已被取代：拉取请求已有新的提交"},
 	ClosedUnmerged:   {"cancelled: its pull request was closed without being merged", "已取消：拉取请求未合并即被关闭"},
 	LeftBehindByHead: {"%[1]v does not go to %[2]v any more: the pull request's head moved on to %[3]v. To mean that one, say %[4]v", "%[1]v 不再部署到 %[2]v：拉取请求已更新到 %[3]v。如需部署新的提交，请发送 %[4]v"},
@@ -700,14 +706,14 @@ var sentences = [keyCount]words{
 	OthersStay:   {"What is not yours stays.", "他人的锁定和回滚后的暂停仍然保留。"},
 	LineLeft:     {"You no longer wait for %v.", "你已退出 %v 的排队。"},
 	StatusBarred: {"%[1]v is closed: %[2]v", "%[1]v 暂不放行：%[2]v"},
-	HoldTitle:    {"%[1]v in %[2]v is still held", "%[2]v 的 %[1]v 仍暂停自动部署"},
+	HoldTitle:    {"%[1]v in %[2]v is still held", "%[1]v 在 %[2]v 的自动部署仍处于暂停"},
 	HoldRemedy:   {"automatic deployments wait until somebody with maintain says %v", "自动部署将等待，直到有 maintain 权限的人发送 %v"},
 
 	// Approvals, and what went without.
 	AskCommits:       {"%[1]v since release %[2]v, newest first:", "自版本 %[2]v 以来有 %[1]v，最新在前："},
 	AskFirst:         {"the first release in %v", "%v 的首个版本"},
 	AskSameCommit:    {"no new commit: release %v, which is live, has the same", "没有新提交：线上版本 %v 的提交相同"},
-	AskBack:          {"live now and not in it: %v", "线上有 %v不在其中"},
+	AskBack:          {"live now and not in it: %v", "线上有 %v，此版本中没有"},
 	AskBackOnly:      {"it goes back: it is older than release %[1]v, which is live and has %[2]v more", "这是回退：它早于线上版本 %[1]v，后者多 %[2]v"},
 	AskCommit:        {"%[1]v %[2]v by %[3]v", "%[1]v %[2]v，作者 %[3]v"},
 	AskPull:          {"pull request %v", "拉取请求 %v"},
@@ -728,19 +734,19 @@ var sentences = [keyCount]words{
 	NowNeedsReason:   {"Going without approval needs a reason. Usage: %v", "跳过审批须填写原因。用法：%v"},
 	NowAsked:         {"It goes to %[1]v without approval, and everyone is told. Somebody who may approve, and whose work it is not, has to agree within %[2]v; until then %[1]v takes nothing by itself.", "它将不经批准直接部署到 %[1]v，并通知所有人。须由有批准权且与本次变更无关的人在 %[2]v内追认；在此之前 %[1]v 暂停自动部署。"},
 	NotApproved:      {"without the approval that the environment asks for (%v needed)", "未经此环境所需的批准（需 %v 人）"},
-	MustAgree:        {"went without approval: somebody has to agree by %v", "未经批准即上线：须在 %v 前追认"},
-	MustAgreeLate:    {"went without approval, and nobody agreed by %v", "未经批准即上线，至 %v 仍未追认"},
-	AgreedBy:         {"went without approval; %v agreed afterwards", "未经批准即上线，事后由 %v 追认"},
-	NotAgreedBy:      {"went without approval, and %[1]v does not agree: %[2]v", "未经批准即上线，%[1]v 不予追认：%[2]v"},
+	MustAgree:        {"went without approval: somebody has to agree by %v", "未经审批即上线：须在 %v 前追认"},
+	MustAgreeLate:    {"went without approval, and nobody agreed by %v", "未经审批即上线，至 %v 仍无人追认"},
+	AgreedBy:         {"went without approval; %v agreed afterwards", "未经审批即上线，事后由 %v 追认"},
+	NotAgreedBy:      {"went without approval, and %[1]v does not agree: %[2]v", "未经审批即上线，%[1]v 不予追认：%[2]v"},
 	NeverAgreed:      {"went without approval, and nobody agreed before something else took its place", "未经批准即上线，在被取代前一直未获追认"},
 	Ratified:         {"You agreed to deployment %[1]v, which went to %[2]v without approval. Automatic deployments there go on.", "你已追认未经批准即上线到 %[2]v 的部署 %[1]v。那里的自动部署恢复。"},
 	Unratified:       {"It is recorded that you do not agree to deployment %[1]v. It stays live in %[2]v, which takes nothing by itself until somebody deploys or promotes another release there, goes back (%[3]v), or agrees to it.", "已记录你不同意部署 %[1]v。它仍在 %[2]v 上线；在有人部署或发布其他版本、回滚（%[3]v）或追认之前，那里的自动部署保持暂停。"},
 	RatifyOwn:        {"Deployment %v went without approval by your own word, so somebody else has to agree to it.", "部署 %v 是你要求跳过审批的，须由他人追认。"},
-	NowTitle:         {"WITHOUT APPROVAL: %[1]v release %[2]v to %[3]v", "【未经批准】%[1]v 版本 %[2]v 部署到 %[3]v"},
-	NowLateTitle:     {"NOT AGREED TO IN TIME: %[1]v release %[2]v in %[3]v", "【逾期未追认】%[3]v 中的 %[1]v 版本 %[2]v"},
-	NowNoTitle:       {"NOT AGREED TO: %[1]v release %[2]v in %[3]v", "【不予追认】%[3]v 中的 %[1]v 版本 %[2]v"},
-	NowYesTitle:      {"Agreed to afterwards: %[1]v release %[2]v in %[3]v", "已追认：%[3]v 中的 %[1]v 版本 %[2]v"},
-	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "提醒：%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待批准"},
+	NowTitle:         {"WITHOUT APPROVAL: %[1]v release %[2]v to %[3]v", "【未经审批】%[1]v 版本 %[2]v 部署到 %[3]v"},
+	NowLateTitle:     {"NOT AGREED TO IN TIME: %[1]v release %[2]v in %[3]v", "【逾期未追认】%[1]v 版本 %[2]v（%[3]v）"},
+	NowNoTitle:       {"NOT AGREED TO: %[1]v release %[2]v in %[3]v", "【不予追认】%[1]v 版本 %[2]v（%[3]v）"},
+	NowYesTitle:      {"Agreed to afterwards: %[1]v release %[2]v in %[3]v", "【已追认】%[1]v 版本 %[2]v（%[3]v）"},
+	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "【提醒】%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待审批"},
 	EnvironmentGone:  {"cancelled: the default branch's file has no such environment any more", "已取消：默认分支的文件中已没有此环境"},
 	EnvironmentMoved: {"superseded: the environment's cluster, namespace or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间或清单位置已变更，请重新发起"},
 
@@ -771,7 +777,7 @@ var sentences = [keyCount]words{
 	ReasonGiven:   {"The reason stands with deployment %v now.", "已为部署 %v 补充驳回原因。"},
 	ButtonLate:    {"This came %[1]v after the button was pressed, so %[2]v was not done. To confirm it, press again or say it in a comment.", "按钮点击后过了 %[1]v 才送达，因此未执行 %[2]v。如需确认，请再次点击或在评论中发送。"},
 	ButtonChanged: {"What the button was about has changed since; look again.", "按钮对应的内容已发生变化，请重新查看。"},
-	WentLive:      {"went live in %v", "已上线，用时 %v"},
+	WentLive:      {"went live in %v", "已上线，耗时 %v"},
 
 	// Release orders.
 
@@ -793,7 +799,7 @@ var sentences = [keyCount]words{
 	OrderDone:             {"Done: %v.", "已完成：%v。"},
 	OrderOffer:            {"%v takes back what is live of it, the last part first.", "发送 %v 可按相反顺序回滚其中已上线的部分。"},
 	OrderCancelled:        {"Release order %v is cancelled.", "发布单 %v 已取消。"},
-	OrderNotWaiting:       {"Release order %[1]v does not wait for an approval (any more); it is %[2]v.", "发布单 %[1]v 当前不在等待批准；状态：%[2]v。"},
+	OrderNotWaiting:       {"Release order %[1]v does not wait for an approval (any more); it is %[2]v.", "发布单 %[1]v 当前不在等待审批；状态：%[2]v。"},
 	OrderVotedAlready:     {"You have approved release order %v already.", "你已批准过发布单 %v。"},
 	OrderApproved:         {"Approved release order %[1]v (%[2]v of %[3]v).", "已批准发布单 %[1]v（%[2]v/%[3]v）。"},
 	OrderRejected:         {"Rejected release order %v; none of what waited in it goes on.", "已驳回发布单 %v；其中等待的内容不再进行。"},

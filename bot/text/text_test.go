@@ -54,10 +54,14 @@ func TestEverySentenceHasBothLanguages(t *testing.T) {
 		if n := len(en); n > 0 && en[n-1] != n {
 			t.Errorf("%q leaves an argument out: %v", s.en, en)
 		}
-		if isChinese(s.en) || !isChinese(s.zh) {
+		if isChinese(s.en) || !isChinese(s.zh) && Key(key) != BuildTitle { // whose status beside it is Chinese
 			t.Errorf("%q, %q: a language stands in the other's place", s.en, s.zh)
 		}
-		if strings.ContainsAny(verb.ReplaceAllString(s.en+s.zh, ""), "`*_<>[]#") {
+		marks := "`*_<>[]#"
+		if k := Key(key); k == BuildTitle || k == ImageTitle { // for chats alone: on GitHub a number behind # is an issue
+			marks = "`*_<>[]"
+		}
+		if strings.ContainsAny(verb.ReplaceAllString(s.en+s.zh, ""), marks) {
 			t.Errorf("%q, %q: markup belongs to the surface", s.en, s.zh)
 		}
 	}
@@ -69,7 +73,7 @@ func TestEveryNameHasBothLanguages(t *testing.T) {
 			t.Errorf("field %d: %q, %q", f, En.Field(f), Zh.Field(f))
 		}
 	}
-	for _, known := range []map[string]words{states, steps, causes} {
+	for _, known := range []map[string]words{states, steps, causes, builds, blanks} {
 		for name, w := range known {
 			if w.en == "" || isChinese(w.en) || !isChinese(w.zh) {
 				t.Errorf("%s: %q, %q", name, w.en, w.zh)
@@ -166,14 +170,14 @@ func TestSay(t *testing.T) {
 		en, zh string
 		args   func(Lang) []any
 	}{
-		{BuildSucceeded, "release 12 built in 1m 20s", "版本 12 构建成功，用时 1 分 20 秒",
+		{BuildSucceeded, "release 12 built in 1m 20s", "版本 12 构建成功，耗时 1 分 20 秒",
 			func(l Lang) []any { return []any{12, l.Duration(80 * time.Second)} }},
-		{BuildFailed, "failed at step build: exit status 1", "步骤“构建镜像”失败：exit status 1",
+		{BuildFailed, "failed at step build: exit status 1", "构建失败（步骤“构建镜像”）：exit status 1",
 			func(l Lang) []any { return []any{l.Step("build"), "exit status 1"} }},
-		{WaitingForApproval, "waiting for approval (1 of 2)", "等待批准（1/2）", func(Lang) []any { return []any{1, 2} }},
+		{WaitingForApproval, "waiting for approval (1 of 2)", "等待审批（1/2）", func(Lang) []any { return []any{1, 2} }},
 		{PodsReady, "1 of 2 pods ready", "1/2 个 Pod 就绪", func(l Lang) []any { return []any{1, l.Count(2, Pods)} }},
 		{PodsReady, "0 of 1 pod ready", "0/1 个 Pod 就绪", func(l Lang) []any { return []any{0, l.Count(1, Pods)} }},
-		{FailedRolledBack, "rolled back to release 2; failed: crash", "已回滚到版本 2；失败：crash", func(Lang) []any { return []any{"crash", 2} }},
+		{FailedRolledBack, "rolled back to release 2; failed: crash", "部署失败，已回滚到版本 2；原因：crash", func(Lang) []any { return []any{"crash", 2} }},
 		{NeedsPermission, "This needs write on acme/web; you have read. Who has it: alice, bob.", "此操作需要 acme/web 的 write 权限；你的权限是 read。拥有此权限的人：alice, bob。",
 			func(Lang) []any { return []any{"write", "acme/web", "read", "alice, bob"} }},
 	} {

@@ -5,7 +5,7 @@ var chinese = map[string]string{
 	// Words for states, as in bot/text.
 	"pending": "未开始", "queued": "排队中", "running": "运行中", "interrupted": "已中断", "skipped": "已跳过", "blocked": "等待中", "applying": "正在应用",
 	"progressing": "正在上线", "paused": "已暂停", "verifying": "正在核对", "succeeded": "成功", "failed": "失败", "cancelled": "已取消", "superseded": "已被取代",
-	"rejected": "已驳回", "expired": "已过期", "draft": "准备中", "waiting": "等待批准", "approved": "已批准",
+	"rejected": "已驳回", "expired": "已过期", "draft": "准备中", "waiting": "等待审批", "approved": "已批准",
 
 	// Where things come from.
 	"automatic": "自动部署", "automatic, after a push by %s": "自动部署，由 %s 的推送触发", "automatic, after a failed deployment": "自动回滚，因部署失败",
@@ -76,8 +76,8 @@ var chinese = map[string]string{
 	"Why?": "原因", "Why? (may be left out)": "原因（可不填）", "For how long": "时长", "Release (empty: the newest commit)": "版本（留空：最新提交）",
 
 	// A run.
-	"%s run %d": "%s 运行 %d", "%s run %d %s": "%s 运行 %d %s", "for %s": "已进行 %s", "in %s": "用时 %s", "Where in the source": "源代码位置", "error": "错误", "warning": "警告", "notice": "提示",
-	"and %d more, in the log": "还有 %d 处，见日志", "About this run": "关于此运行", "Commit": "提交", "Branch": "分支", "Author": "作者", "Triggered by": "触发者", "Created": "创建时间",
+	"%s run %d": "%s 运行 %d", "%s run %d %s": "%s 运行 %d %s", "for %s": "已进行 %s", "in %s": "耗时 %s", "Where in the source": "源代码位置", "error": "错误", "warning": "警告", "notice": "提示",
+	"and %d more, in the log": "还有 %d 处，见日志", "About this run": "关于此运行", "Commit": "提交", "Branch": "分支", "Author": "作者", "Triggered by": "触发人", "Created": "创建时间",
 	"Release": "版本", "Image": "镜像", "Not tagged": "未打标签", "%s of %s": "%[2]s 的 %[1]s", "pull request %d": "合并请求 %d", ", same image as release %d": "，镜像与版本 %d 相同",
 	": the registry keeps it for another image and lets no tag change. The digest is what is deployed.": "：镜像仓库已将它用于另一个镜像，且不允许更改标签。部署以摘要为准。",
 	"Steps": "步骤", "Step": "步骤", "Fetch the source": "拉取代码", "Build the image": "构建镜像", "Read the digest back, and tag it": "读回摘要并打标签", "Render the manifests": "渲染清单",
@@ -123,8 +123,8 @@ var chinese = map[string]string{
 
 	// Why something waits.
 	" (%s)": "（%s）", "Everyone who may maintain the repository may approve.": "有仓库维护权限的人都可以批准。", "May approve: %s.": "可批准：%s。",
-	"Waits for approval: %d of %d so far. %s":                                                      "等待批准：已有 %d/%d。%s",
-	"Waits for approval: %d of %d so far. May approve, as each part's rules say: %s.":              "等待批准：已有 %d/%d。按各部分的规则可批准：%s。",
+	"Waits for approval: %d of %d so far. %s":                                                      "等待审批：已有 %d/%d。%s",
+	"Waits for approval: %d of %d so far. May approve, as each part's rules say: %s.":              "等待审批：已有 %d/%d。按各部分的规则可批准：%s。",
 	"Held since %s%s. Automatic deployments wait until the hold is ended.":                         "自 %s 起暂停%s。解除之前不会自动部署。",
 	"Held by %s since %s, after a rollback%s. Automatic deployments wait until the hold is ended.": "%s 回滚后自 %s 起暂停%s。解除之前不会自动部署。",
 	"Waits for deployment %d, which is changing this environment.":                                 "等待部署 %d，它正在更改此环境。",

@@ -465,7 +465,7 @@ func (s *Story) checkChats() error {
 	slices.SortFunc(all, func(a, b sim.RobotMessage) int { return a.At.Compare(b.At) })
 	told, repeats := map[string]time.Time{}, 0
 	for _, m := range all {
-		if link.FindString(m.Content) == "" {
+		if link.FindString(m.Content) == "" && !strings.Contains(m.Content, omittedMark) {
 			s.wrong.add("a WeCom message leads nowhere: %s", m.Content)
 		}
 		if marked(m.Content) {

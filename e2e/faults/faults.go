@@ -31,6 +31,9 @@ import (
 // repeatMark is what a message in a chat says that may have been sent before.
 const repeatMark = "may be a repeat"
 
+// omittedMark is what a message in a chat says that tells only of progress that was left out.
+const omittedMark = "progress that were left out"
+
 // Secrets of the story's server. None of them may ever be seen.
 const (
 	hookSecret = "hook-secret-5f1c"
