@@ -240,3 +240,25 @@ func TestStorm(t *testing.T) {
 		}
 	})
 }
+
+// TestOutboxGivesUp: what can't be told by itself is shown among what was given up, and holds up nothing.
+func TestOutboxGivesUp(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.Enqueue(store.Outgoing{Chat: "wecom/ops", Kind: taskSay, Key: "run/gone\nwecom/ops", Rank: store.RankApproval, Said: "x"})
+	}))
+	l.wecom.FailNext(93000, 1) // the first that is sent
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
+	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	must(t, l.Settle())
+	if gone := got(l.buriedTasks())(t); !strings.Contains(gone, "say run/gone wecom/ops: ") {
+		t.Errorf("given up: %s", gone)
+	}
+	if !strings.Contains(l.log.String(), "copy the key") { // news brings its task back
+		t.Error("the log does not tell of the message that WeCom refused")
+	}
+	if m := l.wecom.Messages(robotKey); len(m) == 0 || !strings.Contains(m[len(m)-1].Content, "live") {
+		t.Errorf("what came behind is not told: %v", m)
+	}
+}
