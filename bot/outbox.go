@@ -152,8 +152,8 @@ func (b *Bot) enqueue(ctx context.Context, s subject, surface string, to chatPla
 	})
 }
 
-// drain is the work of store.TaskOutbox: it tells a chat what waits there, as far as there is room. One that fails is kept for the
-// next attempt, unless trying again is no use.
+// drain is the work of store.TaskOutbox: it tells a chat what waits there, as far as there is room. While the chat is away all of it is
+// kept for the next attempt; what fails by itself is given up and holds up nothing.
 func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
 	for {
 		service, ok := b.chats[in].(chat.Rationed)
@@ -186,7 +186,7 @@ func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
 		default:
 			err = b.sayInTurn(ctx, next[0], t)
 		}
-		if err != nil && !errors.As(err, new(giveUp)) {
+		if err != nil && (ctx.Err() != nil || !hopeless(err)) {
 			return time.Time{}, err
 		}
 		if err != nil {
@@ -227,6 +227,9 @@ func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
 		}
 	}
 }
+
+// hopeless tells whether trying again mends nothing, or nothing but what is ours to mend: it must not hold up what waits behind it.
+func hopeless(err error) bool { return errors.As(err, new(giveUp)) || !away(err) }
 
 // sayInTurn tells a chat what its turn is, in a message of its own.
 func (b *Bot) sayInTurn(ctx context.Context, o store.Outgoing, t *turn) error {
@@ -270,14 +273,11 @@ func (b *Bot) sayResults(ctx context.Context, service chat.Rationed, in string, 
 	var m chat.Message
 	for _, o := range ends {
 		r, err := b.resultOf(ctx, o, l)
-		if errors.As(err, new(giveUp)) && len(done) == 0 {
-			return []store.Outgoing{o}, err // it alone
-		}
-		if errors.As(err, new(giveUp)) {
-			break
+		if err != nil && hopeless(err) && len(done) > 0 {
+			break // it comes first the next time
 		}
 		if err != nil {
-			return nil, err
+			return []store.Outgoing{o}, err // it alone
 		}
 		if r == nil {
 			done = append(done, o)
