@@ -888,7 +888,7 @@ var (
 	formFields  = regexp.MustCompile(`(?s)<form method="post" action="([^"]+)">(.*?)</form>`)
 	hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
 	linkInChat  = regexp.MustCompile(`<(https://[^|>]+)\|`)
-	digits      = regexp.MustCompile(`link (\d{6})<`)
+	digits      = regexp.MustCompile(`(?:link|绑定) (\d{6})<`)
 )
 
 // looks prints a page that somebody looks at; $DIGITS are those that it shows.
