@@ -11,24 +11,31 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
+	"regexp"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of rendering a chart or a kustomization. A template is a program, and nothing
 // that runs in our own process could end one that includes itself or fills the memory.
 const (
 	renderTimeout = 30 * time.Second
-	renderMemory  = 512 << 20 // bytes
-	renderStack   = 64 << 20  // bytes
+	renderMemory  = 256 << 20 // bytes
+	renderStack   = 16 << 20  // bytes; a thousand templates deep
 	renderOutput  = 64 << 20  // bytes, as JSON: about three times maxTotalSize
 )
 
 // renderVar is the environment variable that makes a process the one that renders.
 const renderVar = "SHIPMATE_RENDER"
+
+// rendering holds the processes that render. Each may take renderMemory beside what the bot has.
+var rendering = make(chan struct{}, 2)
 
 // renderJob is what the process that renders reads from its standard input. All that
 // it needs is in here: it opens no file and no connection.
@@ -57,12 +64,19 @@ func (job renderJob) confined(ctx context.Context) ([]file, error) {
 			return nil, fmt.Errorf("%s: %w", job.Dir, err)
 		}
 	}
+	select {
+	case rendering <- struct{}{}:
+		defer func() { <-rendering }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	limited, cancel := context.WithTimeout(ctx, renderTimeout)
 	defer cancel()
 	// The argument keeps a test binary that does not call RenderConfined from testing.
 	cmd := exec.CommandContext(limited, self, "-test.run=^$")
 	cmd.Env = []string{renderVar + "=1", "PATH="}
 	cmd.Dir = "/"
+	cmd.WaitDelay = time.Second
 	cmd.Stdin = bytes.NewReader(input)
 	output, complaint := &head{max: renderOutput}, &head{max: 4 << 10}
 	cmd.Stdout, cmd.Stderr = output, complaint
@@ -75,8 +89,9 @@ func (job renderJob) confined(ctx context.Context) ([]file, error) {
 		return nil, fmt.Errorf("%s: rendering did not end within %s", job.Dir, renderTimeout)
 	case output.cut:
 		return nil, fmt.Errorf("%s: what is rendered is larger than %d MiB", job.Dir, maxTotalSize>>20)
-	case strings.Contains(complaint.String(), "stack exceeds"):
-		return nil, fmt.Errorf("%s: rendering did not end: a template includes itself, or a value that it is made of does", job.Dir)
+	case nestsOrFills.Match(complaint.Bytes()):
+		// What includes itself takes both; which limit it meets first is chance.
+		return nil, fmt.Errorf("%s: rendering takes more than %d MiB of memory, or nests without end: does a template include or repeat itself?", job.Dir, renderMemory>>20)
 	case err != nil:
 		line, _, _ := strings.Cut(complaint.String(), "\n")
 		return nil, fmt.Errorf("%s: rendering broke off (%w): %s", job.Dir, err, oneLine(line))
@@ -89,6 +104,9 @@ func (job renderJob) confined(ctx context.Context) ([]file, error) {
 	}
 	return result.Files, nil
 }
+
+// nestsOrFills is how Go's runtime says that it has no more stack or memory.
+var nestsOrFills = regexp.MustCompile(`stack exceeds|out of memory|cannot allocate memory`)
 
 // head keeps the first max bytes that are written to it.
 type head struct {
@@ -112,12 +130,12 @@ func RenderConfined() bool {
 	if os.Getenv(renderVar) == "" {
 		return false
 	}
-	os.Clearenv() // a generator of kustomize may ask for a variable
+	os.Clearenv()                                  // a generator of kustomize may ask for a variable
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM) // a terminal sends them here too; it is the bot that stops us
 	debug.SetMaxStack(renderStack)
-	debug.SetMemoryLimit(renderMemory * 3 / 4)
+	limitMemory()
 	// Where the memory of all is short, let it be this process that ends. Not everywhere possible.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	go watchMemory()
 	log.SetOutput(io.Discard) // the libraries' warnings
 	http.DefaultTransport = noNetwork{}
 
@@ -151,16 +169,22 @@ func (job renderJob) render() ([]file, error) {
 	return buildKustomization(job.Dir, job.Files)
 }
 
-// watchMemory ends the process when it takes too much: the limit of the collector is
-// none for what is in use.
-func watchMemory() {
-	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	for range time.Tick(5 * time.Millisecond) {
-		metrics.Read(sample)
-		if sample[0].Value.Uint64()-sample[1].Value.Uint64() > renderMemory {
-			fmt.Fprintf(os.Stderr, "it takes more than %d MiB of memory\n", renderMemory>>20)
-			os.Exit(1)
-		}
+// limitMemory has the system refuse more than renderMemory beside what is mapped already
+// (RLIMIT_AS: RLIMIT_DATA is not asked where Go turns what it has reserved into heap). It
+// does so on Linux only, and not under the race detector, which has terabytes mapped and
+// maps more with the heap; there the collector's limit is left, which is a wish.
+func limitMemory() {
+	debug.SetMemoryLimit(renderMemory * 3 / 4)
+	text, err := os.ReadFile("/proc/self/statm") // proc(5): the size in pages comes first
+	if err != nil {
+		return
+	}
+	var pages uint64
+	if _, err := fmt.Sscan(string(text), &pages); err != nil {
+		return
+	}
+	if size := pages * uint64(os.Getpagesize()); size < 1<<40 {
+		_ = unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: size + renderMemory, Max: size + renderMemory})
 	}
 }
 

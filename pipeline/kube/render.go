@@ -65,7 +65,7 @@ type Manifests struct {
 // Nothing outside Root is read, nothing is fetched and nothing of the repository is
 // run: a path or symbolic link that leads out is an error, and so are a remote base,
 // a kustomize plugin and a chart that is not in charts/. Charts and kustomizations
-// are rendered in a process of their own (RenderConfined), within 30 s and 512 MiB.
+// are rendered in a process of their own (RenderConfined), within 30 s and 256 MiB.
 //
 // A key that stands twice is an error, an object that is there twice, a hook of a
 // chart (but for its tests, which are left out), and more than 1000 files, 1000
