@@ -348,6 +348,9 @@ func templateError(chart, dir string, err error) error {
 	return fmt.Errorf("%s: %s", dir, text)
 }
 
+// helmPolicy is the annotation by which a chart says, with "keep", that an object outlives it.
+const helmPolicy = "helm.sh/resource-policy"
+
 // hook says whether an object of a chart is a test of it, which is left out. Any other
 // hook is an error: what a chart wants done before its objects are there must not be
 // passed over.

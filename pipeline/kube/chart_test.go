@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"helm.sh/helm/v3/pkg/chartutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -169,5 +170,46 @@ func TestChartRandom(t *testing.T) {
 	}
 	if a, b := token(), token(); len(a) != 40 || a == b {
 		t.Errorf("%q and %q", a, b)
+	}
+}
+
+// The chart that helm create writes is rendered and bound as it is.
+func TestChartScaffold(t *testing.T) {
+	root := t.TempDir()
+	if _, err := chartutil.Create("web", root); err != nil {
+		t.Fatal(err)
+	}
+	objs, err := Render(t.Context(), Manifests{Root: root, Path: "web", Name: "shop", Namespace: "prod"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Bind(objs, []Image{{Repository: "nginx", Digest: digest, Required: true}}); err != nil {
+		t.Error(err)
+	}
+	if err := Own(objs, owner); err != nil {
+		t.Error(err)
+	}
+	var refs []string
+	for _, obj := range objs {
+		refs = append(refs, RefOf(obj).String())
+	}
+	if got := strings.Join(refs, " "); got != "Deployment/shop-web Service/shop-web ServiceAccount/shop-web" {
+		t.Error(got)
+	}
+}
+
+// What a chart wants kept is not pruned.
+func TestPruneKeeps(t *testing.T) {
+	const object = `{"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": %q, "namespace": "n", "uid": "1", "labels": {%q: "shipmate", %q: %q, %q: %q}, "annotations": {"helm.sh/resource-policy": %q}}}`
+	a, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		fmt.Fprintf(w, object, name, LabelManagedBy, LabelApp, owner.App, LabelEnvironment, owner.Environment, name)
+	})
+	thing := func(name string) ObjectRef {
+		return ObjectRef{Group: "example.com", Version: "v1", Kind: "Thing", Namespace: "n", Name: name}
+	}
+	gone, err := c.Prune(t.Context(), Inventory{thing("keep"), thing("drop")}, nil, owner)
+	if err != nil || strings.Join(gone, " ") != "Thing/drop" {
+		t.Errorf("%q, %v; asked %q", gone, err, a.asked)
 	}
 }

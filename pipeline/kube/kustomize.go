@@ -136,6 +136,9 @@ func buildKustomization(dir string, files []file) ([]file, error) {
 		}
 	}
 	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, path.Join("/", dir))
+	if err != nil && strings.Contains(err.Error(), "no 'git' program") {
+		return nil, fmt.Errorf("%s: builds on something that kustomize takes for an address, and nothing is fetched; commit a copy, in a folder that is not called like a host", dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s", dir, strings.ReplaceAll(err.Error(), "'/", "'"))
 	}

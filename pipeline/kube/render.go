@@ -259,7 +259,7 @@ func (t *tree) read(at string, want func(name string, d fs.DirEntry) (bool, erro
 // file reads one file.
 func (t *tree) file(name string) ([]byte, error) {
 	if t.files++; t.files > maxFiles {
-		return nil, fmt.Errorf("manifests %s: more than %d files", t.top, maxFiles)
+		return nil, fmt.Errorf("manifests %s: more than %d files; name a folder that holds little else than manifests, or list what a chart does not need in .helmignore", t.top, maxFiles)
 	}
 	data, err := readManifest(t.root, name)
 	if err != nil {
