@@ -339,8 +339,8 @@ func loadError(dir string, err error) error {
 // templateError begins with file and line of the template, where Helm has them behind
 // the chart's name, and has the paths in the repository in the rest too.
 func templateError(chart, dir string, err error) error {
-	name := regexp.QuoteMeta(chart)
-	text := regexp.MustCompile(`\b`+name+`/((?:templates|charts)/)`).ReplaceAllString(err.Error(), strings.ReplaceAll(path.Join(dir, "$1"), "$1", "${1}"))
+	inside := regexp.MustCompile(`\b` + regexp.QuoteMeta(chart) + `/(templates|charts)/`)
+	text := inside.ReplaceAllStringFunc(err.Error(), func(at string) string { return inChart(chart, dir, at) + "/" })
 	place := regexp.MustCompile(`^(?:template: |parse error at \(|execution error at \()([^:()]+):(\d+)(?::\d+)?\)?: `)
 	if m := place.FindStringSubmatch(text); m != nil {
 		return fmt.Errorf("%s: line %s: %s", m[1], m[2], strings.TrimPrefix(text, m[0]))

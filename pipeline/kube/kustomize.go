@@ -19,27 +19,23 @@ import (
 // kustomize does: whatever is not in the repository is something to fetch there.
 func (t *tree) kustomization(ctx context.Context, dir string) ([]file, error) {
 	job := renderJob{Dir: dir}
-	seen := map[string]bool{}
-	for todo := []string{dir}; len(todo) > 0; todo = todo[1:] {
+	var seen, read []string // folders; of those in read the files are in the job
+	for todo := []string{dir}; len(todo) > 0; {
 		dir := todo[0]
-		within := func(parent string) bool { return parent == "." || strings.HasPrefix(dir+"/", parent+"/") }
-		covered := false // by a folder whose files were read
-		for parent := range seen {
-			covered = covered || within(parent)
-		}
-		if seen[dir] {
+		todo = todo[1:]
+		if slices.Contains(seen, dir) {
 			continue
 		}
-		seen[dir] = true
-		if !covered {
-			// Kustomize itself reads no file from outside of a kustomization's folder.
+		seen = append(seen, dir)
+		// Kustomize itself reads no file from outside of a kustomization's folder.
+		if !slices.ContainsFunc(read, func(r string) bool { return r == "." || strings.HasPrefix(dir, r+"/") }) {
 			files, err := t.read(dir, func(name string, d fs.DirEntry) (bool, error) {
-				return d.Name() != ".git" && !(d.IsDir() && name != dir && seen[name]), nil
+				return d.Name() != ".git" && !slices.Contains(read, name), nil
 			})
 			if err != nil {
 				return nil, err
 			}
-			job.Files = append(job.Files, files...)
+			job.Files, read = append(job.Files, files...), append(read, dir)
 		}
 		bases, err := t.bases(dir)
 		if err != nil {
