@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -211,5 +213,26 @@ func TestPruneKeeps(t *testing.T) {
 	gone, err := c.Prune(t.Context(), Inventory{thing("keep"), thing("drop")}, nil, owner)
 	if err != nil || strings.Join(gone, " ") != "Thing/drop" {
 		t.Errorf("%q, %v; asked %q", gone, err, a.asked)
+	}
+}
+
+// No function of kustomize (KRM) is run, whether a program or an image.
+func TestKustomizeRunsNothing(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "run")
+	mark := program + ".ran"
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n: >"+mark+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, function := range []string{"exec: {path: " + program + "}", "container: {image: example.com/fn}", "starlark: {path: " + program + "}"} {
+		for _, field := range []string{"generators", "transformers", "validators"} {
+			root := repository(t, map[string]string{"deploy/kustomization.yaml": "resources: [a.yaml]\n" + field + ": [g.yaml]\n", "deploy/a.yaml": named("a"),
+				"deploy/g.yaml": "apiVersion: example.com/v1\nkind: Gen\nmetadata:\n  name: x\n  annotations:\n    \"config.kubernetes.io/function\": |\n      " + function + "\n"})
+			if _, err := Render(t.Context(), Manifests{Root: root, Path: "deploy"}); err == nil || !strings.Contains(err.Error(), "external plugins disabled") {
+				t.Errorf("%s in %s: %v", function, field, err)
+			}
+		}
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("the program was run")
 	}
 }

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,12 +41,6 @@ func (t *tree) kustomization(ctx context.Context, dir string) ([]file, error) {
 			return nil, err
 		}
 		todo = append(todo, bases...)
-	}
-	for _, f := range job.Files {
-		// Kustomize's functions (KRM): a program or an image that is named so.
-		if bytes.Contains(f.Text, []byte("config.kubernetes.io/function")) || bytes.Contains(f.Text, []byte("config.k8s.io/function")) {
-			return nil, fmt.Errorf("%s: names a function to be run, and no program of the repository is run here; commit what it makes", f.Name)
-		}
 	}
 	return job.confined(ctx)
 }
@@ -122,8 +115,9 @@ func (t *tree) syntax(name string) error {
 	return nil
 }
 
-// buildKustomization is what the process that renders does. The options are those that
-// let no plugin run, and no file be read from outside of its kustomization's folder.
+// buildKustomization is what the process that renders does. Kustomize's default options
+// let nothing run that is not built in, and no file be read from outside of its
+// kustomization's folder.
 func buildKustomization(dir string, files []file) ([]file, error) {
 	disk := filesys.MakeFsInMemory()
 	for _, f := range files {
