@@ -1080,6 +1080,10 @@ func (c *fakeCluster) Diff(_ context.Context, objs []*unstructured.Unstructured)
 	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update"}}, c.call("diff", nil)
 }
 
+func (c *fakeCluster) Capabilities(context.Context) (kube.Capabilities, error) {
+	return kube.Capabilities{Version: "v1.37.0", Major: "1", Minor: "37"}, nil
+}
+
 func (c *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
 	if err := errors.Join(c.call("apply", objs), ctx.Err()); err != nil {
 		return err

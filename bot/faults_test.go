@@ -339,6 +339,10 @@ func (c remoteCluster) Diff(_ context.Context, objs []*unstructured.Unstructured
 	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update"}}, nil
 }
 
+func (c remoteCluster) Capabilities(context.Context) (kube.Capabilities, error) {
+	return kube.Capabilities{}, nil
+}
+
 func (c remoteCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
 	return c.ask(ctx, http.MethodPost, "/apply", objs, new(any))
 }

@@ -180,6 +180,14 @@ func (c *Config) checkEnvironment(doc *strictyaml.Document, i int) {
 		doc.Errorf(at+".manifests", "is missing; write the folder of the Kubernetes manifests, such as deploy/")
 	}
 	checkPath(doc, at+".manifests", env.Manifests)
+	for j, name := range env.Values {
+		here := fmt.Sprintf("%s.values[%d]", at, j)
+		checkPath(doc, here, name)
+		checkOnce(doc, here, j, env.Values)
+	}
+	if ext := path.Ext(env.Manifests); len(env.Values) > 0 && (ext == ".yaml" || ext == ".yml" || ext == ".json") {
+		doc.Errorf(at+".values", "are for a Helm chart, and manifests names a single file; remove values, or name the chart's folder")
+	}
 	checkOneOf(doc, at+".deploy", env.Deploy, Auto, Manual)
 	checkOneOf(doc, at+".rollback", env.Rollback, Auto, Manual)
 	checkOneOf(doc, at+".conflicts", env.Conflicts, Refuse, Force)

@@ -116,6 +116,10 @@ notify:
 		"namespace":               {[2]string{"namespace: prod", "namespace: Prod"}, `f:9: environments[1].namespace: "Prod" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
 		"manifests, none":         {[2]string{"    manifests: deploy/\n", ""}, `f:7: environments[1].manifests: is missing; write the folder of the Kubernetes manifests, such as deploy/`},
 		"manifests, up":           {[2]string{"deploy/", "../deploy"}, `f:10: environments[1].manifests: "../deploy" leads out of the repository; write a path inside it`},
+		"values, up":              {in(production, `    values: [a.yaml, ../b.yaml]`), `f:8: environments[1].values[1]: "../b.yaml" leads out of the repository; write a path inside it`},
+		"values, address":         {in(production, `    values: ["https://example.com/a.yaml"]`), `f:8: environments[1].values[0]: "https://example.com/a.yaml" is an address; write a path in this repository`},
+		"values, twice":           {in(production, `    values: [a.yaml, a.yaml]`), `f:8: environments[1].values[1]: "a.yaml" is here a second time; remove it`},
+		"values of a file":        {[2]string{"    manifests: deploy/", "    manifests: deploy/web.yaml\n    values: [a.yaml]"}, `f:11: environments[1].values: are for a Helm chart, and manifests names a single file; remove values, or name the chart's folder`},
 		"manifests, backslash":    {[2]string{"deploy/", `..\deploy`}, `f:10: environments[1].manifests: "..\\deploy" must be relative to the repository's root, with / between its parts`},
 		"deploy":                  {in(production, "    deploy: always"), `f:8: environments[1].deploy: "always" is not known here; write auto or manual`},
 		"rollback":                {in(production, "    rollback: never"), `f:8: environments[1].rollback: "never" is not known here; write auto or manual`},
@@ -226,7 +230,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 // Every key of notYet is refused where it stands in a file, also beside what is right.
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
-		"environments[].values":              "environments: [{values: [values.yaml]}]",
 		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
 		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",
 		"environments[].strategy.blue-green": "environments: [{strategy: {blue-green: {keep: 10m}}}]",

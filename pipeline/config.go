@@ -85,9 +85,10 @@ type Environment struct {
 	Tags       []TagPattern  `yaml:"tags"`     // and the tags; default any for the first environment, none for the others
 	Cluster    string        `yaml:"cluster"`  // a name in the server's file
 	Namespace  string        `yaml:"namespace"`
-	Manifests  string        `yaml:"manifests"` // a folder or file, relative to the repository's root
-	Deploy     string        `yaml:"deploy"`    // Auto or Manual (default)
-	Timeout    time.Duration `yaml:"timeout"`   // from apply until stable; default 30 minutes
+	Manifests  string        `yaml:"manifests"`                // a folder or file, relative to the repository's root
+	Values     []string      `yaml:"values" json:",omitempty"` // files of values for the chart there, relative to the same; a later one wins
+	Deploy     string        `yaml:"deploy"`                   // Auto or Manual (default)
+	Timeout    time.Duration `yaml:"timeout"`                  // from apply until stable; default 30 minutes
 	Approvals  Approvals     `yaml:"approvals"`
 	Deployers  []string      `yaml:"deployers"`   // logins and @org/team; empty: everyone with write
 	Rollback   string        `yaml:"rollback"`    // when a deploy fails after it began to apply: Auto (default) or Manual
@@ -171,7 +172,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a check,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"environments[].values",
 	"environments[].registry",
 	"environments[].strategy.canary",
 	"environments[].strategy.blue-green",

@@ -71,7 +71,7 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 		return "", err
 	}
 	defer remove()
-	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env)
+	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 		return nil, err
 	}
 	defer remove()
-	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env)
+	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -38,14 +39,28 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 
 // objects renders the environment's manifests at the release's commit, bound to the release's digests; dest is where the commit is
 // put.
-func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment) ([]*unstructured.Unstructured, error) {
+func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) ([]*unstructured.Unstructured, error) {
 	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dest, source.Options{}); err != nil {
 		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
 		return nil, err
 	}
-	objs, err := kube.Render(dest, env.Manifests)
+	// Whether a chart is installed or upgraded is asked when it is rendered, which may be before what is under way ends.
+	var live *store.Deployment
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	objs, err := kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Values: env.Values, Name: d.App, Namespace: env.Namespace,
+		Revision: rel.Number, Upgrade: live != nil, Capabilities: cluster.Capabilities})
+	var api *kube.Error
+	if err != nil && (ctx.Err() != nil || errors.As(err, &api) && api.Temporary || errors.Is(err, context.DeadlineExceeded)) {
+		return nil, err // nobody said what a chart asks of the cluster
+	}
 	if err != nil {
 		return nil, permanent{err}
 	}

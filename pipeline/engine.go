@@ -87,6 +87,7 @@ type Cluster interface {
 	Prune(ctx context.Context, old, new kube.Inventory, o kube.Owner) ([]string, error)
 	EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error
 	Status(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error)
+	Capabilities(ctx context.Context) (kube.Capabilities, error)
 }
 
 // Engine advances runs and deployments. Every method is re-entrant: it reads the state, does what is next, and writes

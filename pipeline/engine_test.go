@@ -25,6 +25,13 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
+func TestMain(m *testing.M) {
+	if kube.RenderConfined() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
 const (
 	testRepo  = "acme/web"
 	testImage = "registry.example.com/team/web"
@@ -52,8 +59,10 @@ type bench struct {
 	pushed  map[string]bool
 	tags    map[string]string // in the registry
 	options []source.Options  // of the checkouts
+	files   map[string]string // what they hold; nil: the manifest, in deploy/
 	builds  int
 	running string // the image that the cluster runs
+	applied []byte // the objects that it got last
 	calls   []string
 	on      map[string]func(context.Context) error // what a call does before its effect
 	servers server
@@ -109,7 +118,7 @@ func (b *bench) copy() *bench {
 	data, err := os.ReadFile(filepath.Join(b.DataDir, "test.db"))
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(dir, "test.db"), data, 0o600))
-	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, outputs: b.outputs, on: map[string]func(context.Context) error{}}
+	c := &bench{t: b.t, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, outputs: b.outputs, files: b.files, on: map[string]func(context.Context) error{}}
 	c.open(dir)
 	return c
 }
@@ -165,8 +174,15 @@ func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest strin
 	err := (*bench)(f).call(ctx, "checkout", func() {
 		f.t.Helper()
 		f.options = append(f.options, o)
-		(*bench)(f).ok(os.MkdirAll(filepath.Join(dest, "deploy"), 0o700))
-		(*bench)(f).ok(os.WriteFile(filepath.Join(dest, "deploy", "web.yaml"), []byte(manifest), 0o600))
+		files := f.files
+		if files == nil {
+			files = map[string]string{"deploy/web.yaml": manifest}
+		}
+		for name, text := range files {
+			name = filepath.Join(dest, name)
+			(*bench)(f).ok(os.MkdirAll(filepath.Dir(name), 0o700))
+			(*bench)(f).ok(os.WriteFile(name, []byte(text), 0o600))
+		}
 	})
 	return source.Commit{Time: time.Unix(1, 0), Subject: "Change"}, err
 }
@@ -227,7 +243,12 @@ func (f *fakeCluster) Diff(ctx context.Context, _ []*unstructured.Unstructured) 
 }
 
 func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
-	return (*bench)(f).call(ctx, "apply", func() { f.running = imageOf(objs) })
+	return (*bench)(f).call(ctx, "apply", func() {
+		f.running = imageOf(objs)
+		var err error
+		f.applied, err = kube.Encode(objs)
+		(*bench)(f).ok(err)
+	})
 }
 
 func (f *fakeCluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error {
@@ -249,6 +270,10 @@ func (f *fakeCluster) Prune(ctx context.Context, _, _ kube.Inventory, _ kube.Own
 
 func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, _, _, _, _ string) error {
 	return (*bench)(f).call(ctx, "pull secret", nil)
+}
+
+func (f *fakeCluster) Capabilities(ctx context.Context) (kube.Capabilities, error) {
+	return kube.Capabilities{Version: "v1.37.0", Major: "1", Minor: "37"}, (*bench)(f).call(ctx, "capabilities", nil)
 }
 
 func (f *fakeCluster) Status(context.Context, []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
@@ -990,5 +1015,80 @@ func TestNothingIsAppliedThatWasChanged(t *testing.T) {
 	b.ok(b.work(t.Context()))
 	if d := b.deployment(1); d.State != store.Failed || !strings.Contains(d.Reason, "data_key") || b.running != "" {
 		t.Errorf("the deployment is %s: %s; the cluster runs %q", d.State, d.Reason, b.running)
+	}
+}
+
+// chart makes another token each time that it is rendered.
+var chart = map[string]string{
+	"deploy/Chart.yaml":         "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+	"deploy/values.yaml":        "tier: none\n",
+	"values-staging.yaml":       "tier: small\n",
+	"deploy/templates/web.yaml": strings.Replace(manifest, "{name: web}", `{name: {{ .Release.Name }}, annotations: {token: "{{ randAlphaNum 32 }}", as: "{{ .Release.Namespace }} {{ .Release.Revision }} {{ .Release.IsUpgrade }} {{ .Capabilities.KubeVersion.Minor }} {{ .Values.tier }}"}}`, 1),
+}
+
+// TestChart: a chart is rendered once, so that what is random in it is applied as it was approved, also when it goes back.
+func TestChart(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.files = chart
+	env := environment(func(e *Environment) { e.Approvals.Count, e.Values = 1, []string{"values-staging.yaml"} })
+	approve := func(number int) []byte {
+		t.Helper()
+		b.ok(b.work(t.Context()))
+		d := b.deployment(number)
+		objs, err := b.Objects(d)
+		b.ok(err)
+		shown, err := kube.Encode(objs)
+		b.ok(err)
+		b.update(func(tx *store.Tx) error {
+			bound, _, err := b.BoundOf(tx, d)
+			if err != nil {
+				return err
+			}
+			err = tx.Vote(store.Approval{Deployment: d.ID, Login: "bob", Vote: "approve", Bound: bound, Via: "test"})
+			if err == nil {
+				_, err = b.Reconsider(tx, d)
+			}
+			return errors.Join(err, tx.Wake(store.TaskEnv, store.EnvKey(d.Repo, d.App, d.Environment)))
+		})
+		b.ok(b.work(t.Context()))
+		if string(b.applied) != string(shown) {
+			t.Errorf("applied is\n%s\napproved was\n%s", b.applied, shown)
+		}
+		return shown
+	}
+	b.run('a', env, nil)
+	first := approve(1)
+	if !strings.Contains(string(first), `"as":"staging 1 false 37 small"`) {
+		t.Errorf("the chart was told otherwise: %s", first)
+	}
+	b.run('b', env, nil)
+	if second := approve(2); string(first) == string(second) || !strings.Contains(string(second), `"as":"staging 2 true 37 small"`) {
+		t.Errorf("the second release: %s", second)
+	}
+	if got := b.deployments(); got != "automatic 1 succeeded, automatic 2 succeeded" {
+		t.Error(got)
+	}
+}
+
+// TestChartClusterAway: a cluster that does not say what it is is asked again, a chart that cannot be rendered is not.
+func TestChartClusterAway(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.files = chart
+	away := &kube.Error{Object: "discovery", Message: "the API server does not answer", Temporary: true}
+	b.on["capabilities"] = func(context.Context) error { return away }
+	b.run('a', environment(nil), nil)
+	if err := b.work(t.Context()); !errors.Is(err, away) {
+		t.Errorf("got %v", err)
+	}
+	if got := b.deployments(); got != "automatic 1 queued" {
+		t.Error(got)
+	}
+	away.Temporary = false
+	d := b.deployment(1)
+	b.ok(b.Prepare(t.Context(), d.ID, 0))
+	if d = b.deployment(1); d.State != store.Failed || !strings.Contains(d.Failure.V.Reason, "does not answer") {
+		t.Errorf("%s: %+v", d.State, d.Failure.V)
 	}
 }

@@ -56,6 +56,9 @@ func (c *Config) Explain(p Plan, t Trigger, missing func(path string) string) (l
 		if env := &c.Environments[i]; slices.Contains(p.Deploys, env.Name) {
 			say("    %s to the namespace %s of the cluster %s%s", env.Manifests, env.Namespace, env.Cluster, waits(env))
 			needs(env.Manifests)
+			for _, name := range env.Values {
+				needs(name)
+			}
 		}
 	}
 	return lines, nil

@@ -64,6 +64,9 @@ func TestWithRules(t *testing.T) {
 	if old.SamePlace(now) || !old.SamePlace(got) {
 		t.Error("a place is a cluster, a namespace and what is rendered")
 	}
+	if other := rulesOf(t, ", values: [v.yaml]"); old.SamePlace(other) || !other.SamePlace(other) {
+		t.Error("with other values something else is rendered")
+	}
 	again := old.WithRules(old)
 	a, errA := json.Marshal(old)
 	b, errB := json.Marshal(again)

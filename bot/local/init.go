@@ -133,7 +133,7 @@ func survey(ctx context.Context, c checkout, dir, imageName string) (*site, erro
 			return nil, fmt.Errorf("this folder was not recognised as an app, but these were: %s; run bot init there, or write a Dockerfile here first", strings.Join(apps, ", "))
 		}
 	}
-	images := s.keepManifests(c)
+	images := s.keepManifests(ctx, c)
 	s.Ignore = append([]string{strings.TrimPrefix(s.Manifests, s.Context+"/")}, ignore[s.Kind]...)
 	if s.Kind == "node-site" {
 		s.Ignore = append(s.Ignore, s.Out)
@@ -179,7 +179,7 @@ func (s *site) keepDockerfile() {
 }
 
 // keepManifests finds the manifests, and returns the images that they name.
-func (s *site) keepManifests(c checkout) (images []string) {
+func (s *site) keepManifests(ctx context.Context, c checkout) (images []string) {
 	var free string // the first folder of that name that is not there
 	for _, dir := range []string{"deploy", "k8s", "kubernetes", "manifests", "kube", "deploy/k8s", "deploy/kubernetes", "kustomize", "chart", "charts/" + s.App, "helm"} {
 		if !s.folder.has(dir) {
@@ -189,7 +189,7 @@ func (s *site) keepManifests(c checkout) (images []string) {
 			continue
 		}
 		at := path.Join(s.Context, dir)
-		objects, err := kube.Render(string(c), at)
+		objects, err := kube.Render(ctx, kube.Manifests{Root: string(c), Path: at, Name: s.App, Namespace: "staging"})
 		if err != nil && !s.hasObjects(dir) || err == nil && len(objects) == 0 {
 			continue
 		}

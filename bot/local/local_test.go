@@ -21,6 +21,13 @@ import (
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
 )
 
+func TestMain(m *testing.M) {
+	if kube.RenderConfined() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
 var update = flag.Bool("update", false, "write what is seen into testdata")
 
 // A repo is a checkout with a remote that it never talks to.
@@ -222,7 +229,7 @@ func check(t *testing.T, r repo, got map[string]string) {
 	}
 	for name := range got {
 		if strings.HasSuffix(name, "/deployment.yaml") {
-			objects, err := kube.Render(r.dir, c.Environments[0].Manifests)
+			objects, err := kube.Render(t.Context(), kube.Manifests{Root: r.dir, Path: c.Environments[0].Manifests})
 			if err != nil || len(objects) != 2 {
 				t.Fatalf("%d objects, %v", len(objects), err)
 			}

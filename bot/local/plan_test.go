@@ -97,7 +97,7 @@ web (.shipmate.yaml)
 			r.commit("Remove [skip ci]")
 			r.git("commit", "--quiet", "--amend", "--message", "Remove")
 			r.pushed("master")
-			r.write(map[string]string{"Dockerfile": "FROM scratch\n", ".shipmate.yaml": strings.Replace(shipmate, "qa, manifests: deploy", "qa, manifests: qa", 1)})
+			r.write(map[string]string{"Dockerfile": "FROM scratch\n", ".shipmate.yaml": strings.Replace(shipmate, "qa, manifests: deploy", "qa, manifests: qa, values: [values-qa.yaml]", 1)})
 		}, "", "", `push of refs/heads/master: SHA "Remove"
   the default branch is taken to be master, since no remote here says so
   origin has this commit already, and it is shown as if it were pushed now: files changed since SHA: 2
@@ -113,6 +113,7 @@ web (.shipmate.yaml)
   qa: yes, deploy is auto
     qa to the namespace qa of the cluster test, after 10m0s in staging and approvals (2)
     it fails: there is no qa
+    it fails: there is no values-qa.yaml
   production: no, deploy is manual
 `},
 		"several apps": {func(r repo) {

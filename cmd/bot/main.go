@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/shipmate-dev/shipmate/bot"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
 )
 
 // version and commit are set by the linker for releases; an image is built without the folder in which git would tell.
@@ -114,6 +115,9 @@ func (versionCmd) Run() error {
 }
 
 func main() {
+	if kube.RenderConfined() {
+		return
+	}
 	var c cli
 	parser := kong.Must(&c, kong.Name("bot"), kong.UsageOnError(),
 		kong.Description("Shipmate: a push becomes an image, the image a release, the release goes through the environments of a Kubernetes cluster."))

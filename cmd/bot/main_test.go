@@ -113,6 +113,32 @@ func (b *binary) serve() *exec.Cmd {
 	}
 }
 
+// renders has the program look at a chart, which it renders in a process of its own.
+func (b *binary) renders() {
+	b.t.Helper()
+	dir := filepath.Join(b.dir, "site")
+	for name, text := range map[string]string{
+		"chart/Chart.yaml":         "apiVersion: v2\nname: site\nversion: 1.0.0\n",
+		"chart/templates/web.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: web, image: 'registry.example.com/shop/{{ .Release.Name }}:1'}]}}}\n",
+		"Dockerfile":               "FROM scratch\n",
+	} {
+		ok(b.t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700))
+		ok(b.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	for _, args := range [][]string{{"git", "init", "--quiet", "--initial-branch=master"}, {"git", "remote", "add", "origin", "https://github.com/acme/site"}, {b.file, "init"}} {
+		cmd := exec.CommandContext(b.t.Context(), args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, ".shipmate.yaml"))
+	ok(b.t, err)
+	if !strings.Contains(string(text), "image: registry.example.com/shop/site ") {
+		b.t.Errorf("the chart's image is not found:\n%s", text)
+	}
+}
+
 // TestBinary plays an operator: a second bot on the same data, a replay, the queue, a stop, a kill.
 func TestBinary(t *testing.T) {
 	b := build(t)
@@ -120,6 +146,7 @@ func TestBinary(t *testing.T) {
 	if code != 1 || !strings.Contains(errs, "there is no database") {
 		t.Errorf("the queue before there is one: %d, %s", code, errs)
 	}
+	b.renders()
 	bot := b.serve()
 
 	began := time.Now()

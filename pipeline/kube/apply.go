@@ -238,7 +238,8 @@ var keptKinds = []string{"PersistentVolumeClaim", "PersistentVolume", "Namespace
 // Prune deletes what old has and new has not, last applied first, and returns what
 // it deleted, as in ConfigMap/web. It deletes only what carries the labels of owner's
 // app and environment, and never a PersistentVolumeClaim, PersistentVolume,
-// Namespace or CustomResourceDefinition. What is gone already is no error.
+// Namespace or CustomResourceDefinition, nor what a chart annotated
+// helm.sh/resource-policy: keep. What is gone already is no error.
 func (c *Cluster) Prune(ctx context.Context, old, new Inventory, owner Owner) ([]string, error) {
 	var pruned []string
 	for _, ref := range slices.Backward(old) {
@@ -246,7 +247,7 @@ func (c *Cluster) Prune(ctx context.Context, old, new Inventory, owner Owner) ([
 			continue
 		}
 		live, err := c.get(ctx, ref)
-		if meta.IsNoMatchError(err) || err == nil && (live == nil || !owner.owns(live)) {
+		if meta.IsNoMatchError(err) || err == nil && (live == nil || !owner.owns(live) || live.GetAnnotations()[helmPolicy] == "keep") {
 			continue
 		}
 		if err != nil {

@@ -75,6 +75,11 @@ func TestBindMatches(t *testing.T) {
 		{plain, repository + "@" + other, repository + "@" + digest},
 		{plain, repository + ":v1@" + other, repository + "@" + digest},
 		{plain, "Registry.Example.com/team/app", repository + "@" + digest},
+		{plain, "REGISTRY.EXAMPLE.COM/team/app:v1@" + other, repository + "@" + digest},
+		{plain, repository + ":" + strings.Repeat("v", 128), repository + "@" + digest},
+		{plain, "https://" + repository, ""},
+		{plain, repository + "/", ""},
+		{plain, "registry.example.com/team//app", ""},
 		{plain, repository + "-sidecar", ""},
 		{plain, repository + "/sub", ""},
 		{plain, "registry.example.com/team/ap", ""},
@@ -92,6 +97,10 @@ func TestBindMatches(t *testing.T) {
 		{port, "host:5000/img:5000", "host:5000/img@" + digest},
 		{port, "host:5001/img", ""},
 		{port, "host/img", ""},
+		{port, "HOST:5000/img:v1", "host:5000/img@" + digest},
+		{port, "host:5000/img@" + other, "host:5000/img@" + digest},
+		{port, "host:5000/img:v1@" + other, "host:5000/img@" + digest},
+		{port, "host:5000", ""},
 		{hub, "nginx", "nginx@" + digest},
 		{hub, "nginx:1.25", "nginx@" + digest},
 		{hub, "docker.io/nginx", "nginx@" + digest},
@@ -145,6 +154,27 @@ func TestBindFields(t *testing.T) {
 		{"several templates", "{apiVersion: example.com/v1, kind: Cluster, metadata: {name: x}, spec: {nodes: [{template: " + template + "}, {template: " + template + "}]}}",
 			[]string{"spec.nodes[0].template.spec.initContainers[init].image", "spec.nodes[0].template.spec.containers[main].image",
 				"spec.nodes[1].template.spec.initContainers[init].image", "spec.nodes[1].template.spec.containers[main].image"}},
+		{"DaemonSet", "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: x}, spec: {template: " + template + "}}",
+			[]string{"spec.template.spec.initContainers[init].image", "spec.template.spec.containers[main].image"}},
+		{"Job", "{apiVersion: batch/v1, kind: Job, metadata: {name: x}, spec: {template: " + template + "}}",
+			[]string{"spec.template.spec.initContainers[init].image", "spec.template.spec.containers[main].image"}},
+		{"ReplicationController", "{apiVersion: v1, kind: ReplicationController, metadata: {name: x}, spec: {template: " + template + "}}",
+			[]string{"spec.template.spec.initContainers[init].image", "spec.template.spec.containers[main].image"}},
+		{"Knative Service", "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: x}, spec: {template: {spec: {containers: [{image: 'r.example.com/app:1'}]}}}}",
+			[]string{"spec.template.spec.containers[0].image"}},
+		{"templates by a name", "{apiVersion: kubeflow.org/v1, kind: PyTorchJob, metadata: {name: x}, spec: {pytorchReplicaSpecs: {Worker: {template: " + template + "}, Master: {template: " + template + "}}}}",
+			[]string{"spec.pytorchReplicaSpecs.Master.template.spec.initContainers[init].image", "spec.pytorchReplicaSpecs.Master.template.spec.containers[main].image",
+				"spec.pytorchReplicaSpecs.Worker.template.spec.initContainers[init].image", "spec.pytorchReplicaSpecs.Worker.template.spec.containers[main].image"}},
+		{"a Job's template in another kind", "{apiVersion: jobset.x-k8s.io/v1alpha2, kind: JobSet, metadata: {name: x}, spec: {replicatedJobs: [{name: a, template: {spec: {template: {spec: {containers: [{name: a, image: 'r.example.com/app:1'}]}}}}}]}}",
+			[]string{"spec.replicatedJobs[0].template.spec.template.spec.containers[a].image"}},
+		{"a List", "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: a, image: 'r.example.com/app:1'}]}}, {apiVersion: apps/v1, kind: Deployment, metadata: {name: x}, spec: {template: " + template + "}}]}",
+			[]string{"spec.containers[a].image", "spec.template.spec.initContainers[init].image", "spec.template.spec.containers[main].image"}},
+		{"several containers, and others' between them", "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: a, image: 'r.example.com/app:1'}, {name: b, image: redis}, {name: c, image: 'r.example.com/app:2'}, {name: d, image: 'r.example.com/app-proxy:1'}]}}",
+			[]string{"spec.containers[a].image", "spec.containers[c].image"}},
+		{"a sidecar", "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {initContainers: [{name: s, restartPolicy: Always, image: 'r.example.com/app:1'}], containers: [{name: a, image: redis}]}}",
+			[]string{"spec.initContainers[s].image"}},
+		{"ephemeral containers alone", "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {ephemeralContainers: [{name: d, image: 'r.example.com/app:1'}], containers: [{name: a, image: redis}]}}", nil},
+		{"a volume's image", "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {volumes: [{name: v, image: {reference: 'r.example.com/app:1'}}], containers: [{name: a, image: redis}]}}", nil},
 		{"image elsewhere", "{apiVersion: example.com/v1, kind: Thing, metadata: {name: x}, spec: {image: 'r.example.com/app:1', containers: [{image: 'r.example.com/app:1'}]}}", nil},
 		{"ConfigMap", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {image: 'r.example.com/app:1'}}", nil},
 		{"a Pod of another group", "{apiVersion: example.com/v1, kind: Pod, metadata: {name: x}, spec: {containers: [{name: a, image: 'r.example.com/app:1'}]}}", nil},
@@ -256,6 +286,41 @@ func TestContentHash(t *testing.T) {
 		if a, b := hash(pod, secret), hash(pod, strings.Replace(secret, "hunter2", "hunter3", 1)); a == "" || a == b {
 			t.Errorf("%s: a changed Secret leaves the annotation at %q", pod, a)
 		}
+	}
+	// What may be absent counts where it is there.
+	for _, pod := range []string{
+		"containers: [{name: a, envFrom: [{configMapRef: {name: c, optional: true}}]}]",
+		"containers: [{name: a, env: [{name: A, valueFrom: {configMapKeyRef: {name: c, key: z, optional: true}}}]}]",
+		"containers: [{name: a}], volumes: [{name: v, configMap: {name: c, optional: true, items: [{key: z, path: z}]}}]",
+	} {
+		if a, b := hash(pod, one), hash(pod, two); a == "" || a == b {
+			t.Errorf("%s: a changed ConfigMap leaves the annotation at %q", pod, a)
+		}
+		if got := hash(pod, secret); got != "" {
+			t.Errorf("%s: what is not there counts: %q", pod, got)
+		}
+	}
+	// Several count together, each of them.
+	const both = "containers: [{name: a, envFrom: [{configMapRef: {name: c}}, {secretRef: {name: c}}]}]"
+	all := map[string]bool{}
+	for _, contents := range []string{one, two, secret, one + "\n---\n" + secret, two + "\n---\n" + secret, one + "\n---\n" + strings.Replace(secret, "hunter2", "hunter3", 1)} {
+		all[hash(both, contents)] = true
+	}
+	if len(all) != 6 {
+		t.Errorf("%d annotations of 6 contents", len(all))
+	}
+	if a, b := hash(both, one+"\n---\n"+secret), hash(both, secret+"\n---\n"+one); a != b {
+		t.Error("the order of the manifests counts")
+	}
+	if got := hash("containers: [{name: a}], ephemeralContainers: [{name: d, envFrom: [{configMapRef: {name: c}}]}]", one); got != "" {
+		t.Errorf("an ephemeral container counts: %q", got)
+	}
+	if got := hash("containers: [{name: a, args: [c], env: [{name: C, value: c}]}]", one); got != "" {
+		t.Errorf("a ConfigMap that is not referred to counts: %q", got)
+	}
+	// Of another namespace is another ConfigMap; without a namespace it will be the environment's.
+	if got := hash(both, strings.Replace(one, "name: c", "namespace: z, name: c", 1)); got == "" {
+		t.Error("a ConfigMap of the environment's own namespace, written out, does not count")
 	}
 	if got := hash("containers: [{name: a}], imagePullSecrets: [{name: c}]", secret); got != "" {
 		t.Errorf("a pull secret rolls the pods: %q", got)

@@ -192,7 +192,7 @@ func object(t testing.TB, manifests string) []*unstructured.Unstructured {
 	if err := os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(manifests), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	objs, err := Render(dir, ".")
+	objs, err := Render(t.Context(), Manifests{Root: dir, Path: "."})
 	if err != nil {
 		t.Fatal(err)
 	}

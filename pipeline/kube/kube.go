@@ -2,8 +2,8 @@
 // them, applies them, watches until they are stable, says why they are not, and
 // removes what a newer release no longer has.
 //
-// Render, Bind, Own, Hash, Encode and Decode work on plain objects and reach no
-// network. A Cluster does the rest, by the dynamic client and a REST mapper, so
+// Render, Bind, Own, Hash, Encode and Decode reach no network; Render starts a process
+// for what is a program (a chart). A Cluster does the rest, by the dynamic client and a REST mapper, so
 // that any kind can be applied.
 package kube
 
@@ -54,6 +54,8 @@ type Cluster struct {
 	watch   dynamic.Interface // without a request timeout
 	endless *rest.Config      // of the same
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
+
+	discovery *discovery.DiscoveryClient // uncached
 }
 
 // Open makes a client from cfg. It reads the kubeconfig but does not reach the
@@ -101,6 +103,8 @@ func Open(cfg Config) (*Cluster, error) {
 		watch:   watch,
 		endless: endless,
 		mapper:  restmapper.NewDeferredDiscoveryRESTMapperWithContext(memory.NewMemCacheClientWithContext(disco)),
+
+		discovery: disco,
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -26,13 +28,10 @@ const (
 	maxObjects   = 1000
 )
 
-// refusedFiles are what makes a folder something other than plain YAML.
-var refusedFiles = map[string]string{
-	"kustomization.yaml": "kustomize",
-	"kustomization.yml":  "kustomize",
-	"Kustomization":      "kustomize",
-	"Chart.yaml":         "Helm",
-}
+// Files that make a folder something other than plain YAML.
+const chartFile = "Chart.yaml"
+
+var kustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
 
 // serverFields are set by the API server and stand in manifests that were exported
 // from a cluster; an apply that carries them is refused.
@@ -40,55 +39,119 @@ var serverFields = []string{"managedFields", "resourceVersion", "uid", "generati
 
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
-// Render reads the manifests in dir, a folder or a single file, given by a slash
-// path inside root: every .yaml, .yml and .json file at any depth, in the order of
-// their paths; each may hold several documents. Lists are flattened, empty
-// documents skipped, and fields that only a server sets are dropped. Names that
-// begin with a dot are skipped below dir.
+// Manifests says what Render reads, and what a Helm chart among it is told.
+type Manifests struct {
+	Root string // the checkout; nothing outside is read
+	Path string // of a folder or a single file, a slash path inside Root
+
+	// The rest is for charts.
+	Values    []string // files of values, slash paths inside Root; a later one wins over an earlier, and all over the chart's own
+	Name      string   // .Release.Name
+	Namespace string   // .Release.Namespace
+	Revision  int      // .Release.Revision
+	Upgrade   bool     // .Release.IsUpgrade, else .Release.IsInstall
+	// Capabilities is called for a chart, and its error returned as it is. Without it a
+	// chart sees the newest Kubernetes that this version knows.
+	Capabilities func(context.Context) (Capabilities, error)
+}
+
+// Render returns the objects of a folder or a file. A folder with a Chart.yaml is a
+// Helm chart, one with a kustomization.yaml is built as kustomize does, and in any
+// other every .yaml, .yml and .json file at any depth is read, in the order of their
+// paths; each may hold several documents. Lists are flattened, empty documents
+// skipped, and fields that only a server sets are dropped. Names that begin with a
+// dot are skipped below a folder of plain YAML.
 //
-// Nothing outside root is read: a path or symbolic link that leads out is an error.
-// So are kustomizations and Helm charts, a key that stands twice, an object that is
-// there twice, and more than 1000 files, 1000 objects, 4 MiB in a file or 16 MiB
-// in all. An error names file, document and line.
-func Render(root, dir string) ([]*unstructured.Unstructured, error) {
-	dir = path.Clean(dir)
+// Nothing outside Root is read, nothing is fetched and nothing of the repository is
+// run: a path or symbolic link that leads out is an error, and so are a remote base,
+// a kustomize plugin and a chart that is not in charts/. Charts and kustomizations
+// are rendered in a process of their own (RenderConfined), within 30 s and 256 MiB.
+//
+// A key that stands twice is an error, an object that is there twice, a hook of a
+// chart (but for its tests, which are left out), and more than 1000 files, 1000
+// objects, 4 MiB in a file or 16 MiB in all. An error names file, document and line,
+// the last as rendered where something was.
+func Render(ctx context.Context, m Manifests) ([]*unstructured.Unstructured, error) {
+	dir := path.Clean(m.Path)
 	if !fs.ValidPath(dir) {
 		return nil, fmt.Errorf("manifests %q: must be a path inside the repository, neither absolute nor with .. in it", dir)
 	}
-	r, err := os.OpenRoot(root)
+	r, err := os.OpenRoot(m.Root)
 	if err != nil {
 		return nil, fmt.Errorf("manifests %s: %w", dir, err)
 	}
 	defer r.Close()
+	tree := &tree{root: r, top: dir}
 
-	files, err := manifestFiles(r, dir)
+	chart, err := tree.has(dir, chartFile)
 	if err != nil {
 		return nil, err
 	}
-	var (
-		objs  []*unstructured.Unstructured
-		where = map[ObjectRef]string{}
-		total int64
-	)
-	for _, file := range files {
-		data, err := readManifest(r, file)
+	kustomization, err := tree.has(dir, kustomizationFiles...)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case chart != "" && kustomization != "":
+		return nil, fmt.Errorf("manifests %s: has both %s and %s; keep one of them there", dir, chart, kustomization)
+	case chart == "" && len(m.Values) > 0:
+		return nil, fmt.Errorf("manifests %s: values are for a Helm chart, and there is no %s; remove values", dir, chartFile)
+	case chart != "":
+		docs, err := tree.chart(ctx, dir, m)
 		if err != nil {
 			return nil, err
 		}
-		if total += int64(len(data)); total > maxTotalSize {
-			return nil, fmt.Errorf("%s: the manifests in %s are larger than %d MiB in all", file, dir, maxTotalSize>>20)
+		return collect(dir, docs, true)
+	case kustomization != "":
+		docs, err := tree.kustomization(ctx, dir)
+		if err != nil {
+			return nil, err
 		}
-		docs := splitYAML(data)
-		if path.Ext(file) == ".json" {
-			docs = []document{{line: 1, text: data}}
+		return collect(dir, docs, false)
+	}
+	files, err := tree.plain()
+	if err != nil {
+		return nil, err
+	}
+	return collect(dir, files, false)
+}
+
+// file is a file of the repository, or what was rendered from it.
+type file struct {
+	Name     string // a slash path in the repository
+	Text     []byte
+	Rendered bool // its lines are not those of the file
+}
+
+// collect returns the objects of files. Of a chart it refuses hooks and leaves out tests.
+func collect(dir string, files []file, chart bool) ([]*unstructured.Unstructured, error) {
+	var objs []*unstructured.Unstructured
+	where := map[ObjectRef]string{}
+	for _, f := range files {
+		isJSON := path.Ext(f.Name) == ".json" && !f.Rendered
+		docs := splitYAML(f.Text)
+		if isJSON {
+			docs = []document{{line: 1, text: f.Text}}
 		}
 		for i, doc := range docs {
-			place := fmt.Sprintf("%s: document %d (line %d)", file, i+1, doc.line)
-			found, err := decodeDocument(doc, path.Ext(file) == ".json")
+			place := fmt.Sprintf("%s: document %d (line %d)", f.Name, i+1, doc.line)
+			if f.Rendered {
+				place = strings.TrimSuffix(place, ")") + " as rendered)"
+			}
+			found, err := decodeDocument(doc, isJSON)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", place, err)
 			}
 			for _, obj := range found {
+				if chart {
+					test, err := hook(obj)
+					if err != nil {
+						return nil, fmt.Errorf("%s: %w", place, err)
+					}
+					if test {
+						continue
+					}
+				}
 				key := RefOf(obj)
 				key.Version = ""
 				if before, twice := where[key]; twice {
@@ -102,75 +165,115 @@ func Render(root, dir string) ([]*unstructured.Unstructured, error) {
 			}
 		}
 	}
+	if rendered := chart || len(files) > 0 && files[0].Rendered; rendered && len(objs) == 0 {
+		return nil, fmt.Errorf("manifests %s: no Kubernetes object is rendered", dir)
+	}
 	if len(objs) == 0 {
 		return nil, fmt.Errorf("manifests %s: no Kubernetes object in any .yaml, .yml or .json file", dir)
 	}
 	return objs, nil
 }
 
-// manifestFiles returns the sorted paths of the files to read.
-func manifestFiles(r *os.Root, dir string) ([]string, error) {
-	info, err := r.Stat(dir)
+// tree reads the checkout, within the limits.
+type tree struct {
+	root  *os.Root
+	top   string // the manifests
+	files int
+	total int64 // bytes
+}
+
+// has returns the path of the first of names in a folder, "" where there is none of them.
+func (t *tree) has(dir string, names ...string) (string, error) {
+	for _, name := range names {
+		_, err := t.root.Stat(path.Join(dir, name))
+		switch {
+		case err == nil:
+			return path.Join(dir, name), nil
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR):
+			return "", outside(dir, err)
+		}
+	}
+	return "", nil
+}
+
+// plain reads the files of plain YAML and JSON.
+func (t *tree) plain() ([]file, error) {
+	info, err := t.root.Stat(t.top)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("manifests %s: no such file or folder at this commit", dir)
+		return nil, fmt.Errorf("manifests %s: no such file or folder at this commit", t.top)
 	}
 	if err != nil {
-		return nil, outside(dir, err)
+		return nil, outside(t.top, err)
 	}
-	if !info.IsDir() {
-		if !isManifest(dir) {
-			return nil, fmt.Errorf("manifests %s: must be a folder, or a .yaml, .yml or .json file", dir)
+	if !info.IsDir() && !isManifest(t.top) {
+		return nil, fmt.Errorf("manifests %s: must be a folder, or a .yaml, .yml or .json file", t.top)
+	}
+	return t.read(t.top, func(name string, d fs.DirEntry) (bool, error) {
+		if name != t.top && strings.HasPrefix(d.Name(), ".") {
+			return false, nil
 		}
-		return []string{dir}, refuseOthers(dir)
-	}
-	var files []string
-	err = fs.WalkDir(r.FS(), dir, func(file string, d fs.DirEntry, err error) error {
+		if d.Name() == chartFile || slices.Contains(kustomizationFiles, d.Name()) {
+			return false, fmt.Errorf("%s: makes its folder more than plain YAML; name %s under manifests", name, path.Dir(name))
+		}
+		return d.IsDir() || isManifest(name), nil
+	})
+}
+
+// read returns the files at and below at that want says yes to, sorted by their paths.
+// A folder that it says no to is not entered.
+func (t *tree) read(at string, want func(name string, d fs.DirEntry) (bool, error)) ([]file, error) {
+	var files []file
+	err := fs.WalkDir(t.root.FS(), at, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return outside(file, err)
+			return outside(name, err)
 		}
-		if file != dir && strings.HasPrefix(d.Name(), ".") {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if d.IsDir() {
-			return nil
-		}
-		if err := refuseOthers(file); err != nil {
+		yes, err := want(name, d)
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && !yes:
+			return fs.SkipDir
+		case d.IsDir():
+			return nil
 		}
 		if d.Type()&fs.ModeSymlink != 0 {
-			target, err := r.Stat(file)
+			target, err := t.root.Stat(name)
 			if err != nil {
-				return outside(file, err)
+				return outside(name, err)
 			}
-			if target.IsDir() && file != dir {
-				return fmt.Errorf("%s: is a symbolic link to a folder; put the manifests themselves here", file)
+			if target.IsDir() && name != at {
+				return fmt.Errorf("%s: is a symbolic link to a folder; put its files themselves here", name)
 			}
 		}
-		if !isManifest(file) {
+		if !yes {
 			return nil
 		}
-		if files = append(files, file); len(files) > maxFiles {
-			return fmt.Errorf("manifests %s: more than %d files", dir, maxFiles)
-		}
-		return nil
+		data, err := t.file(name)
+		files = append(files, file{Name: name, Text: data})
+		return err
 	})
-	slices.Sort(files)
+	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.Name, b.Name) })
 	return files, err
+}
+
+// file reads one file.
+func (t *tree) file(name string) ([]byte, error) {
+	if t.files++; t.files > maxFiles {
+		return nil, fmt.Errorf("manifests %s: more than %d files; name a folder that holds little else than manifests, or list what a chart does not need in .helmignore", t.top, maxFiles)
+	}
+	data, err := readManifest(t.root, name)
+	if err != nil {
+		return nil, err
+	}
+	if t.total += int64(len(data)); t.total > maxTotalSize {
+		return nil, fmt.Errorf("%s: the manifests in %s are larger than %d MiB in all", name, t.top, maxTotalSize>>20)
+	}
+	return data, nil
 }
 
 func isManifest(file string) bool {
 	ext := path.Ext(file)
 	return ext == ".yaml" || ext == ".yml" || ext == ".json"
-}
-
-func refuseOthers(file string) error {
-	if tool, ok := refusedFiles[path.Base(file)]; ok {
-		return fmt.Errorf("%s: %s is not supported yet; name a folder of plain YAML", file, tool)
-	}
-	return nil
 }
 
 // outside says of an error of os.Root what it means here; only the message
@@ -275,7 +378,8 @@ var yamlLine = regexp.MustCompile(`\bline (\d+)`)
 // fileLines makes an error of the YAML library, which counts lines from the
 // document's first, count them from the file's first.
 func fileLines(err error, first int) error {
-	return errors.New(oneLine(yamlLine.ReplaceAllStringFunc(err.Error(), func(s string) string {
+	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	return errors.New(oneLine(yamlLine.ReplaceAllStringFunc(text, func(s string) string {
 		n, _ := strconv.Atoi(yamlLine.FindStringSubmatch(s)[1])
 		return fmt.Sprintf("line %d", n+first-1)
 	})))

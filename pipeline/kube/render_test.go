@@ -68,7 +68,7 @@ func TestRender(t *testing.T) {
 		{"one name of two kinds", map[string]string{"a.yaml": named("a") + "---\n{apiVersion: v1, kind: Secret, metadata: {name: a}}"}, ".", "a a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			objs, err := Render(repository(t, test.files), test.dir)
+			objs, err := Render(t.Context(), Manifests{Root: repository(t, test.files), Path: test.dir})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,10 +109,6 @@ func TestRenderRefuses(t *testing.T) {
 		{"through a link out", map[string]string{"up": "-> .."}, "up/secret.yaml", []string{"leads out"}},
 		{"link to a link out", map[string]string{"a.yaml": "-> b", "b": "-> ../secret.yaml"}, ".", []string{"a.yaml: is a link that leads out"}},
 		{"link loop", map[string]string{"a.yaml": "-> b.yaml", "b.yaml": "-> a.yaml"}, ".", []string{"a.yaml"}},
-		{"kustomization", map[string]string{"deploy/kustomization.yaml": "resources: []"}, "deploy", []string{"deploy/kustomization.yaml: kustomize is not supported yet"}},
-		{"kustomization, other name", map[string]string{"deploy/Kustomization": "resources: []"}, "deploy", []string{"kustomize is not supported yet"}},
-		{"kustomization itself", map[string]string{"deploy/kustomization.yml": "resources: []"}, "deploy/kustomization.yml", []string{"kustomize is not supported yet"}},
-		{"chart", map[string]string{"deploy/web/Chart.yaml": "name: web", "deploy/web/templates/a.yaml": "{{ x }}"}, "deploy", []string{"deploy/web/Chart.yaml: Helm is not supported yet"}},
 		{"syntax", map[string]string{"deploy/a.yaml": named("a") + "---\n" + named("b") + "data:\n  x: [1\n  y: 2\n"}, "deploy", []string{"deploy/a.yaml: document 2 (line 4): ", "line 9"}},
 		{"key twice", map[string]string{"a.yaml": named("a") + "data: {a: b}\ndata: {a: c}\n"}, ".", []string{"a.yaml: document 1 (line 1)", `line 5`, `key "data" already set`}},
 		{"JSON syntax", map[string]string{"a.json": "{\n\"apiVersion\": \"v1\",\n}"}, ".", []string{"a.json: document 1 (line 1): line 3"}},
@@ -138,7 +134,7 @@ func TestRenderRefuses(t *testing.T) {
 		{"not UTF-8", map[string]string{"a.yaml": "a: \xff\xfe"}, ".", []string{"a.yaml"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			objs, err := Render(repository(t, test.files), test.dir)
+			objs, err := Render(t.Context(), Manifests{Root: repository(t, test.files), Path: test.dir})
 			if err == nil {
 				t.Fatalf("rendered %v", objs)
 			}
@@ -159,21 +155,21 @@ func TestRenderCaps(t *testing.T) {
 	for i := range maxObjects + 1 {
 		fmt.Fprintf(&many, "---\n%s", named(fmt.Sprint("c", i)))
 	}
-	if _, err := Render(repository(t, map[string]string{"a.yaml": many.String()}), "."); err == nil || !strings.Contains(err.Error(), "more than 1000 objects") {
+	if _, err := Render(t.Context(), Manifests{Root: repository(t, map[string]string{"a.yaml": many.String()}), Path: "."}); err == nil || !strings.Contains(err.Error(), "more than 1000 objects") {
 		t.Errorf("objects: %v", err)
 	}
 	files := map[string]string{}
 	for i := range maxFiles + 1 {
 		files[fmt.Sprintf("%d.yaml", i)] = "# empty"
 	}
-	if _, err := Render(repository(t, files), "."); err == nil || !strings.Contains(err.Error(), "more than 1000 files") {
+	if _, err := Render(t.Context(), Manifests{Root: repository(t, files), Path: "."}); err == nil || !strings.Contains(err.Error(), "more than 1000 files") {
 		t.Errorf("files: %v", err)
 	}
 	files = map[string]string{}
 	for i := range 5 {
 		files[fmt.Sprintf("%d.yaml", i)] = "# " + strings.Repeat("x", maxFileSize-2)
 	}
-	if _, err := Render(repository(t, files), "."); err == nil || !strings.Contains(err.Error(), "larger than 16 MiB in all") {
+	if _, err := Render(t.Context(), Manifests{Root: repository(t, files), Path: "."}); err == nil || !strings.Contains(err.Error(), "larger than 16 MiB in all") {
 		t.Errorf("size: %v", err)
 	}
 }
@@ -183,7 +179,7 @@ func TestRenderPipe(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(root, "a.yaml"), 0o600); err != nil {
 		t.Skip("no named pipes here: ", err)
 	}
-	if _, err := Render(root, "."); err == nil || !strings.Contains(err.Error(), "a.yaml: is not a regular file") {
+	if _, err := Render(t.Context(), Manifests{Root: root, Path: "."}); err == nil || !strings.Contains(err.Error(), "a.yaml: is not a regular file") {
 		t.Errorf("got %v", err)
 	}
 }
