@@ -415,7 +415,7 @@ func (x *Example) failures(t *testing.T) {
 	if !strings.Contains(s.Description, "Dockerfile:4") {
 		t.Errorf("the status does not name the line: %s", s.Description)
 	}
-	notice("构建 devops-app", "失败", "undefined: undefinedThing", "<@alice>")
+	notice("devops-app #", "构建失败", "undefined: undefinedThing", "<@alice>")
 	serving()
 
 	sha = push("A manifest that is refused", map[string]string{"main.go": good, "deploy/deployment.yaml": strings.Replace(manifest, "containerPort: 5000", "containerPort: 500000", 1)})

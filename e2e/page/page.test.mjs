@@ -357,7 +357,7 @@ test('every other page', {timeout: 3 * patience}, async () => {
   await look(bob, 'order');
   const locked = await force(bob, '/lock devops-app staging for 2h "a demo"');
   assert.equal(locked.body.refused, false, JSON.stringify(locked));
-  for (const [name, path] of Object.entries({app: '/apps/devops-app', audit: '/audit', deliveries: '/deliveries', queue: '/queue', system: '/system', overview: '/', missing: '/runs/nothing'})) {
+  for (const [name, path] of Object.entries({app: '/apps/devops-app', audit: '/audit', deliveries: '/deliveries', hooks: '/hooks', links: '/links', queue: '/queue', system: '/system', overview: '/', missing: '/runs/nothing'})) {
     await dave.goto(given.bot + path);
     await look(dave, name);
   }
