@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/chat"
@@ -24,6 +25,36 @@ const (
 	hookPatience = 24 * time.Hour
 	newsBatch    = 100
 )
+
+// A webhook is an outgoing webhook. While it can't be reached, one delivery after the other finds that out: all of them would keep those
+// of other receivers waiting.
+type webhook struct {
+	*chat.Webhook
+
+	mu     sync.Mutex
+	failed int       // attempts in a row that reached nobody
+	until  time.Time // it is not tried before
+}
+
+// rests is until when the receiver is not tried; it has passed where it may be.
+func (r *webhook) rests() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until
+}
+
+// tried counts an attempt; reached tells whether there was an answer.
+func (r *webhook) tried(reached bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case reached:
+		r.failed, r.until = 0, now
+	case !now.Before(r.until): // else one that began earlier
+		r.until = now.Add(backoff(r.failed))
+		r.failed++
+	}
+}
 
 // A hookEvent is the body of a delivery; openapi.json describes it (webhooks).
 type hookEvent struct {
@@ -235,14 +266,20 @@ func (b *Bot) tellHook(ctx context.Context, id string, _ int) (time.Time, error)
 	if !d.DoneAt.IsZero() { // but this could not be told before a crash
 		return time.Time{}, nil
 	}
+	late := b.db.Now().Sub(d.MadeAt.Time) >= hookPatience
 	status, failed := 0, errors.Join(b.cfg.MayUseServer(d.Repo), b.cfg.MayUseChat(kindWebhook, d.Hook, d.Repo))
 	if failed != nil { // by now, or there is no such webhook any more
 		failed = giveUp{failed}
+	} else if hook, until := b.hooks[d.Hook], b.hooks[d.Hook].rests(); !until.After(b.db.Now()) {
+		status, failed = hook.Post(ctx, d.Event, d.ID, d.Body)
+		if failed != nil && ctx.Err() != nil {
+			return time.Time{}, failed // told to stop: that says nothing of the receiver
+		}
+		hook.tried(status != 0, b.db.Now())
+	} else if !late {
+		return until, nil
 	} else {
-		status, failed = b.hooks[d.Hook].Post(ctx, d.Event, d.ID, d.Body)
-	}
-	if failed != nil && ctx.Err() != nil {
-		return time.Time{}, failed // told to stop: that says nothing of the receiver
+		failed = errors.New("the receiver can't be reached")
 	}
 	said := ""
 	if failed != nil {
@@ -251,7 +288,7 @@ func (b *Bot) tellHook(ctx context.Context, id string, _ int) (time.Time, error)
 	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.TriedHook(id, status, said) }); err != nil {
 		return time.Time{}, errors.Join(failed, err)
 	}
-	if failed != nil && !chat.IsPermanent(failed) && b.db.Now().Sub(d.MadeAt.Time) >= hookPatience {
+	if failed != nil && !chat.IsPermanent(failed) && late {
 		failed = giveUp{fmt.Errorf("it has not arrived for %s: %w", hookPatience, failed)}
 	}
 	return time.Time{}, chatError(failed)

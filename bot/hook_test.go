@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -149,6 +150,48 @@ func TestHookHoldsNothingUp(t *testing.T) {
 	for _, e := range r.events {
 		if e.Audit != nil && e.Audit.Action == "lock" && e.Audit.Detail != "it is •••, is it?" {
 			t.Errorf("not masked: %s", e.Audit.Detail)
+		}
+	}
+}
+
+// TestHookRests: who can't be reached is asked by one delivery at a time, with growing pauses; what is a day old is given up without.
+func TestHookRests(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := &webhook{}
+	for _, longest := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+		r.tried(false, now)
+		if wait := r.rests().Sub(now); wait < longest/2 || wait > longest {
+			t.Errorf("it rests for %s, want at most %s", wait, longest)
+		}
+		until := r.rests()
+		r.tried(false, now) // another attempt, at the same time
+		if now = r.rests(); now != until {
+			t.Errorf("it rests until %s, %s before", now, until)
+		}
+	}
+	if r.tried(true, now); r.rests().After(now) {
+		t.Errorf("it rests though it is there")
+	}
+
+	l, receives, _ := hookLab(t)
+	until := l.bot.db.Now().Add(10 * day)
+	l.bot.hooks["audit"].tried(true, until) // as if
+	for _, late := range []bool{false, true} {
+		id := fmt.Sprintf("late-%v", late)
+		must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+			return tx.PutHookDelivery(store.HookDelivery{ID: id, Hook: "audit", Repo: "acme/web", Event: "audit", Body: []byte("{}")})
+		}))
+		must(t, l.Settle())
+		if late {
+			must(t, l.Tick(hookPatience))
+		}
+		again, err := l.bot.tellHook(t.Context(), id, 0)
+		if late != errors.As(err, new(giveUp)) || !late && !again.Equal(until) {
+			t.Errorf("late %v: %s %v", late, again, err)
+		}
+		if receives.tried[id] > 0 {
+			t.Errorf("late %v: it was tried", late)
 		}
 	}
 }
