@@ -466,7 +466,7 @@ var sentences = [keyCount]words{
 	FailedRolledBack: {"rolled back to release %[2]v; failed: %[1]v", "部署失败，已回滚到版本 %[2]v；原因：%[1]v"},
 	RolledBack:       {"rolled back to release %v", "已回滚到版本 %v"},
 	Rejected:         {"rejected by %v: %v", "已被 %v 驳回：%v"},
-	Expired:          {"expired: not approved within %v", "已过期：%v内未获审批"},
+	Expired:          {"expired: not approved within %v", "已过期：%v内未通过审批"},
 
 	HelpIntro:        {"What you may say on %v:", "你可以在 %v 发送："},
 	HelpHelp:         {"what you may say here", "可用的命令"},
