@@ -44,7 +44,9 @@ func Restore(ctx context.Context, cfg *Config, src string, out io.Writer) (err e
 	return sayAll(out, "restored "+cfg.database()+": "+describe(c),
 		fmt.Sprintf("runs, releases and deployments are numbered from %d on, since lower numbers may have been given after the backup", r.NumbersAbove+1),
 		fmt.Sprintf("cancelled what was unfinished: runs %d, deployments %d", len(r.Runs), len(r.Deployments)),
-		fmt.Sprintf("held environments that take automatic deployments, until somebody comments /unlock: %d", r.Held))
+		fmt.Sprintf("held environments that take automatic deployments, until somebody comments /unlock: %d", r.Held),
+		fmt.Sprintf("took back links of chat users, who say /link again: %d", r.Links),
+		"what chats were subscribed to is as it was at the time of the backup: /subscribe in each of them lists it")
 }
 
 // afterRestore marks what may have been said since the backup, so that it is looked for before it is said again.

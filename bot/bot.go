@@ -40,7 +40,7 @@ type Bot struct {
 	engine   *pipeline.Engine
 	builders *builders
 	chats    map[string]chat.Service // wecom/name, slack/name
-	hooks    map[string]*chat.Webhook
+	hooks    map[string]*webhook
 	lang     text.Lang
 	web      *web.Pages
 	signIn   *signIn // nil: nobody can
@@ -170,11 +170,13 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 			return nil, fmt.Errorf("chat.slack.%s: %w", name, err)
 		}
 	}
-	b.hooks = map[string]*chat.Webhook{}
+	b.hooks = map[string]*webhook{}
 	for name, c := range cfg.Chat.Webhook {
-		if b.hooks[name], err = chat.NewWebhook(c.Receiver(), egress.Client(c.Private, hookTimeout)); err != nil {
+		hook, err := chat.NewWebhook(c.Receiver(), egress.Client(c.Private, hookTimeout))
+		if err != nil {
 			return nil, fmt.Errorf("chat.webhook.%s: %w", name, err)
 		}
+		b.hooks[name] = &webhook{Webhook: hook}
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
 		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}

@@ -1,12 +1,14 @@
 package bot
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/shipmate-dev/shipmate/chat"
@@ -23,6 +25,36 @@ const (
 	hookPatience = 24 * time.Hour
 	newsBatch    = 100
 )
+
+// A webhook is an outgoing webhook. While it can't be reached, one delivery after the other finds that out: all of them would keep those
+// of other receivers waiting.
+type webhook struct {
+	*chat.Webhook
+
+	mu     sync.Mutex
+	failed int       // attempts in a row that reached nobody
+	until  time.Time // it is not tried before
+}
+
+// rests is until when the receiver is not tried; it has passed where it may be.
+func (r *webhook) rests() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until
+}
+
+// tried counts an attempt; reached tells whether there was an answer.
+func (r *webhook) tried(reached bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case reached:
+		r.failed, r.until = 0, now
+	case !now.Before(r.until): // else one that began earlier
+		r.until = now.Add(backoff(r.failed))
+		r.failed++
+	}
+}
 
 // A hookEvent is the body of a delivery; openapi.json describes it (webhooks).
 type hookEvent struct {
@@ -63,8 +95,12 @@ func (b *Bot) makeHookDeliveries(ctx context.Context, _ string, _ int) (time.Tim
 func (b *Bot) makeDeliveriesOf(tx *store.Tx, one store.News) error {
 	e := hookEvent{Event: one.Kind + "." + one.State, Sequence: one.Seq, At: one.At.Time}
 	notify, err := b.describe(tx, one, &e)
-	if err != nil {
+	switch {
+	case err != nil && (store.Unavailable(err) || errors.Is(err, context.Canceled)):
 		return err
+	case err != nil: // it would hold up everything that happens after it
+		b.log.Error("webhooks are not told what happened", "event", e.Event, "subject", one.Subject, "err", b.engine.Mask(err.Error()))
+		return nil
 	}
 	var names []string
 	for _, n := range notify {
@@ -74,16 +110,47 @@ func (b *Bot) makeDeliveriesOf(tx *store.Tx, one store.News) error {
 	}
 	for _, name := range names {
 		e.ID = store.NewID()
-		body, err := json.Marshal(e)
+		body, err := b.maskedJSON(e)
 		if err != nil {
 			return err
 		}
-		d := store.HookDelivery{ID: e.ID, Hook: name, Repo: e.Repository, Event: e.Event, Body: []byte(b.engine.Mask(string(body)))}
+		d := store.HookDelivery{ID: e.ID, Hook: name, Repo: e.Repository, Event: e.Event, Body: body}
 		if err := tx.PutHookDelivery(d); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// maskedJSON is v as JSON without secrets. They are looked for in its texts one by one: in JSON a quote in them is written otherwise, and a
+// secret of digits would be found in numbers.
+func (b *Bot) maskedJSON(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	var masked func(any) any
+	masked = func(v any) any {
+		switch v := v.(type) {
+		case string:
+			return b.engine.Mask(v)
+		case []any:
+			for i := range v {
+				v[i] = masked(v[i])
+			}
+		case map[string]any:
+			for name := range v {
+				v[name] = masked(v[name])
+			}
+		}
+		return v
+	}
+	return json.Marshal(masked(v))
 }
 
 // describe fills in what the news is of, and returns the webhooks whose entries want it. An entry that lists notices (on) is told of
@@ -199,13 +266,20 @@ func (b *Bot) tellHook(ctx context.Context, id string, _ int) (time.Time, error)
 	if !d.DoneAt.IsZero() { // but this could not be told before a crash
 		return time.Time{}, nil
 	}
-	hook := b.hooks[d.Hook]
-	if hook == nil {
-		return time.Time{}, giveUp{fmt.Errorf("the webhook %s is not in the server's file any more", d.Hook)}
-	}
-	status, failed := hook.Post(ctx, d.Event, d.ID, d.Body)
-	if failed != nil && ctx.Err() != nil {
-		return time.Time{}, failed // told to stop: that says nothing of the receiver
+	late := b.db.Now().Sub(d.MadeAt.Time) >= hookPatience
+	status, failed := 0, errors.Join(b.cfg.MayUseServer(d.Repo), b.cfg.MayUseChat(kindWebhook, d.Hook, d.Repo))
+	if failed != nil { // by now, or there is no such webhook any more
+		failed = giveUp{failed}
+	} else if hook, until := b.hooks[d.Hook], b.hooks[d.Hook].rests(); !until.After(b.db.Now()) {
+		status, failed = hook.Post(ctx, d.Event, d.ID, d.Body)
+		if failed != nil && ctx.Err() != nil {
+			return time.Time{}, failed // told to stop: that says nothing of the receiver
+		}
+		hook.tried(status != 0, b.db.Now())
+	} else if !late {
+		return until, nil
+	} else {
+		failed = errors.New("the receiver can't be reached")
 	}
 	said := ""
 	if failed != nil {
@@ -214,7 +288,7 @@ func (b *Bot) tellHook(ctx context.Context, id string, _ int) (time.Time, error)
 	if err := b.db.Update(ctx, func(tx *store.Tx) error { return tx.TriedHook(id, status, said) }); err != nil {
 		return time.Time{}, errors.Join(failed, err)
 	}
-	if failed != nil && !chat.IsPermanent(failed) && b.db.Now().Sub(d.MadeAt.Time) >= hookPatience {
+	if failed != nil && !chat.IsPermanent(failed) && late {
 		failed = giveUp{fmt.Errorf("it has not arrived for %s: %w", hookPatience, failed)}
 	}
 	return time.Time{}, chatError(failed)

@@ -16,10 +16,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/shipmate-dev/shipmate/chat"
+	"github.com/shipmate-dev/shipmate/store"
 )
 
 // A hookReceiver is a program that is told by an outgoing webhook. It refuses what is not as openapi.json says.
@@ -34,7 +36,7 @@ type hookReceiver struct {
 	events []hookEvent
 }
 
-const audience = "audience-secret-0123456789abcdef"
+const audience = `audience-"secret"<0123456789>abcdef`
 
 // newHookReceiver starts it, and is what a server's file has to say of it.
 func newHookReceiver(t *testing.T) (r *hookReceiver, address string) {
@@ -94,23 +96,109 @@ func (r *hookReceiver) names() (all []string) {
 	return all
 }
 
-func TestHook(t *testing.T) {
-	t.Parallel()
+// hookLab is a lab whose repository has a receiver told of everything, and names another that it may not.
+func hookLab(t *testing.T) (l *lab, r *hookReceiver, sha string) {
 	r, address := newHookReceiver(t)
 	secret := filepath.Join(t.TempDir(), "audience")
 	if err := os.WriteFile(secret, []byte(audience), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l := newLab(t, func(s string) string {
+	l = newLab(t, func(s string) string {
 		return strings.Replace(s, "  slack:\n", fmt.Sprintf("  webhook:\n    audit: {url: %q, secret: 'file:%s', private: true, allow: [acme/web]}\n    board: {url: %q, secret: 'file:%s', private: true, allow: [acme/other]}\n  slack:\n", address, secret, address, secret), 1)
 	})
 	r.failed = 3
 	file := got(os.ReadFile("testdata/repo/.shipmate.yaml"))(t)
-	sha := got(l.Push("alice", "master", "Tell of it <script>", map[string]string{".shipmate.yaml": strings.Replace(string(file), "notify:\n", "notify:\n  - {webhook: audit}\n  - {webhook: audit, on: [failed]}\n  - {webhook: board}\n", 1)}))(t)
+	sha = got(l.Push("alice", "master", "Tell of it <script>", map[string]string{".shipmate.yaml": strings.Replace(string(file), "notify:\n", "notify:\n  - {webhook: audit}\n  - {webhook: audit, on: [failed]}\n  - {webhook: board}\n", 1)}))(t)
 	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
 	if err := l.Settle(); err != nil {
 		t.Fatal(err)
 	}
+	return l, r, sha
+}
+
+// TestHookHoldsNothingUp: of what can't be told the rest is told all the same, and nothing goes where it may not go by now.
+func TestHookHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	l, r, _ := hookLab(t)
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		return errors.Join(l.bot.makeDeliveriesOf(tx, store.News{Kind: "run", Subject: "unknown", State: "queued"}),
+			tx.PutHookDelivery(store.HookDelivery{ID: "not-allowed", Hook: "board", Repo: "acme/web", Event: "audit", Body: []byte("{}")}),
+			tx.PutHookDelivery(store.HookDelivery{ID: "removed", Hook: "nobody", Repo: "acme/web", Event: "audit", Body: []byte("{}")}),
+			tx.Audit(store.Entry{Actor: "alice", Action: "lock", Repo: "acme/web", Subject: "web", Detail: "it is " + audience + ", is it?"}))
+	}))
+	err := until("everything is told or given up", func() error {
+		if err := l.Tick(maxBackoff); err != nil {
+			return err
+		}
+		open, err := l.lookup("SELECT group_concat(id || error) FROM hook_deliveries WHERE done_at IS NULL AND (id NOT IN (SELECT key FROM tasks WHERE buried_at IS NOT NULL) OR error = '') HAVING count(*) > 0")
+		news := got(l.lookup("SELECT count(*) FROM news"))(t)
+		if err == nil && open+news != "0" {
+			err = errors.New(open + " " + news)
+		}
+		return err
+	})
+	must(t, err)
+	if why := got(l.lookup("SELECT error FROM hook_deliveries WHERE id = 'not-allowed'"))(t); !strings.Contains(why, "chat.webhook.board.allow") {
+		t.Errorf("not allowed: %s", why)
+	}
+	if why := got(l.lookup("SELECT error FROM hook_deliveries WHERE id = 'removed'"))(t); !strings.Contains(why, "nobody") {
+		t.Errorf("removed: %s", why)
+	}
+	if !slices.Contains(r.names(), "audit lock") || r.tried["not-allowed"] > 0 {
+		t.Errorf("told: %q", r.names())
+	}
+	for _, e := range r.events {
+		if e.Audit != nil && e.Audit.Action == "lock" && e.Audit.Detail != "it is •••, is it?" {
+			t.Errorf("not masked: %s", e.Audit.Detail)
+		}
+	}
+}
+
+// TestHookRests: who can't be reached is asked by one delivery at a time, with growing pauses; what is a day old is given up without.
+func TestHookRests(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := &webhook{}
+	for _, longest := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+		r.tried(false, now)
+		if wait := r.rests().Sub(now); wait < longest/2 || wait > longest {
+			t.Errorf("it rests for %s, want at most %s", wait, longest)
+		}
+		until := r.rests()
+		r.tried(false, now) // another attempt, at the same time
+		if now = r.rests(); now != until {
+			t.Errorf("it rests until %s, %s before", now, until)
+		}
+	}
+	if r.tried(true, now); r.rests().After(now) {
+		t.Errorf("it rests though it is there")
+	}
+
+	l, receives, _ := hookLab(t)
+	until := l.bot.db.Now().Add(10 * day)
+	l.bot.hooks["audit"].tried(true, until) // as if
+	for _, late := range []bool{false, true} {
+		id := fmt.Sprintf("late-%v", late)
+		must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+			return tx.PutHookDelivery(store.HookDelivery{ID: id, Hook: "audit", Repo: "acme/web", Event: "audit", Body: []byte("{}")})
+		}))
+		must(t, l.Settle())
+		if late {
+			must(t, l.Tick(hookPatience))
+		}
+		again, err := l.bot.tellHook(t.Context(), id, 0)
+		if late != errors.As(err, new(giveUp)) || !late && !again.Equal(until) {
+			t.Errorf("late %v: %s %v", late, again, err)
+		}
+		if receives.tried[id] > 0 {
+			t.Errorf("late %v: it was tried", late)
+		}
+	}
+}
+
+func TestHook(t *testing.T) {
+	t.Parallel()
+	l, r, sha := hookLab(t)
 	number := l.repo.OpenIssue("alice", "Ship")
 	if done, reply, err := l.Say(number, "alice", "/promote production"); err != nil || !done {
 		t.Fatalf("%v %s %v", done, reply, err)

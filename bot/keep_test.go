@@ -190,7 +190,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := Restore(t.Context(), cfg, backup, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"numbered from 1003 on", "runs 0, deployments 1", "/unlock: 1"} {
+	for _, want := range []string{"numbered from 1003 on", "runs 0, deployments 1", "/unlock: 1", "say /link again: 0"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("nothing is told of %q: %s", want, &out)
 		}

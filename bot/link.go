@@ -99,6 +99,10 @@ func (b *Bot) askWho(ctx context.Context, kind, name string, h chat.Heard, why s
 	if b.signIn == nil {
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.Stranger, code(fmt.Sprintf("- {github: LOGIN, %s: {%s: %s}}", kind, name, h.User))))}, nil
 	}
+	if h.Open {
+		alone := l.Say(text.LinkAlone, code(b.typedIn(kind+"/"+name, "/link", "")))
+		return chat.Answer{Refused: true, Text: b.spans(strings.TrimSpace(why + " " + alone))}, nil
+	}
 	secret := strings.ToLower(rand.Text()) // 130 bits
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return tx.PutLinkRequest(store.LinkRequest{ID: linkID(secret), Scope: b.cfg.scopeOf(kind, name), User: h.User, Name: text.Fit(h.Name, 80),
@@ -134,7 +138,20 @@ func (b *Bot) link(ctx context.Context, kind, name string, h chat.Heard, login s
 		if err != nil {
 			return err
 		}
+		mine := false
+		if q != nil {
+			mine, err = b.shown(*q, args[0])
+		}
+		if !mine && err == nil {
+			var given bool
+			if given, err = b.dropGiven(tx, scope, args[0]); given {
+				key = text.LinkGiven
+				return err
+			}
+		}
 		switch {
+		case err != nil:
+			return err
 		case q == nil && login != "": // it is heard twice
 			return nil
 		case q == nil:
@@ -147,11 +164,7 @@ func (b *Bot) link(ctx context.Context, kind, name string, h chat.Heard, login s
 			key = text.LinkUnconfirmed
 			return nil
 		}
-		digits, err := b.engine.Sealer.Open(q.Digits, sealedLink)
-		if err != nil {
-			return err
-		}
-		if !hmac.Equal([]byte(args[0]), digits) {
+		if !mine {
 			if left = linkMisses - q.Misses - 1; left > 0 {
 				key = text.LinkMissed
 				return tx.MissLinkRequest(*q)
@@ -177,6 +190,28 @@ func (b *Bot) link(ctx context.Context, kind, name string, h chat.Heard, login s
 		return no(key, left)
 	}
 	return no(key, again)
+}
+
+// shown tells whether these are the digits that were shown to who confirmed a request.
+func (b *Bot) shown(q store.LinkRequest, sent string) (bool, error) {
+	if q.Login == "" {
+		return false, nil
+	}
+	digits, err := b.engine.Sealer.Open(q.Digits, sealedLink)
+	return err == nil && hmac.Equal([]byte(sent), digits), err
+}
+
+// dropGiven ends the requests whose digits somebody else sent, where others may read them: they confirmed what they took for their own.
+func (b *Bot) dropGiven(tx *store.Tx, scope, sent string) (given bool, err error) {
+	all, err := tx.ConfirmedLinkRequests(scope)
+	for _, q := range all {
+		ok, failed := b.shown(q, sent)
+		if ok {
+			given, failed = true, tx.DropLinkRequest(q)
+		}
+		err = errors.Join(err, failed)
+	}
+	return given, err
 }
 
 // userOf is which user of a chat a login is already, by the server's file or by a link; "" for none.

@@ -159,6 +159,10 @@ func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
 		service, ok := b.chats[in].(chat.Rationed)
 		var waiting []store.Outgoing
 		err := b.db.View(ctx, func(tx *store.Tx) (err error) { waiting, err = tx.Outbox(in); return err })
+		if err == nil && !ok && len(waiting) > 0 { // nor is it told when it comes back some day
+			b.log.Warn("what waited for its turn is not told: the server's file has no such chat any more, or it is not told by turns", "chat", in, "waited", len(waiting))
+			err = b.db.Update(ctx, func(tx *store.Tx) error { return tx.DropOutbox(in) })
+		}
 		if err != nil || !ok || len(waiting) == 0 {
 			return time.Time{}, err
 		}

@@ -262,3 +262,16 @@ func TestOutboxGivesUp(t *testing.T) {
 		t.Errorf("what came behind is not told: %v", m)
 	}
 }
+
+// TestOutboxOfNoChat: what waits for a chat that the server's file has no more is not kept until it has one of that name again.
+func TestOutboxOfNoChat(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.Enqueue(store.Outgoing{Chat: "wecom/gone", Kind: taskSay, Key: "run/x\nwecom/gone", Rank: store.RankEnd, Said: "x"})
+	}))
+	must(t, l.Settle())
+	if n := got(l.lookup("SELECT count(*) FROM outbox"))(t); n != "0" {
+		t.Errorf("%s wait", n)
+	}
+}

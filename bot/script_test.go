@@ -57,7 +57,7 @@ import (
 //	direct LOGIN REGEXP [N]            looks for a message in Slack to LOGIN alone, as slack does in the channel
 //	desk LOGIN TEXT, desk-press LOGIN LABEL  types TEXT to WeCom's app, or presses a button of the newest card there that has it; waits
 //	                                   and prints what LOGIN is then told there ("!": is refused)
-//	helper LOGIN TEXT, helper-press …  the same with the smart robot in a group
+//	helper LOGIN TEXT, helper-press …  the same with the smart robot in a group; helper-alone LOGIN TEXT: where nobody else sees it
 //	desk-told LOGIN REGEXP [N]         waits until nothing is left to do and looks for a message of the app to LOGIN, or for exactly N
 //	callbacks                          has WeCom ask whether the addresses of both are right
 //	desk-again                         has WeCom tell the bot once more what somebody did there last
@@ -528,6 +528,7 @@ func TestScripts(t *testing.T) {
 			"desk":         script(2, 2, func(s *scene) error { return s.atDesk(s.lab.wecom.Say) }),
 			"desk-press":   script(2, 2, func(s *scene) error { return s.atDesk(s.lab.wecom.PressApp) }),
 			"helper":       script(2, 2, func(s *scene) error { return s.withHelper(s.lab.wecom.Mention) }),
+			"helper-alone": script(2, 2, func(s *scene) error { return s.withHelper(s.lab.wecom.TellSmart) }),
 			"helper-press": script(2, 2, func(s *scene) error { return s.withHelper(s.lab.wecom.PressSmart) }),
 			"desk-told": script(2, 3, func(s *scene) error {
 				user := s.args[0] + ".w"
@@ -887,7 +888,7 @@ func (s *scene) told(messages func() []string) error {
 var (
 	formFields  = regexp.MustCompile(`(?s)<form method="post" action="([^"]+)">(.*?)</form>`)
 	hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
-	linkInChat  = regexp.MustCompile(`<(https://[^|>]+)\|`)
+	linkInChat  = regexp.MustCompile(`[<(](https://[^|>)]+)[|)]`)
 	digits      = regexp.MustCompile(`(?:link|绑定) (\d{6})<`)
 )
 

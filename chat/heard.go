@@ -59,6 +59,7 @@ type Heard struct {
 	User    string // the person's id in the chat
 	Name    string // what the chat calls them, where it tells: their own choice, so that it proves nothing
 	Foreign bool   // the person, or where it was said, is not of the workspace that is ours: User means nobody we know
+	Open    bool   // everybody who is where it was said sees the answer
 	Channel string // where it was said, as Send takes it; empty where nothing can be said but answers
 	Text    string // what was typed, without our name in front; empty for a button
 	Value   string // that of the [Button]

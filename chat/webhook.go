@@ -47,7 +47,7 @@ func NewWebhook(cfg WebhookConfig, client *http.Client) (*Webhook, error) {
 }
 
 // Post sends a body once. Whatever is no 2xx is an error: a permanent one where the receiver says that it is gone (410), and with the
-// delay that it asks for, in seconds, by Retry-After. status is that of the answer, 0 for none. No error contains the address.
+// delay that it asks for, in seconds, by Retry-After. status is that of the answer, 0 for none. No error contains more of the address than its host.
 func (w *Webhook) Post(ctx context.Context, event, delivery string, body []byte) (status int, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {

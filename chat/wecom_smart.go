@@ -89,6 +89,7 @@ func (w *WeComSmart) hear(r *http.Request, body []byte) (h Hearing, err error) {
 	}
 	var e struct {
 		ID   string `json:"msgid"`
+		Chat string `json:"chattype"` // group, or single
 		From struct {
 			User string `json:"userid"`
 		} `json:"from"`
@@ -123,7 +124,7 @@ func (w *WeComSmart) hear(r *http.Request, body []byte) (h Hearing, err error) {
 	if !wecomUserID(e.From.User) {
 		return Hearing{}, errors.New("the callback names no user")
 	}
-	h.Type, h.Heard.User = "application/json", e.From.User
+	h.Type, h.Heard.User, h.Heard.Open = "application/json", e.From.User, e.Chat != "single"
 	if e.Response != "" {
 		h.Heard.Back, err = w.back(e.Response)
 	}

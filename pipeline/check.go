@@ -245,8 +245,8 @@ func (c *Config) checkNotify(doc *strictyaml.Document, i int) {
 		doc.Errorf(at+".slack", "stands beside wecom; write one entry for each chat")
 	case n.Webhook != "" && n.WeCom+n.Slack != "":
 		doc.Errorf(at+".webhook", "stands beside a chat; write one entry for each")
-	case n.Webhook != "" && n.Channel+strings.Join(slices.Sorted(maps.Keys(n.Mention)), "") != "":
-		doc.Errorf(at+".webhook", "has no channel and mentions nobody; remove channel and mention")
+	case n.Webhook != "" && (n.Channel != "" || len(n.Mention) > 0 || n.Quiet != nil):
+		doc.Errorf(at+".webhook", "has no channel, mentions nobody and has no quiet hours; remove channel, mention and quiet")
 	case n.Slack != "" && n.Channel == "":
 		doc.Errorf(at+".channel", "is missing; write the Slack channel's ID, such as C0123456789")
 	}

@@ -140,7 +140,8 @@ notify:
 
 		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel, or webhook: NAME`},
 		"notify, webhook":     {[2]string{wecom, "  - {webhook: audit, slack: team}"}, `f:12: notify[0].webhook: stands beside a chat; write one entry for each`},
-		"notify, hook calls":  {[2]string{wecom, "  - {webhook: audit, channel: C1}"}, `f:12: notify[0].webhook: has no channel and mentions nobody; remove channel and mention`},
+		"notify, hook calls":  {[2]string{wecom, "  - {webhook: audit, channel: C1}"}, `f:12: notify[0].webhook: has no channel, mentions nobody and has no quiet hours; remove channel, mention and quiet`},
+		"notify, hook quiet":  {[2]string{wecom, `  - {webhook: audit, quiet: "22:00 - 08:00 UTC"}`}, `f:12: notify[0].webhook: has no channel, mentions nobody and has no quiet hours; remove channel, mention and quiet`},
 		"notify, two chats":   {[2]string{wecom, "  - {wecom: ops, slack: team, channel: C1}"}, `f:12: notify[0].slack: stands beside wecom; write one entry for each chat`},
 		"notify, no channel":  {[2]string{wecom, "  - {slack: team}"}, `f:12: notify[0].channel: is missing; write the Slack channel's ID, such as C0123456789`},
 		"notify, environment": {[2]string{wecom, "  - {wecom: ops, environments: [prodction]}"}, `f:12: notify[0].environments[0]: there is no environment "prodction"; did you mean production?`},

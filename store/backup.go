@@ -158,6 +158,7 @@ type Restored struct {
 	Deployments  []Deployment // unfinished ones, which were cancelled
 	Unlinked     []string     // ids of all deployments whose GitHub deployment is not known
 	Held         int          // environments that take automatic deployments again only when somebody ends their hold
+	Links        int          // users of chats who have to say again who they are
 }
 
 // ReasonRestored stands with everything that was cancelled because a backup was restored.
@@ -175,6 +176,7 @@ const numbersAbove = "numbers above"
 //   - What is unfinished is cancelled, and with it the tasks that would do it or tell of it. Events stay: those that are
 //     not decided yet, and those that are found in GitHub's delivery log, are decided by what GitHub says now.
 //   - Environments that take automatic deployments are held, since a hold may have been lost.
+//   - Nobody is a user of a chat but by the server's file: a link may have been taken back.
 func (tx *Tx) restored(since time.Time) (Restored, error) {
 	r := Restored{Since: since}
 	highest, err := get[int](tx, "numbers", `SELECT max(n) FROM (SELECT coalesce(max(number), 0) AS n FROM runs UNION ALL SELECT max(number) FROM releases
@@ -190,13 +192,10 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	if err := tx.SetCursor(numbersAbove, fmt.Sprint(r.NumbersAbove)); err != nil {
 		return r, err
 	}
-	if _, err := tx.exec("DELETE FROM outbox"); err != nil {
+	if err := tx.restoredChats(&r, days); err != nil {
 		return r, err
 	}
 	if _, err := tx.exec("DELETE FROM tasks WHERE kind <> ? AND buried_at IS NULL", TaskEvent); err != nil {
-		return r, err
-	}
-	if _, err := tx.exec("UPDATE hook_deliveries SET done_at = ?, error = ? WHERE done_at IS NULL", stamp(tx.now), ReasonRestored); err != nil {
 		return r, err
 	}
 	if r.Runs, err = list[Run](tx, "SELECT * FROM runs WHERE state IN ('queued','running') ORDER BY created_at, id"); err != nil {
@@ -251,6 +250,22 @@ func (tx *Tx) restored(since time.Time) (Restored, error) {
 	}
 	return r, tx.Audit(Entry{Actor: "shipmate", Via: "restore", Action: "restore", Subject: "database",
 		Detail: fmt.Sprintf("%s; numbers go on above %d", newest, r.NumbersAbove)})
+}
+
+// spareNews is how many events of outgoing webhooks are left out for each day since the backup: their receivers order by them.
+const spareNews = 1_000_000
+
+// restoredChats is restored for what chats and outgoing webhooks were told, or are to be.
+func (tx *Tx) restoredChats(r *Restored, days int) error {
+	links, err := tx.exec("DELETE FROM links")
+	r.Links = int(links)
+	for _, statement := range []string{"DELETE FROM link_requests", "DELETE FROM outbox", "DELETE FROM news"} {
+		_, failed := tx.exec(statement)
+		err = errors.Join(err, failed)
+	}
+	_, more := tx.exec("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'news'", spareNews*(1+days))
+	_, given := tx.exec("UPDATE hook_deliveries SET error = ? WHERE done_at IS NULL", ReasonRestored)
+	return errors.Join(err, more, given)
 }
 
 // present fails where there is no database.

@@ -225,6 +225,43 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// Nobody acts by a link that may have been taken back, and what webhooks are told goes on above what they may have been told since.
+func TestRestoreOfChats(t *testing.T) {
+	db, _ := open(t)
+	db.Hooked = true
+	r := run(t, db, "refs/heads/x", "aaaaaaaa") // which is news
+	var told []News
+	update(t, db, func(tx *Tx) (err error) {
+		told, err = tx.Untold(9)
+		return errors.Join(err, tx.PutLink(Link{Scope: "slack/team", User: "U1", Login: "root", Chat: "slack/team"}),
+			tx.PutLinkRequest(LinkRequest{ID: "1", Scope: "slack/team", User: "U2", Chat: "slack/team", ExpiresAt: Time{tx.now.Add(time.Hour)}}),
+			tx.PutSubscription(Subscription{Chat: "slack/team", Channel: "C1", Repo: r.Repo, App: r.App, By: "root"}),
+			tx.PutHookDelivery(HookDelivery{ID: "d", Hook: "audit", Repo: r.Repo, Event: "run.queued", Body: []byte("{}")}))
+	})
+	db, done := restore(t, db, 49*time.Hour)
+	if done.Links != 1 || len(told) != 1 {
+		t.Errorf("%+v, %+v", done, told)
+	}
+	db.Hooked = true
+	run(t, db, "refs/heads/x", "bbbbbbbb")
+	update(t, db, func(tx *Tx) error {
+		if n, err := get[int](tx, "links", "SELECT (SELECT count(*) FROM links) + (SELECT count(*) FROM link_requests)"); n != 0 || err != nil {
+			t.Errorf("%d links and requests for them, %v", n, err)
+		}
+		if all, err := tx.SubscriptionsTo(r.Repo, r.App); len(all) != 1 || err != nil {
+			t.Errorf("subscriptions: %v, %v", all, err)
+		}
+		if d, err := tx.HookDelivery("d"); !d.DoneAt.IsZero() || d.Error != ReasonRestored || err != nil {
+			t.Errorf("a delivery that was not made: %+v, %v", d, err)
+		}
+		news, err := tx.Untold(9)
+		if len(news) != 1 || news[0].Seq != told[0].Seq+3*spareNews+1 {
+			t.Errorf("news: %+v", news)
+		}
+		return err
+	})
+}
+
 func TestRestoreOfAnOlderSchema(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "shipmate.db")
 	c, _, err := Restore(t.Context(), older(t, 1), dest, []byte(v1Key), time.Now, func(*Tx, Restored) error { return nil })

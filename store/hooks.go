@@ -1,8 +1,8 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -83,12 +83,15 @@ func (tx *Tx) HookDeliveriesOf(repo string, before int64, limit int) ([]HookDeli
 		WHERE repo = ? AND seq < ? ORDER BY seq DESC LIMIT ?`, repo, before, limit)
 }
 
-// AgeHookDeliveries drops what was told before the given time. It takes a batch, as AgeEvents does.
+// AgeHookDeliveries drops what was told before the given time, also what was given up. It takes a batch, as AgeEvents does.
 func (tx *Tx) AgeHookDeliveries(before time.Time) (int, error) {
-	n, err := tx.exec(`DELETE FROM hook_deliveries WHERE seq IN (SELECT seq FROM hook_deliveries WHERE made_at < ?1
-		AND NOT EXISTS (SELECT 1 FROM tasks WHERE kind = ?2 AND key = hook_deliveries.id) ORDER BY made_at LIMIT ?3)`, stamp(before), TaskHook, ageBatch)
-	if err != nil {
-		return 0, fmt.Errorf("age out what webhooks were told: %w", err)
+	ids, err := list[string](tx, `SELECT id FROM hook_deliveries WHERE made_at < ?
+		AND NOT EXISTS (SELECT 1 FROM tasks WHERE kind = ? AND key = hook_deliveries.id AND buried_at IS NULL) ORDER BY made_at LIMIT ?`, stamp(before), TaskHook, ageBatch)
+	batch, failed := json.Marshal(ids)
+	if err = errors.Join(err, failed); err != nil || len(ids) == 0 {
+		return 0, err
 	}
-	return int(n), nil
+	_, err = tx.exec("DELETE FROM tasks WHERE kind = ? AND key IN (SELECT value FROM json_each(?))", TaskHook, string(batch))
+	_, failed = tx.exec("DELETE FROM hook_deliveries WHERE id IN (SELECT value FROM json_each(?))", string(batch))
+	return len(ids), errors.Join(err, failed)
 }

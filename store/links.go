@@ -64,12 +64,9 @@ type LinkRequest struct {
 	ExpiresAt Time   `db:"expires_at"`
 }
 
-// keepRequests is how long a request is kept after it expired, so that its user is told that.
-const keepRequests = 24 * time.Hour
-
 // PutLinkRequest stores a request, in place of an earlier one of the user.
 func (tx *Tx) PutLinkRequest(r LinkRequest) error {
-	_, err := tx.exec("DELETE FROM link_requests WHERE scope = ? AND user = ? OR expires_at < ?", r.Scope, r.User, stamp(tx.now.Add(-keepRequests)))
+	_, err := tx.exec("DELETE FROM link_requests WHERE scope = ? AND user = ?", r.Scope, r.User)
 	if err != nil {
 		return err
 	}
@@ -84,6 +81,17 @@ func (tx *Tx) LinkRequest(id string) (LinkRequest, error) {
 // LinkRequestOf reads the request of a user, which may have expired.
 func (tx *Tx) LinkRequestOf(scope, user string) (LinkRequest, error) {
 	return get[LinkRequest](tx, "request for a link", "SELECT * FROM link_requests WHERE scope = ? AND user = ?", scope, user)
+}
+
+// ConfirmedLinkRequests lists the requests in a scope that somebody confirmed.
+func (tx *Tx) ConfirmedLinkRequests(scope string) ([]LinkRequest, error) {
+	return list[LinkRequest](tx, "SELECT * FROM link_requests WHERE scope = ? AND login <> ''", scope)
+}
+
+// AgeLinkRequests drops the requests that expired before the given time, and returns how many they were.
+func (tx *Tx) AgeLinkRequests(before time.Time) (int, error) {
+	n, err := tx.exec("DELETE FROM link_requests WHERE expires_at < ?", stamp(before))
+	return int(n), err
 }
 
 // ConfirmLinkRequest stores who confirmed a request, and the digits.

@@ -32,7 +32,7 @@ func TestPlans(t *testing.T) {
 		"SELECT * FROM orders WHERE state IN ('draft','waiting','approved','running') ORDER BY created_at", // once, when a backup is restored
 		"SELECT id FROM deployments WHERE github_id = 0",                                                   // once, when a backup is restored
 		"SELECT * FROM runs WHERE state IN ('queued','running') ORDER",                                     // once, when a backup is restored
-		"UPDATE hook_deliveries SET done_at = ?, error = ?",                                                // once, when a backup is restored
+		"UPDATE hook_deliveries SET error = ? WHERE done_at IS NULL",                                       // once, when a backup is restored
 		"DELETE FROM tasks WHERE kind <> ?",                                                                // once, when a backup is restored
 		"INSERT INTO holds (repo, app, environment, by, reason, since)",                                    // once, when a backup is restored
 	}

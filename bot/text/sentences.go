@@ -81,9 +81,11 @@ const (
 	Stranger             // what to add to the server's file
 	LinkFirst            //
 	LinkHere             // duration; an address follows
+	LinkAlone            // command
 	LinkedByFile         // login
 	Linked               // login; an address follows
 	LinkUnasked          // command
+	LinkGiven            // command
 	LinkExpired          // command
 	LinkUnconfirmed      // command
 	LinkMissed           // how many tries are left
@@ -464,7 +466,7 @@ var sentences = [keyCount]words{
 	FailedRolledBack: {"rolled back to release %[2]v; failed: %[1]v", "部署失败，已回滚到版本 %[2]v；原因：%[1]v"},
 	RolledBack:       {"rolled back to release %v", "已回滚到版本 %v"},
 	Rejected:         {"rejected by %v: %v", "已被 %v 驳回：%v"},
-	Expired:          {"expired: not approved within %v", "已过期：%v内未获审批"},
+	Expired:          {"expired: not approved within %v", "已过期：%v内未通过审批"},
 
 	HelpIntro:        {"What you may say on %v:", "你可以在 %v 发送："},
 	HelpHelp:         {"what you may say here", "可用的命令"},
@@ -489,10 +491,12 @@ var sentences = [keyCount]words{
 	HelpLink:         {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
 	Stranger:         {"Who you are on GitHub is not known here. Ask whoever runs Shipmate to add you to people in its file: %v", "尚不知道你在 GitHub 上是谁。请 Shipmate 的管理员在其配置文件的 people 中加上：%v"},
 	LinkFirst:        {"Nothing was done, since it is not known here who you are on GitHub.", "尚不知道你在 GitHub 上是谁，因此未执行任何操作。"},
-	LinkHere:         {"To say who you are, open this within %v, sign in with GitHub and confirm; it works once, and an earlier one no more:", "请在 %v 内打开以下地址，用 GitHub 登录并确认身份（仅可使用一次，之前的地址已失效）："},
+	LinkHere:         {"To say who you are, open this within %v, sign in with GitHub and confirm; it works once, and an earlier one no more:", "请在 %v内打开以下地址，用 GitHub 登录并确认身份（仅可使用一次，之前的地址已失效）："},
+	LinkAlone:        {"Say it to Shipmate alone, not in a group, where everybody would see the address: %v", "请不要在群聊中绑定，以免他人看到地址；请在与 Shipmate 的单聊中发送 %v。"},
 	LinkedByFile:     {"You are %v here, as the server's file says; whoever runs Shipmate changes that.", "服务器的配置文件已指定你是 %v；如需修改，请联系 Shipmate 的管理员。"},
 	Linked:           {"You act as %v here, with what they may do on GitHub. You can take that back:", "绑定成功：你在这里将以 %v 的身份和权限操作。可随时解除绑定："},
 	LinkUnasked:      {"There is nothing to send digits for: say %v first.", "没有待确认的绑定，请先发送 %v。"},
+	LinkGiven:        {"Those digits are for another chat user, who would have acted as you; they are void now. Confirm no address but your own; %v gives you one.", "此验证码属于另一名用户的绑定请求，现已作废，以免对方冒用你的身份。请只确认你本人获取的地址；发送 %v 可获取。"},
 	LinkExpired:      {"Ten minutes are over; say %v for a new address.", "已超过十分钟，请发送 %v 获取新的地址。"},
 	LinkUnconfirmed:  {"Open the address first and confirm there: it shows the digits. %v gives a new one.", "请先打开地址并确认，页面会显示验证码。发送 %v 可获取新的地址。"},
 	LinkMissed:       {"Those are not the six digits that the page shows. Tries left: %v.", "与页面显示的六位验证码不符，还可尝试 %v 次。"},

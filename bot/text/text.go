@@ -99,7 +99,11 @@ func (l Lang) Duration(d time.Duration) string {
 		}
 		d %= u.size
 	}
-	return strings.Join(parts, " ")
+	s := strings.Join(parts, " ")
+	if strings.HasSuffix(s, " 分") { // nothing smaller follows
+		s += "钟"
+	}
+	return s
 }
 
 // Time is t to the minute, in its own zone, which is named: "2026-03-01 12:00 UTC".

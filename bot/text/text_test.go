@@ -215,11 +215,11 @@ func TestDuration(t *testing.T) {
 		0:                             {"less than 1s", "不到 1 秒"},
 		400 * time.Millisecond:        {"less than 1s", "不到 1 秒"},
 		time.Second:                   {"1s", "1 秒"},
-		59500 * time.Millisecond:      {"1m", "1 分"},
+		59500 * time.Millisecond:      {"1m", "1 分钟"},
 		80 * time.Second:              {"1m 20s", "1 分 20 秒"},
 		time.Hour:                     {"1h", "1 小时"},
 		time.Hour + 30*time.Second:    {"1h", "1 小时"},
-		2*time.Hour + 5*time.Minute:   {"2h 5m", "2 小时 5 分"},
+		2*time.Hour + 5*time.Minute:   {"2h 5m", "2 小时 5 分钟"},
 		72 * time.Hour:                {"3d", "3 天"},
 		100*time.Hour + 5*time.Minute: {"4d 4h", "4 天 4 小时"},
 	} {

@@ -202,7 +202,7 @@ var chinese = map[string]string{
 	// Who is who in the chats, and what is told there.
 	"Subscribed in chats": "聊天中的订阅", "by %s": "由 %s 订阅",
 	"Not linked": "未绑定", "Link a chat user": "绑定聊天用户", "Is this you?": "这是你本人吗？", "Chat": "聊天", "User": "用户", "Chat users": "聊天用户", "Everybody": "所有人",
-	"As they call themselves there": "其自设的名称", "Would act as": "将以此身份操作", "Yes, this is me": "是我本人，继续", "No": "不是我", "Next page": "下一页", "Take it back": "解除绑定",
+	"As they call themselves there": "昵称（本人自设）", "Would act as": "将以此身份操作", "Yes, this is me": "是我本人，继续", "No": "不是我", "Next page": "下一页", "Take it back": "解除绑定",
 	"is %s in %s": "在 %[2]s 中是 %[1]s", "since %s": "绑定于 %s", "Send this back in the chat": "请在聊天中发送以下内容",
 	"You are linked once %s sends this in %s, before %s:":                                                                                                                                                  "由 %s 在 %s 中于 %s 之前发送以下内容，即完成绑定：",
 	"Show it to nobody. Whoever asks you for these digits would act as %s: approve, deploy and roll back with all that you may do.":                                                                        "请勿告诉任何人。索要此验证码的人将以 %s 的身份操作，拥有你的全部权限：批准、部署、回滚。",

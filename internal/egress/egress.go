@@ -27,11 +27,13 @@ func Client(private bool, timeout time.Duration) *http.Client {
 	return &http.Client{Timeout: timeout, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// never are addresses at which clouds tell their machines secrets: those of AWS, Alibaba Cloud and Oracle Cloud that are not link-local.
-var never = prefixes("fd00:ec2::/32", "100.100.100.200/32", "192.0.0.192/32")
+// never are addresses at which clouds tell their machines secrets: those of AWS, Alibaba Cloud, Oracle Cloud, Azure and Google Cloud
+// that are not link-local.
+var never = prefixes("fd00:ec2::/32", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "fd20:ce::/32")
 
-// inside are networks that a stranger has no business in, besides those that netip knows.
-var inside = prefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "fec0::/10")
+// inside are networks that a stranger has no business in, besides those that netip knows: also those of which nobody can say here to which
+// IPv4 address they lead (RFC 8215, 4380).
+var inside = prefixes("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "fec0::/10", "64:ff9b:1::/48", "2001::/32")
 
 // within are networks in which an IPv4 address stands inside an IPv6 address, and its first byte there (RFC 6052, 3056).
 var within = []struct {
@@ -45,7 +47,9 @@ func Check(a netip.Addr, private bool) error {
 	for _, w := range within {
 		if a.Is6() && w.prefix.Contains(a) && !a.IsLoopback() {
 			b := a.As16()
-			return Check(netip.AddrFrom4([4]byte(b[w.at:w.at+4])), private)
+			if err := Check(netip.AddrFrom4([4]byte(b[w.at:w.at+4])), private); err != nil {
+				return err
+			}
 		}
 	}
 	switch {

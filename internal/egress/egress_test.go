@@ -33,6 +33,11 @@ func TestCheck(t *testing.T) {
 		"169.254.169.254":         "never",
 		"169.254.0.23":            "never",
 		"64:ff9b::a9fe:a9fe":      "never",
+		"168.63.129.16":           "never",
+		"fd20:ce::254":            "never",
+		"64:ff9b:1:a00:0:100::1":  "private", // 10.0.0.1 by RFC 6052, in a prefix of 48 bits
+		"64:ff9b:1::5db8:d822":    "private", // it may be another than 93.184.216.34
+		"2001:0:5ef5:79fb::1":     "private",
 		"fe80::1":                 "never",
 		"fe80::1%eth0":            "never",
 		"100.100.100.200":         "never",

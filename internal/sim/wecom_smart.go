@@ -52,13 +52,21 @@ func (w *WeCom) SmartMessages() []SmartMessage {
 }
 
 // Mention has somebody mention the robot in the group.
-func (w *WeCom) Mention(user, text string) error {
+func (w *WeCom) Mention(user, text string) error { return w.smartly(user, "@Shipmate "+text, true) }
+
+// TellSmart has somebody talk to the robot alone.
+func (w *WeCom) TellSmart(user, text string) error { return w.smartly(user, text, false) }
+
+func (w *WeCom) smartly(user, text string, group bool) error {
 	w.mu.Lock()
 	w.next++
 	code := fmt.Sprintf("smart-response-%d", w.next)
 	w.smart.responses[code] = w.Now().Add(smartResponseAge)
-	event := object{"msgid": itoa(int64(w.next)), "aibotid": "B1", "chatid": "G1", "chattype": "group", "from": object{"userid": user},
-		"response_url": w.smart.base + "/cgi-bin/aibot/response?response_code=" + code, "msgtype": "text", "text": object{"content": "@Shipmate " + text}}
+	event := object{"msgid": itoa(int64(w.next)), "aibotid": "B1", "chattype": "single", "from": object{"userid": user},
+		"response_url": w.smart.base + "/cgi-bin/aibot/response?response_code=" + code, "msgtype": "text", "text": object{"content": text}}
+	if group {
+		event["chatid"], event["chattype"] = "G1", "group"
+	}
 	w.mu.Unlock()
 	return w.tellSmart(event, "")
 }
