@@ -284,7 +284,11 @@ func (s *Slack) Answer(ctx context.Context, to Back, a Answer) error {
 		if thread != "" {
 			options = append(options, slack.MsgOptionTS(thread))
 		}
-		if _, err := s.api().PostEphemeralContext(ctx, channel, user, options...); err != nil {
+		ts, err := s.api().PostEphemeralContext(ctx, channel, user, options...)
+		if err == nil && ts == "" {
+			err = errNotSlack
+		}
+		if err != nil {
 			return fmt.Errorf("slack: answer in %s: %w", channel, slackError(err))
 		}
 		return nil
