@@ -107,13 +107,14 @@ func TestRobotCard(t *testing.T) {
 		m    Message
 		card bool
 	}{
-		"plain":            {Message{Title: "T", Status: "succeeded", State: Succeeded, Text: "words", Link: page}, true},
-		"many fields":      {Message{Title: "T", Fields: fields(9), Link: page}, true},
-		"nowhere to go":    {Message{Title: "T"}, false},
-		"a mention":        {Message{Title: "T", Link: page, Mentions: []Person{{GitHub: "alice", ID: "alice.w"}}}, false},
-		"a decision":       {Message{Title: "T", State: Waiting, Link: page}, false},
-		"a log":            {Message{Title: "T", Link: page, Detail: "exit status 1"}, false},
-		"coloured results": {Message{Title: "T", Link: page, Fields: []Field{{Name: "failed", State: Failed, Value: "x"}}}, false},
+		"plain":                  {Message{Title: "T", Status: "succeeded", State: Succeeded, Text: "words", Link: page}, true},
+		"many fields":            {Message{Title: "T", Fields: fields(9), Link: page}, true},
+		"nowhere to go":          {Message{Title: "T"}, false},
+		"a mention":              {Message{Title: "T", Link: page, Mentions: []Person{{GitHub: "alice", ID: "alice.w"}}}, false},
+		"a decision":             {Message{Title: "T", State: Waiting, Link: page}, false},
+		"what was not agreed to": {Message{Title: "T", State: Failed, Link: page, Buttons: buttons("v")}, false},
+		"a log":                  {Message{Title: "T", Link: page, Detail: "exit status 1"}, false},
+		"coloured results":       {Message{Title: "T", Link: page, Fields: []Field{{Name: "failed", State: Failed, Value: "x"}}}, false},
 	} {
 		far := newFarEnd(t, says(`{"errcode":0}`))
 		w, err := NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret("a")}, BaseURL: far.URL, Card: true}, http.DefaultClient, time.Now)
