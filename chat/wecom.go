@@ -231,7 +231,7 @@ func robotError(code int) error {
 	case 93000:
 		return Permanent(fmt.Errorf("%w: the key is wrong or the robot was removed from its group; copy the key from the robot's webhook address again", err))
 	}
-	return NotSent(err)
+	return NotSent(refusedError{err})
 }
 
 var wecomID = regexp.MustCompile(`^[0-9A-Za-z][-_.@0-9A-Za-z]{0,63}$`)
