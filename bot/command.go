@@ -135,7 +135,7 @@ type call struct {
 	several  bool      // the repository has several apps, so that commands have to name one; app finds it out
 	channel  string    // of the chat, where something can be said there besides answers
 	named    string    // the app that was named in a chat, where the forms of commands name it too
-	bound    string    // what a button in a chat showed: what is approved by it, or the deployment gone back from; empty: it is not known
+	bound    string    // what a button in a chat showed: what is approved by it, the deployment gone back from, or that whose release is promoted; empty: it is not known
 	d        *decision
 
 	cmd *command
@@ -619,6 +619,15 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 			}
 			if rel, err = tx.Release(c.repo.Name, a.name, live.Release); err != nil {
 				return answer{}, err
+			}
+		}
+		if c.bound != "" { // or who presses twice would take the place of what they have just asked for, and of its votes
+			open, err := tx.OpenDeployments(c.repo.Name, a.name, env.Name)
+			if err != nil {
+				return answer{}, err
+			}
+			if slices.ContainsFunc(open, func(d store.Deployment) bool { return d.Release == rel.Number }) {
+				return answer{}, c.refuse(text.ButtonChanged)
 			}
 		}
 		return c.start(tx, env, rel, q)

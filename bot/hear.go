@@ -545,7 +545,7 @@ func (b *Bot) releaseButtons(v view, shown func(environment string) bool, l text
 		case there.d != nil && (!store.Final(there.d.State) || there.live || there.back != nil): // it is there, on its way, or was gone back from
 		default:
 			d := *before.d
-			all = append(all, chat.Button{Label: l.Say(text.PromoteTo, env.Name), Value: said(d, "", "promote %s %s %d", d.App, env.Name, d.Release), Primary: true,
+			all = append(all, chat.Button{Label: l.Say(text.PromoteTo, env.Name), Value: said(d, d.ID, "promote %s %s %d", d.App, env.Name, d.Release), Primary: true,
 				Confirm: l.Say(text.ConfirmPromote, d.App, d.Release, env.Name), Cancel: l.Say(text.Back)})
 		}
 	}
