@@ -669,8 +669,14 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		if c.bound != "" && c.bound != current.ID {
-			return answer{}, c.refuse(text.ButtonChanged)
+		if c.bound != "" {
+			back, err := store.Optional(tx.RollbackOf(current.ID)) // one that was asked for and has not begun yet
+			if err != nil {
+				return answer{}, err
+			}
+			if c.bound != current.ID || back != nil {
+				return answer{}, c.refuse(text.ButtonChanged)
+			}
 		}
 		var target store.Deployment
 		switch {
