@@ -26,7 +26,6 @@ import (
 // decided like any other.
 
 const (
-	maxHeard      = 1 << 20          // bytes of a request: a press brings the message with it
 	answerTimeout = 20 * time.Second // of an answer to a person, for which nobody waits
 	sealedBack    = "back"           // what the place of an answer is sealed with
 	maxOffered    = 3                // deployments that an answer has buttons for: a card has room for six
@@ -42,9 +41,8 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), chat.HearTimeout)
 	defer cancel()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHeard))
-	if err != nil {
-		http.Error(w, "the request cannot be read, or has more than 1 MiB", http.StatusRequestEntityTooLarge)
+	body, ok := smallBody(ctx, w, r)
+	if !ok {
 		return
 	}
 	h, err := service.Hear(ctx, r, what, body)

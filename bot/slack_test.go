@@ -81,7 +81,7 @@ func TestPresses(t *testing.T) {
 	count := func(of, want string) {
 		t.Helper()
 		must(t, l.Settle())
-		if n := got(l.lookup("SELECT count(*) FROM "+of))(t); n != want {
+		if n := got(l.lookup("SELECT count(*) FROM " + of))(t); n != want {
 			t.Errorf("%s: %s, want %s", of, n, want)
 		}
 	}
