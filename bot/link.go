@@ -99,6 +99,9 @@ func (b *Bot) askWho(ctx context.Context, kind, name string, h chat.Heard, why s
 	if b.signIn == nil {
 		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.Stranger, code(fmt.Sprintf("- {github: LOGIN, %s: {%s: %s}}", kind, name, h.User))))}, nil
 	}
+	if h.Public { // the first who opens an address has it
+		return chat.Answer{Refused: true, Text: b.spans(strings.TrimSpace(why + " " + l.Say(text.LinkAlone, code(b.typedIn(kind+"/"+name, "/link", "")))))}, nil
+	}
 	secret := strings.ToLower(rand.Text()) // 130 bits
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
 		return tx.PutLinkRequest(store.LinkRequest{ID: linkID(secret), Scope: b.cfg.scopeOf(kind, name), User: h.User, Name: text.Fit(h.Name, 80),

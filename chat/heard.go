@@ -64,6 +64,7 @@ type Heard struct {
 	Value   string // that of the [Button]
 	Reason  string // what the person gave as the reason, where the button asks for one
 	Plain   bool   // the button asks something ([Button.Confirm], [Button.Reason]) that this chat has no way to ask: it is still to be asked
+	Public  bool   // others see the answer too
 	Back    Back   // where the person is answered
 }
 

@@ -89,6 +89,7 @@ func (w *WeComSmart) hear(r *http.Request, body []byte) (h Hearing, err error) {
 	}
 	var e struct {
 		ID   string `json:"msgid"`
+		In   string `json:"chattype"`
 		From struct {
 			User string `json:"userid"`
 		} `json:"from"`
@@ -109,7 +110,7 @@ func (w *WeComSmart) hear(r *http.Request, body []byte) (h Hearing, err error) {
 	nonce, task := r.URL.Query().Get("nonce"), e.Event.Card.Task
 	switch {
 	case e.Type == "text" && e.ID != "":
-		h.Heard = &Heard{ID: e.ID, Text: wecomSaid(smartOurs.ReplaceAllString(strings.TrimSpace(e.Text.Content), ""))}
+		h.Heard = &Heard{ID: e.ID, Public: e.In != "single", Text: wecomSaid(smartOurs.ReplaceAllString(strings.TrimSpace(e.Text.Content), ""))}
 		h.At = func(a Answer) string { return w.sealed(smartMessage(a), nonce) }
 	case e.Type == "event" && e.Event.Type == "template_card_event":
 		if h.Heard = pressed(e.Event.Card.Key, task, e.From.User, 0); h.Heard != nil && e.ID != "" {

@@ -73,6 +73,13 @@ func TestSmartHears(t *testing.T) {
 	if err != nil || h.Heard == nil || h.Heard.ID != "M1" || h.Heard.User != "alice" || h.Heard.Text != "状态 web" || h.Heard.Back != "https://qyapi.weixin.qq.com/cgi-bin/aibot/response?response_code=R" {
 		t.Fatalf("%+v, %v", h.Heard, err)
 	}
+	if !h.Heard.Public {
+		t.Error("a group does not see the answer")
+	}
+	r, body = smartSays(w.crypto, strings.Replace(smartText, `"chattype":"group"`, `"chattype":"single"`, 1))
+	if alone, err := w.Hear(t.Context(), r, "", body); err != nil || alone.Heard == nil || alone.Heard.Public {
+		t.Errorf("alone with the robot: %+v, %v", alone.Heard, err)
+	}
 	if got := opened(t, w.crypto, h.At(Answer{Text: []Span{{Text: "正在处理…"}}})); !strings.Contains(got, `"msgtype":"stream"`) || !strings.Contains(got, `"content":"正在处理…","finish":true,"id":"`) {
 		t.Error(got)
 	}

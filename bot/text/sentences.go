@@ -81,6 +81,7 @@ const (
 	Stranger             // what to add to the server's file
 	LinkFirst            //
 	LinkHere             // duration; an address follows
+	LinkAlone            // the command
 	LinkedByFile         // login
 	Linked               // login; an address follows
 	LinkUnasked          // command
@@ -489,6 +490,7 @@ var sentences = [keyCount]words{
 	HelpLink:         {"in a chat: ties you to your GitHub login", "在群聊中：绑定你的 GitHub 账号"},
 	Stranger:         {"Who you are on GitHub is not known here. Ask whoever runs Shipmate to add you to people in its file: %v", "尚不知道你在 GitHub 上是谁。请 Shipmate 的管理员在其配置文件的 people 中加上：%v"},
 	LinkFirst:        {"Nothing was done, since it is not known here who you are on GitHub.", "尚不知道你在 GitHub 上是谁，因此未执行任何操作。"},
+	LinkAlone:        {"Others would see the address by which you say who you are: say %v to me where nobody else reads.", "绑定地址不宜让他人看到，请在与我的单聊中发送：%v"},
 	LinkHere:         {"To say who you are, open this within %v, sign in with GitHub and confirm; it works once, and an earlier one no more:", "请在 %v 内打开以下地址，用 GitHub 登录并确认身份（仅可使用一次，之前的地址已失效）："},
 	LinkedByFile:     {"You are %v here, as the server's file says; whoever runs Shipmate changes that.", "服务器的配置文件已指定你是 %v；如需修改，请联系 Shipmate 的管理员。"},
 	Linked:           {"You act as %v here, with what they may do on GitHub. You can take that back:", "绑定成功：你在这里将以 %v 的身份和权限操作。可随时解除绑定："},
