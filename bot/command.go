@@ -135,7 +135,7 @@ type call struct {
 	several  bool      // the repository has several apps, so that commands have to name one; app finds it out
 	channel  string    // of the chat, where something can be said there besides answers
 	named    string    // the app that was named in a chat, where the forms of commands name it too
-	bound    string    // what a button in a chat showed: what is approved by it, or the deployment gone back from; empty: it is not known
+	bound    string    // what a button in a chat showed: what is approved by it, the deployment gone back from, or that whose release is promoted; empty: it is not known
 	d        *decision
 
 	cmd *command
@@ -621,6 +621,15 @@ func (c *call) promote(ctx context.Context, args []string) (outcome, error) {
 				return answer{}, err
 			}
 		}
+		if c.bound != "" { // or who presses twice would take the place of what they have just asked for, and of its votes
+			open, err := tx.OpenDeployments(c.repo.Name, a.name, env.Name)
+			if err != nil {
+				return answer{}, err
+			}
+			if slices.ContainsFunc(open, func(d store.Deployment) bool { return d.Release == rel.Number }) {
+				return answer{}, c.refuse(text.ButtonChanged)
+			}
+		}
 		return c.start(tx, env, rel, q)
 	}, nil
 }
@@ -660,8 +669,14 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		if c.bound != "" && c.bound != current.ID {
-			return answer{}, c.refuse(text.ButtonChanged)
+		if c.bound != "" {
+			back, err := store.Optional(tx.RollbackOf(current.ID)) // one that was asked for and has not begun yet
+			if err != nil {
+				return answer{}, err
+			}
+			if c.bound != current.ID || back != nil {
+				return answer{}, c.refuse(text.ButtonChanged)
+			}
 		}
 		var target store.Deployment
 		switch {

@@ -263,6 +263,7 @@ func parseConfig(path string, data []byte, unregistered bool, wanted func(secret
 	c.resolve(dir, wanted)
 	c.checkCertificates()
 	c.checkCallbacks()
+	c.checkShared()
 	return c, nil
 }
 

@@ -283,6 +283,7 @@ func TestServerMistakes(t *testing.T) {
 		"cluster, require":                   {"approvals: 1", "approvals: -1", `clusters.prod.require.approvals: must not be less than 0`},
 		"wecom, no key":                      {"robot_keys: [env:WECOM_KEY]", "robot_keys: []", `chat.wecom.ops.robot_keys: is missing`},
 		"slack, no token":                    {"      bot_token: env:SLACK_TOKEN\n", "", `chat.slack.team.bot_token: is missing`},
+		"slack, socket twice":                {"  slack:\n", "  slack:\n    a: {bot_token: env:SLACK_TOKEN, app_token: env:NPM_TOKEN}\n    b: {bot_token: env:SLACK_TOKEN, app_token: env:NPM_TOKEN}\n", `chat.slack.b.app_token: is that of chat.slack.a.app_token; what people say there is told to one of them alone`},
 		"webhook, address":                   {"  slack:\n", "  webhook: {audit: {url: 'ftp://x', secret: 'env:NPM_TOKEN'}}\n  slack:\n", `chat.webhook.audit.url: is no web address`},
 		"webhook, password":                  {"  slack:\n", "  webhook: {audit: {url: 'https://a:b@x/', secret: 'env:NPM_TOKEN'}}\n  slack:\n", `chat.webhook.audit.url: is no web address; write http:// or https:// and a host, without credentials`},
 		"webhook, no secret":                 {"  slack:\n", "  webhook: {audit: {url: 'https://x/'}}\n  slack:\n", `chat.webhook.audit.secret: is missing`},

@@ -64,6 +64,28 @@ func (c *Config) checkCallbacks() {
 	}
 }
 
+// checkShared refuses what cannot be named twice, where it is known: a robot of a group, whose messages would be counted twice, and a
+// socket of Slack, which tells either of two chats, and not always the same, what people say.
+func (c *Config) checkShared() {
+	first := map[string]string{}
+	c.eachSecret(func(path string, s *Secret) {
+		key, remedy := "", ""
+		if entry, _, isRobot := strings.Cut(path, ".robot_keys["); isRobot {
+			key, remedy = entry+" "+s.Value(), "a robot shares no load with itself; take it out"
+		} else if strings.HasPrefix(path, "chat.slack.") && strings.HasSuffix(path, ".app_token") {
+			key, remedy = s.Value(), "what people say there is told to one of them alone; make one chat of both, or another Slack app"
+		}
+		if remedy == "" || s.Value() == "" {
+			return
+		}
+		if before, twice := first[key]; twice {
+			c.doc.Errorf(path, "is that of %s; %s", before, remedy)
+			return
+		}
+		first[key] = path
+	})
+}
+
 // checkPlace tells what is wrong with the channel of an entry of notify for that chat, or nil.
 func (w *WeComConfig) checkPlace(name, channel string) error {
 	switch {

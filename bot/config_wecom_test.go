@@ -16,6 +16,7 @@ func TestWeComKinds(t *testing.T) {
 		"app":                {`corp_id: ww1, agent_id: 2, secret: "env:WECOM_KEY", ` + secrets, ""},
 		"smart":              {secrets, ""},
 		"smart of a corp":    {`corp_id: ww1, ` + secrets, ""},
+		"a robot twice":      {`robot_keys: ["env:WECOM_KEY", "env:WECOM_KEY"]`, `chat.wecom.x.robot_keys[1]: is that of chat.wecom.x.robot_keys[0]; a robot shares no load with itself; take it out`},
 		"nothing":            {`language: zh`, `chat.wecom.x.robot_keys: is missing; write the key`},
 		"robots and a token": {`robot_keys: ["env:WECOM_KEY"], corp_id: ww1, token: "env:WECOM_KEY"`, `chat.wecom.x.corp_id: stands beside robot_keys, which robots of a group have alone; make an entry of its own of corp_id, token`},
 		"app, no corp":       {`agent_id: 2, secret: "env:WECOM_KEY", ` + secrets, `chat.wecom.x.corp_id: is missing, and an app has corp_id, agent_id, secret, token and aes_key; write the corp's id`},

@@ -26,7 +26,6 @@ import (
 // decided like any other.
 
 const (
-	maxHeard      = 1 << 20          // bytes of a request: a press brings the message with it
 	answerTimeout = 20 * time.Second // of an answer to a person, for which nobody waits
 	sealedBack    = "back"           // what the place of an answer is sealed with
 	maxOffered    = 3                // deployments that an answer has buttons for: a card has room for six
@@ -42,9 +41,8 @@ func (b *Bot) hear(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), chat.HearTimeout)
 	defer cancel()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHeard))
-	if err != nil {
-		http.Error(w, "the request cannot be read, or has more than 1 MiB", http.StatusRequestEntityTooLarge)
+	body, ok := smallBody(ctx, w, r)
+	if !ok {
 		return
 	}
 	h, err := service.Hear(ctx, r, what, body)
@@ -545,7 +543,7 @@ func (b *Bot) releaseButtons(v view, shown func(environment string) bool, l text
 		case there.d != nil && (!store.Final(there.d.State) || there.live || there.back != nil): // it is there, on its way, or was gone back from
 		default:
 			d := *before.d
-			all = append(all, chat.Button{Label: l.Say(text.PromoteTo, env.Name), Value: said(d, "", "promote %s %s %d", d.App, env.Name, d.Release), Primary: true,
+			all = append(all, chat.Button{Label: l.Say(text.PromoteTo, env.Name), Value: said(d, d.ID, "promote %s %s %d", d.App, env.Name, d.Release), Primary: true,
 				Confirm: l.Say(text.ConfirmPromote, d.App, d.Release, env.Name), Cancel: l.Say(text.Back)})
 		}
 	}

@@ -3,6 +3,7 @@ package bot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -153,18 +154,28 @@ func (b *Bot) enqueue(ctx context.Context, s subject, surface string, to chatPla
 }
 
 // drain is the work of store.TaskOutbox: it tells a chat what waits there, as far as there is room. While the chat is away all of it is
-// kept for the next attempt; what fails by itself is given up and holds up nothing.
-func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
+// kept for the next attempt; what fails by itself, or is refused for long, is given up and holds up nothing.
+func (b *Bot) drain(ctx context.Context, in string, attempts int) (time.Time, error) {
+	refused := func(err error) bool { return chat.IsRefused(err) && attempts+1 >= longAttempts }
 	for {
 		service, ok := b.chats[in].(chat.Rationed)
 		var waiting []store.Outgoing
 		err := b.db.View(ctx, func(tx *store.Tx) (err error) { waiting, err = tx.Outbox(in); return err })
-		if err == nil && !ok && len(waiting) > 0 { // nor is it told when it comes back some day
-			b.log.Warn("what waited for its turn is not told: the server's file has no such chat any more, or it is not told by turns", "chat", in, "waited", len(waiting))
-			err = b.db.Update(ctx, func(tx *store.Tx) error { return tx.DropOutbox(in) })
-		}
-		if err != nil || !ok || len(waiting) == 0 {
+		if err != nil || len(waiting) == 0 {
 			return time.Time{}, err
+		}
+		if !ok {
+			return time.Time{}, b.db.Update(ctx, func(tx *store.Tx) error {
+				for _, o := range waiting {
+					if o.Rank == store.RankOmitted {
+						continue
+					}
+					if err := tx.GiveUp(o, fmt.Sprintf("%s is no group of robots in the server's file any more", in)); err != nil {
+						return err
+					}
+				}
+				return tx.ToldOmitted(waiting)
+			})
 		}
 		next, omit, again := ration(waiting, service.Room(), b.db.Now())
 		if len(next)+len(omit) == 0 {
@@ -187,10 +198,14 @@ func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
 			err = b.sayOmitted(ctx, service, in, t)
 		case len(next) > 1:
 			next, err = b.sayResults(ctx, service, in, next, t)
+			if len(next) > 1 && (chat.IsPermanent(err) || refused(err)) { // one of them may be why
+				next, t.sent = next[:1], false
+				err = b.sayInTurn(ctx, next[0], t)
+			}
 		default:
 			err = b.sayInTurn(ctx, next[0], t)
 		}
-		if err != nil && (ctx.Err() != nil || !hopeless(err)) {
+		if err != nil && (ctx.Err() != nil || !hopeless(err) && !refused(err)) {
 			return time.Time{}, err
 		}
 		if err != nil {
@@ -228,6 +243,9 @@ func (b *Bot) drain(ctx context.Context, in string, _ int) (time.Time, error) {
 			if b.tracer != nil && o.Kind == taskSay {
 				b.tracer.reported(ctx, o.Key, from)
 			}
+		}
+		if refused(gaveUp) { // the next has as many attempts
+			return b.db.Now(), nil
 		}
 	}
 }

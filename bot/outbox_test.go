@@ -241,37 +241,50 @@ func TestStorm(t *testing.T) {
 	})
 }
 
+// TestOutboxRefused: a message that WeCom does not take, who knows why, holds up what waits behind it for some minutes and no longer.
+func TestOutboxRefused(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	l.wecom.Refuse("Build web")
+	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
+	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	for range 30 {
+		must(t, l.Settle())
+		if n := got(l.lookup("SELECT count(*) FROM outbox"))(t); n == "0" {
+			break
+		}
+		must(t, l.Tick(time.Minute))
+	}
+	if m := l.wecom.Messages(robotKey); len(m) == 0 || !strings.Contains(m[len(m)-1].Content, "live") {
+		t.Errorf("what came behind is not told: %v", m)
+	}
+	if gone := got(l.buriedTasks())(t); !strings.Contains(gone, "errcode 99999") {
+		t.Errorf("given up: %s", gone)
+	}
+}
+
 // TestOutboxGivesUp: what can't be told by itself is shown among what was given up, and holds up nothing.
 func TestOutboxGivesUp(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, nil)
 	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
-		return tx.Enqueue(store.Outgoing{Chat: "wecom/ops", Kind: taskSay, Key: "run/gone\nwecom/ops", Rank: store.RankApproval, Said: "x"})
+		return errors.Join(tx.Enqueue(store.Outgoing{Chat: "wecom/ops", Kind: taskSay, Key: "run/gone\nwecom/ops", Rank: store.RankApproval, Said: "x"}),
+			tx.Enqueue(store.Outgoing{Chat: "wecom/old", Kind: taskSay, Key: "run/1\nwecom/old", Rank: store.RankEnd, Said: "x"}))
 	}))
 	l.wecom.FailNext(93000, 1) // the first that is sent
 	sha := got(l.Push("alice", "master", "Ship", map[string]string{"app.txt": "x"}))(t)
 	got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
 	must(t, l.Settle())
-	if gone := got(l.buriedTasks())(t); !strings.Contains(gone, "say run/gone wecom/ops: ") {
+	if gone := got(l.buriedTasks())(t); !strings.Contains(gone, "say run/gone wecom/ops: ") || !strings.Contains(gone, "say run/1 wecom/old: wecom/old is no group of robots") {
 		t.Errorf("given up: %s", gone)
+	}
+	if n := got(l.lookup("SELECT count(*) FROM outbox"))(t); n != "0" {
+		t.Errorf("%s wait", n)
 	}
 	if !strings.Contains(l.log.String(), "copy the key") { // news brings its task back
 		t.Error("the log does not tell of the message that WeCom refused")
 	}
 	if m := l.wecom.Messages(robotKey); len(m) == 0 || !strings.Contains(m[len(m)-1].Content, "live") {
 		t.Errorf("what came behind is not told: %v", m)
-	}
-}
-
-// TestOutboxOfNoChat: what waits for a chat that the server's file has no more is not kept until it has one of that name again.
-func TestOutboxOfNoChat(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, nil)
-	must(t, l.bot.db.Update(t.Context(), func(tx *store.Tx) error {
-		return tx.Enqueue(store.Outgoing{Chat: "wecom/gone", Kind: taskSay, Key: "run/x\nwecom/gone", Rank: store.RankEnd, Said: "x"})
-	}))
-	must(t, l.Settle())
-	if n := got(l.lookup("SELECT count(*) FROM outbox"))(t); n != "0" {
-		t.Errorf("%s wait", n)
 	}
 }

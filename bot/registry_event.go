@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -30,12 +28,8 @@ import (
 // goes wrong with one does not touch the others.
 const kindRegistry = "registry"
 
-const (
-	// maxRegistryEvent bounds the body of a registry's event, in bytes.
-	maxRegistryEvent = 1 << 20
-	// lateEvent is how long after a run ended without a release its own push may still be told by the registry.
-	lateEvent = time.Hour
-)
+// lateEvent is how long after a run ended without a release its own push may still be told by the registry.
+const lateEvent = time.Hour
 
 // EventsConfig says how a registry tells what is pushed to it: POST /webhooks/registry/HOST, with the secret in a header.
 // Docker Hub can set no header, and has the secret as one more part of the path.
@@ -98,16 +92,8 @@ func (b *Bot) registryEvent(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), b.acceptTimeout)
 	defer cancel()
-	body, err := registryBody(ctx, w, r)
-	switch {
-	case errors.As(err, new(*http.MaxBytesError)):
-		http.Error(w, "an event is at most 1 MiB", http.StatusRequestEntityTooLarge)
-		return
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
-		return
-	case err != nil:
-		http.Error(w, "the body could not be read", http.StatusBadRequest)
+	body, ok := smallBody(ctx, w, r)
+	if !ok {
 		return
 	}
 	pushes, err := image.Pushes(registry.Events.Kind, body)
@@ -138,16 +124,6 @@ func (b *Bot) registryEvent(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusAccepted)
 	}
-}
-
-func registryBody(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxRegistryEvent {
-		return nil, &http.MaxBytesError{Limit: maxRegistryEvent}
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = http.NewResponseController(w).SetReadDeadline(deadline) // what cannot be cut off has no connection
-	}
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxRegistryEvent))
 }
 
 // An imagePush is the body of an event of kindRegistry, under its one key.

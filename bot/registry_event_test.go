@@ -75,13 +75,13 @@ func TestRegistryEventContract(t *testing.T) {
 		{"no JSON", l, registryRequest(path, header, eventSecret, "image=v1"), 400, 2},
 		{"another shape", l, registryRequest(path, header, eventSecret, `{"events":[]}`), 400, 2},
 		{"a name that is none", l, registryRequest(path, header, eventSecret, tcrBody("team/../base", "v1", image, 1)), 400, 2},
-		{"too large", l, registryRequest(path, header, eventSecret, push+strings.Repeat(" ", maxRegistryEvent)), 413, 2},
+		{"too large", l, registryRequest(path, header, eventSecret, push+strings.Repeat(" ", smallDelivery)), 413, 2},
 		{"too large, without saying so", l, func() *http.Request {
-			r := registryRequest(path, header, eventSecret, push+strings.Repeat(" ", maxRegistryEvent))
+			r := registryRequest(path, header, eventSecret, push+strings.Repeat(" ", smallDelivery))
 			r.ContentLength = -1
 			return r
 		}(), 413, 2},
-		{"too large, from a stranger", l, registryRequest(path, header, "x", push+strings.Repeat(" ", maxRegistryEvent)), 401, 2},
+		{"too large, from a stranger", l, registryRequest(path, header, "x", push+strings.Repeat(" ", smallDelivery)), 401, 2},
 		{"Docker Hub", hub, registryRequest("/webhooks/registry/docker.io/"+eventSecret, "", "", hubPush), 202, 1},
 		{"Docker Hub, the tag again", hub, registryRequest("/webhooks/registry/docker.io/"+eventSecret, "", "", strings.Replace(hubPush, "1417566161", "1417566999", 1)), 202, 2},
 		{"Docker Hub, a wrong secret", hub, registryRequest("/webhooks/registry/docker.io/x", "", "", hubPush), 401, 2},

@@ -582,6 +582,9 @@ func TestScripts(t *testing.T) {
 				return s.told(func() (all []string) {
 					for _, channel := range []string{"C1", "C2"} {
 						for _, m := range s.lab.slack.Messages(channel) {
+							if m.EphemeralFor != "" { // it is an answer
+								continue
+							}
 							where := channel
 							if m.ThreadTS != "" {
 								where += " reply"
@@ -917,9 +920,14 @@ func (s *scene) inChat(do func(user string) error) error {
 	user := slackUsers[s.args[0]]
 	return s.talk(func() error { return do(user) }, func() (all []string) {
 		for _, m := range s.lab.slack.Messages("C1") {
-			if m.EphemeralFor == user {
-				all = append(all, m.Text)
+			if m.EphemeralFor != user {
+				continue
 			}
+			text := m.Text
+			for _, b := range m.Buttons() {
+				text += "[" + b.Label + "]"
+			}
+			all = append(all, text)
 		}
 		return all
 	})

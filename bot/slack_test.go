@@ -1,10 +1,10 @@
 package bot
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,19 +15,9 @@ import (
 // buttonValue is the value of the newest button in C1 with that label.
 func (l *lab) buttonValue(label string) (value string) {
 	for _, m := range l.slack.Messages("C1") {
-		var blocks []struct {
-			Elements []struct {
-				Value string
-				Text  json.RawMessage
-			}
-		}
-		_ = json.Unmarshal(m.Blocks, &blocks) // one without blocks has no buttons
-		for _, b := range blocks {
-			for _, e := range b.Elements {
-				var shown struct{ Text string }
-				if json.Unmarshal(e.Text, &shown) == nil && shown.Text == label {
-					value = e.Value
-				}
+		for _, b := range m.Buttons() {
+			if b.Label == label {
+				value = b.Value
 			}
 		}
 	}
@@ -76,6 +66,51 @@ func TestOldButtons(t *testing.T) {
 	must(t, l.Runs(l.test, 3))
 	if said := press(forth); !strings.Contains(said, "release 2 goes to") { // and not the newest
 		t.Errorf("an old promotion: %s", said)
+	}
+}
+
+// TestPresses: what is pressed twice, or as the bot dies, happens once.
+func TestPresses(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, nil)
+	for _, v := range []string{"1", "2"} {
+		sha := got(l.Push("alice", "master", "Ship "+v, map[string]string{"app.txt": v}))(t)
+		got(l.Status(sha, "shipmate/deploy/staging", "success", ""))(t)
+	}
+	must(t, l.Settle())
+	count := func(of, want string) {
+		t.Helper()
+		must(t, l.Settle())
+		if n := got(l.lookup("SELECT count(*) FROM " + of))(t); n != want {
+			t.Errorf("%s: %s, want %s", of, n, want)
+		}
+	}
+	twice := func(user, label string) {
+		t.Helper()
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if err := l.slack.Press(user, "C1", label); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	}
+	const promoted, approved, back = "deployments WHERE cause = 'promote'", "approvals WHERE vote = 'approve'", "deployments WHERE cause = 'rollback'"
+	twice("U01", "Promote to production")
+	count(promoted, "1")
+	twice("U06", "Approve")
+	must(t, l.Crash()) // what Slack was told is heard is on disk
+	must(t, l.Start())
+	count(approved, "1")
+	count(promoted+" AND state = 'succeeded'", "1")
+	twice("U01", "Roll back staging")
+	count(back, "1")
+
+	must(t, l.Stop())
+	if err := l.slack.Press("U02", "C1", "Roll back staging"); err == nil {
+		t.Error("Slack shows nobody that it was not heard")
 	}
 }
 

@@ -38,10 +38,17 @@ func TestSlowAndLarge(t *testing.T) {
 	if answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a header of 1 MiB: %s", answer.Status)
 	}
+	body := dial()
+	got(io.WriteString(body, "POST /chat/slack/team/commands HTTP/1.1\r\nHost: ship.example.com\r\nContent-Length: 100\r\n\r\na"))(t)
 	served := got(http.Get(l.url + "/healthz"))(t)
 	_ = served.Body.Close()
 	if served.StatusCode != http.StatusOK {
 		t.Errorf("meanwhile: %s", served.Status)
+	}
+	answer = got(http.ReadResponse(bufio.NewReader(body), nil))(t) // it waits for no more of it than Slack would
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("a body that does not come: %s", answer.Status)
 	}
 	began := time.Now()
 	for n, c := range slow {

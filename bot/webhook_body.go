@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 )
 
 const (
@@ -57,4 +58,24 @@ func (b *Bot) body(ctx context.Context, w http.ResponseWriter, r *http.Request) 
 	}
 	_, err = io.Copy(buf, from)
 	return buf.Bytes(), release, err
+}
+
+// smallBody reads a body of at most smallDelivery, and only until ctx ends. Where it can't, ok is false and the sender is told.
+func smallBody(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = http.NewResponseController(w).SetReadDeadline(deadline) // what cannot be cut off has no connection
+	}
+	var err error = &http.MaxBytesError{Limit: smallDelivery}
+	if r.ContentLength <= smallDelivery {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, smallDelivery))
+	}
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		http.Error(w, "the body is at most 1 MiB", http.StatusRequestEntityTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
+	case err != nil:
+		http.Error(w, "the body could not be read", http.StatusBadRequest)
+	}
+	return body, err == nil
 }

@@ -39,11 +39,56 @@ type provider struct {
 	link    string                        // the page's link
 	edits   bool
 	errors  []errorCase
+	mute    bool           // it only answers
+	ways    map[string]way // in which people are answered, where they are heard
+}
 
-	// Of what can be heard; without backs nothing is.
-	backs   map[string]func(base string) Back // where people are answered, in each way
-	said    func(r request) string            // what the request of an answer tells
-	longest int                               // the characters of an answer
+// way is one in which a person is answered.
+type way struct {
+	back    func(base string) Back                            // where
+	at      func(t *testing.T, s Service) func(Answer) string // or in the response itself
+	buttons bool                                              // there are some
+	limits  func(t *testing.T, r request)
+	errors  []errorCase // of Answer; nil: the provider's
+}
+
+// call is something that tells a person something.
+type call struct {
+	do     func(ctx context.Context, s Service, base string) error
+	errors []errorCase
+}
+
+// calls are all of them: whatever happens to one must happen well to each.
+func (p provider) calls() map[string]call {
+	all := map[string]call{}
+	if !p.mute {
+		all["Send"] = call{func(ctx context.Context, s Service, _ string) error {
+			_, err := s.Send(ctx, "C012", Message{Title: "T"})
+			return err
+		}, p.errors}
+	}
+	if p.edits {
+		all["Edit"] = call{func(ctx context.Context, s Service, _ string) error {
+			return s.Edit(ctx, "C012:1700000000.000100", Message{Title: "T"})
+		}, p.errors}
+	}
+	for name, w := range p.ways {
+		if w.at != nil {
+			continue
+		}
+		a := Answer{Title: "T", Text: []Span{{Text: "x"}}, Link: page}
+		if w.buttons {
+			a.Buttons = buttons("v")
+		}
+		c := call{func(ctx context.Context, s Service, base string) error {
+			return s.(Hearer).Answer(ctx, w.back(base), a)
+		}, w.errors}
+		if c.errors == nil {
+			c.errors = p.errors
+		}
+		all["Answer "+name] = c
+	}
+	return all
 }
 
 type request struct {
@@ -103,10 +148,10 @@ func providers() []provider {
 		},
 		ok:      `{"errcode":0,"errmsg":"ok"}`,
 		payload: robotTexts,
-		limits: func(t *testing.T, r request) {
-			if n := len(strings.Join(robotTexts(r), "")); n > 2048 {
-				t.Errorf("content has %d bytes, more than 2048", n)
-			}
+		limits:  wecomLimits(2048),
+		ways: map[string]way{
+			"in markdown": {back: func(string) Back { return "alice" }, limits: wecomLimits(2048)},
+			"with a card": {back: func(string) Back { return "alice" }, buttons: true, limits: wecomLimits(2048)},
 		},
 		active:  regexp.MustCompile("<@[^>]*>|\\[[^\\]]*\\]\\([^)]*\\)|</?[^>]*>?|`|://"),
 		mention: "alice", // who gets it is called by that
@@ -128,18 +173,14 @@ func providers() []provider {
 		open: func(base string, client *http.Client) (Service, error) {
 			return NewSlack(SlackConfig{BotToken: NewSecret(secret), SigningSecret: NewSecret(secret), AppToken: NewSecret(secret), BaseURL: base}, client, time.Now)
 		},
-		backs: map[string]func(string) Back{
-			"of a command": func(base string) Back { return Back(base + "/respond/" + secret) },
-			"of a mention": func(string) Back { return "C012 U012AB 1700000000.000100" },
+		ways: map[string]way{
+			"a command":                  {back: slackResponse, limits: slackAnswerLimits, errors: slackResponseErrors},
+			"a command, with buttons":    {back: slackResponse, limits: slackAnswerLimits, errors: slackResponseErrors, buttons: true},
+			"a command at once":          {at: slackAt, limits: slackAnswerLimits},
+			"a command, buttons at once": {at: slackAt, limits: slackAnswerLimits, buttons: true},
+			"a mention":                  {back: slackMention, limits: slackAnswerLimits},
+			"a mention, with buttons":    {back: slackMention, limits: slackAnswerLimits, buttons: true},
 		},
-		said: func(r request) string {
-			var body struct{ Text string }
-			if json.Unmarshal([]byte(r.body), &body) == nil {
-				return body.Text
-			}
-			return r.form.Get("text")
-		},
-		longest: slackSection,
 		ok:      `{"ok":true,"channel":"C012","ts":"1700000000.000100"}`,
 		payload: slackTexts,
 		limits:  slackLimits,
@@ -162,6 +203,31 @@ func providers() []provider {
 			{name: "no JSON", mayArrive: true, body: "<html>" + secret, hint: "invalid character"},
 			{name: "nothing", body: `{}`, mayArrive: true, hint: "base_url"},
 		},
+	}, {
+		name: "wecom-smart",
+		mute: true,
+		open: func(base string, client *http.Client) (Service, error) {
+			return NewWeComSmart(WeComConfig{Token: NewSecret("QDG6eK"), AESKey: NewSecret(wecomKey), BaseURL: base}, client, func() time.Time { return noon })
+		},
+		ok:      `{"errcode":0,"errmsg":"ok"}`,
+		payload: robotTexts,
+		active:  regexp.MustCompile("<@[^>]*>|\\[[^\\]]*\\]\\([^)]*\\)|</?[^>]*>?|`|://"),
+		ways: map[string]way{
+			"by response_url":              {back: smartResponse, limits: wecomLimits(20480)},
+			"by response_url, with a card": {back: smartResponse, limits: wecomLimits(20480), buttons: true},
+			"at once":                      {at: smartAt(smartText), limits: wecomLimits(20480)},
+			"at once, with a card":         {at: smartAt(smartText), limits: wecomLimits(20480), buttons: true},
+			"a press":                      {at: smartAt(smartPress), limits: wecomLimits(0)},
+			"a press, with buttons":        {at: smartAt(smartPress), limits: wecomLimits(0), buttons: true},
+		},
+		errors: []errorCase{
+			{name: "busy", body: `{"errcode":-1}`, hint: "busy"},
+			{name: "rate", body: `{"errcode":45009}`, delay: time.Minute, hint: "too often"},
+			{name: "used", body: `{"errcode":40097,"errmsg":"` + secret + `"}`, permanent: true, hint: "too late"},
+			{name: "bad gateway", status: 502, mayArrive: true, body: secret, hint: "502"},
+			{name: "no JSON", mayArrive: true, body: "<html>" + secret, hint: "base_url"},
+			{name: "no errcode", mayArrive: true, body: `{}`, hint: "base_url"},
+		},
 	}}
 	card := all[0] // the same robot, where it may send cards
 	card.name, card.link = "wecom-card", page.URL
@@ -175,6 +241,11 @@ func providers() []provider {
 		}
 	}
 	return append(all, card)
+}
+
+// senders are the providers that tell something by themselves.
+func senders() []provider {
+	return slices.DeleteFunc(providers(), func(p provider) bool { return p.mute })
 }
 
 // farEnd records what it is sent and answers each request by answer.
@@ -234,7 +305,7 @@ func (p provider) alice() Person {
 var page = Link{Text: "Details", URL: "https://ship.example.com/runs/1"}
 
 func TestMessages(t *testing.T) {
-	for _, p := range providers() {
+	for _, p := range senders() {
 		far := newFarEnd(t, says(p.ok))
 		s := open(t, p, far.URL)
 		digest := "registry.example.com/team/devops-app@sha256:" + strings.Repeat("ab", 32)
@@ -319,7 +390,7 @@ var nasty = []string{
 }
 
 func TestUserTextIsNeverMarkup(t *testing.T) {
-	for _, p := range providers() {
+	for _, p := range senders() {
 		far := newFarEnd(t, says(p.ok))
 		s := open(t, p, far.URL)
 		own := open(t, p, far.URL)
@@ -349,7 +420,7 @@ func TestUserTextIsNeverMarkup(t *testing.T) {
 
 var (
 	linkWords      = regexp.MustCompile(`^\[[^\]]*\]|\|[^>]*>$`)
-	codeBlock      = regexp.MustCompile("(?s)```.*```")
+	slackCodes     = regexp.MustCompile("(?s)```.*```|`[^`\n]*`")
 	slackFormat    = regexp.MustCompile("(?m)^&gt;|~|`|(^|[^A-Za-z0-9])_|_($|[^A-Za-z0-9])|(^|[^A-Za-z0-9<])@")
 	markdownFormat = regexp.MustCompile(`(?m)^\s*[>#]+ *[>#]|^#|\\|&|~|(^|[^*])\*([^*]|$)`)
 )
@@ -364,7 +435,7 @@ func (p provider) markup(r request) []string {
 		format := markdownFormat
 		if p.name == "slack" {
 			format = slackFormat
-			text = codeBlock.ReplaceAllString(text, "")
+			text = slackCodes.ReplaceAllString(text, "")
 		}
 		found = append(found, format.FindAllString(text, -1)...)
 	}
@@ -379,7 +450,7 @@ func TestLimits(t *testing.T) {
 		"lines":   strings.Repeat("一行日志 <@all>\n", 600),
 		"one":     strings.Repeat("a", 10_000),
 	}
-	for _, p := range providers() {
+	for _, p := range senders() {
 		far := newFarEnd(t, says(p.ok))
 		s := open(t, p, far.URL)
 		for name, text := range long {
@@ -440,87 +511,88 @@ func whole(t *testing.T, text string) {
 
 func TestErrors(t *testing.T) {
 	for _, p := range providers() {
-		for _, tt := range p.errors {
-			t.Run(p.name+"/"+tt.name, func(t *testing.T) {
-				far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) {
-					for k, v := range tt.header {
-						w.Header().Set(k, v)
-					}
-					if tt.status != 0 {
-						w.WriteHeader(tt.status)
-					}
-					io.WriteString(w, tt.body)
-				})
-				s := open(t, p, far.URL)
-				_, sent := s.Send(t.Context(), "C012", Message{Title: "T"})
-				all := map[string]error{"Send": sent}
-				if p.edits {
-					all["Edit"] = s.Edit(t.Context(), "C012:1700000000.000100", Message{Title: "T"})
-				}
-				for call, err := range all {
+		for name, c := range p.calls() {
+			for _, tt := range c.errors {
+				t.Run(p.name+"/"+name+"/"+tt.name, func(t *testing.T) {
+					far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) {
+						for k, v := range tt.header {
+							w.Header().Set(k, v)
+						}
+						if tt.status != 0 {
+							w.WriteHeader(tt.status)
+						}
+						io.WriteString(w, tt.body)
+					})
+					err := c.do(t.Context(), open(t, p, far.URL), far.URL)
 					if err == nil {
-						t.Fatalf("%s: no error", call)
+						t.Fatal("no error")
 					}
 					if got := IsPermanent(err); got != tt.permanent {
-						t.Errorf("%s: permanent = %v: %v", call, got, err)
+						t.Errorf("permanent = %v: %v", got, err)
 					}
 					if got, ok := RetryDelay(err); got != tt.delay || ok != (tt.delay > 0) {
-						t.Errorf("%s: delay = %v, %v: %v", call, got, ok, err)
+						t.Errorf("delay = %v, %v: %v", got, ok, err)
 					}
 					if got := !IsNotSent(err); got != tt.mayArrive {
-						t.Errorf("%s: may have arrived = %v: %v", call, got, err)
+						t.Errorf("may have arrived = %v: %v", got, err)
 					}
 					if !strings.Contains(err.Error(), tt.hint) {
-						t.Errorf("%s: %q does not say %q", call, err, tt.hint)
+						t.Errorf("%q does not say %q", err, tt.hint)
 					}
 					hides(t, err)
-				}
-			})
+				})
+			}
 		}
 	}
 }
 
 // TestAnswers: what a person is told is within the limits, whole, and nothing that somebody typed is markup in it.
 func TestAnswers(t *testing.T) {
-	long := []string{strings.Repeat("修复 <!channel> `x` ", 700), strings.Repeat("👩‍💻", 3000), strings.Repeat("a\n", 5000), strings.Repeat("&<>*_`", 1700)}
+	long := []string{strings.Repeat("修复 <!channel> `x` ", 700), strings.Repeat("👩‍💻", 3000), strings.Repeat("a\n", 5000), strings.Repeat("&<>*_`", 1700), strings.Repeat("x", 10_000)}
 	for _, p := range providers() {
-		for way, back := range p.backs {
-			far := newFarEnd(t, says(p.ok))
-			s, ok := open(t, p, far.URL).(Hearer)
-			if !ok {
-				t.Fatalf("%s hears nobody", p.name)
-			}
-			for _, text := range slices.Concat(nasty, long, []string{strings.Join(nasty, " "), strings.Join(nasty, "\n")}) {
-				err := s.Answer(t.Context(), back(far.URL), Answer{Refused: true, Text: []Span{{Text: "Release "}, {text, Code}, {Text: " goes. " + text + "\n"}, {text, Block}},
-					Buttons: []Button{{Label: text, Value: "1", Confirm: text, Cancel: text}}})
-				if err != nil {
-					t.Fatal(err)
+		for name, w := range p.ways {
+			t.Run(p.name+"/"+name, func(t *testing.T) {
+				far := newFarEnd(t, says(p.ok))
+				s := open(t, p, far.URL)
+				told := func(text string) request {
+					a := Answer{Refused: true, Title: "T" + text, Link: Link{Text: text, URL: page.URL}, Text: []Span{{Text: "Release "}, {text, Code}, {Text: " goes. " + text + "\n"}, {text, Block}}}
+					if w.buttons {
+						a.Buttons = []Button{{Label: "b" + text, Value: "1", Confirm: "c" + text, Cancel: "d" + text, Typed: "e" + text}, {Label: "b" + text, Value: "2", Reason: text, Cancel: "d" + text}}
+					}
+					if w.at != nil {
+						return request{body: w.at(t, s)(a)}
+					}
+					if err := s.(Hearer).Answer(t.Context(), w.back(far.URL), a); err != nil {
+						t.Fatal(err)
+					}
+					return far.last(t)
 				}
-				said := p.said(far.last(t))
-				if n := units(said); n == 0 || n > p.longest {
-					t.Errorf("%s, %s: %d characters", p.name, way, n)
+				want := p.markup(told("x"))
+				for _, text := range slices.Concat(nasty, long, []string{strings.Join(nasty, " "), strings.Join(nasty, "\n")}) {
+					r := told(text)
+					w.limits(t, r)
+					for _, m := range p.markup(r) {
+						if !slices.Contains(want, m) {
+							t.Errorf("%.100q brought %q into the answer", text, m)
+						}
+					}
+					shown := p.payload(r)
+					for _, one := range shown {
+						if !utf8.ValidString(one) || strings.ContainsRune(one, utf8.RuneError) && utf8.ValidString(text) {
+							t.Error("a rune was cut")
+						}
+						if strings.Count(one, "`")%2 != 0 {
+							t.Errorf("%.100q leaves code open: %.200s", text, one)
+						}
+					}
+					if !strings.Contains(strings.Join(shown, "\n"), "🔴 Release ") {
+						t.Errorf("%.100q: the beginning is gone: %.200q", text, shown)
+					}
+					if w.buttons && !strings.Contains(strings.Join(shown, "\n"), "\nb") {
+						t.Errorf("%.100q: the buttons are gone: %.200q", text, shown)
+					}
 				}
-				if found := p.active.FindAllString(strings.ReplaceAll(said, "`", ""), -1); found != nil {
-					t.Errorf("%s, %s: %q brought %q", p.name, way, text, found)
-				}
-				if strings.Count(said, "`")%2 != 0 {
-					t.Errorf("%s, %s: %q leaves code open: %s", p.name, way, text, said)
-				}
-				if !utf8.ValidString(said) {
-					t.Errorf("%s, %s: a rune was cut", p.name, way)
-				}
-			}
-			for status, permanent := range map[int]bool{http.StatusTooManyRequests: false, http.StatusBadGateway: false} {
-				far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
-				err := open(t, p, far.URL).(Hearer).Answer(t.Context(), back(far.URL), Answer{Text: []Span{{Text: "x"}}})
-				if err == nil || IsPermanent(err) != permanent {
-					t.Errorf("%s, %s, %d: %v", p.name, way, status, err)
-				}
-				if _, later := RetryDelay(err); later != (status == http.StatusTooManyRequests) {
-					t.Errorf("%s, %s, %d: %v", p.name, way, status, err)
-				}
-				hides(t, err)
-			}
+			})
 		}
 	}
 }
@@ -562,19 +634,23 @@ func TestSecretsAreNotShown(t *testing.T) {
 		if w, ok := s.(*WeComRobot); ok {
 			hides(t, w.robots)
 		}
-		if _, err := s.Send(t.Context(), "C012", Message{Title: "T"}); err != nil {
-			t.Fatal(err)
-		}
-		if r := far.last(t); !strings.Contains(r.path+r.body, secret) {
-			t.Errorf("%s: the far end did not get the secret", p.name)
+		for name, c := range p.calls() {
+			if err := c.do(t.Context(), s, far.URL); err != nil {
+				t.Fatalf("%s, %s: %v", p.name, name, err)
+			}
+			if r := far.last(t); !strings.Contains(r.path+r.body, secret) {
+				t.Errorf("%s, %s: the far end did not get the secret", p.name, name)
+			}
 		}
 		far.Close()
-		_, err := s.Send(t.Context(), "C012", Message{Title: "T"})
-		if err == nil || IsPermanent(err) {
-			t.Errorf("%s: unreachable far end: %v", p.name, err)
+		for name, c := range p.calls() {
+			err := c.do(t.Context(), s, far.URL)
+			if err == nil || IsPermanent(err) {
+				t.Errorf("%s, %s: unreachable far end: %v", p.name, name, err)
+			}
+			hides(t, err)
 		}
-		hides(t, err)
-		_, err = p.open("http://user:"+secret+"@host:port/", http.DefaultClient)
+		_, err := p.open("http://user:"+secret+"@host:port/", http.DefaultClient)
 		if err == nil {
 			t.Errorf("%s: accepts a malformed base_url", p.name)
 		}
@@ -584,35 +660,39 @@ func TestSecretsAreNotShown(t *testing.T) {
 
 func TestRedirectGetsNothing(t *testing.T) {
 	for _, p := range providers() {
-		thief := newFarEnd(t, says(p.ok))
-		far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, thief.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
-		})
-		_, err := open(t, p, far.URL).Send(t.Context(), "C012", Message{Title: "T"})
-		if err == nil || len(thief.requests) > 0 {
-			t.Errorf("%s: followed a redirect: %v", p.name, err)
+		for name, c := range p.calls() {
+			thief := newFarEnd(t, says(p.ok))
+			far := newFarEnd(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, thief.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+			})
+			err := c.do(t.Context(), open(t, p, far.URL), far.URL)
+			if err == nil || len(thief.requests) > 0 {
+				t.Errorf("%s, %s: followed a redirect: %v", p.name, name, err)
+			}
+			hides(t, err)
 		}
-		hides(t, err)
 	}
 }
 
 func TestTimeout(t *testing.T) {
 	for _, p := range providers() {
-		arrived, done := make(chan struct{}), make(chan struct{})
-		far := newFarEnd(t, func(http.ResponseWriter, *http.Request) { close(arrived); <-done })
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() { <-arrived; cancel() }()
-		_, err := open(t, p, far.URL).Send(ctx, "C012", Message{Title: "T"})
-		close(done)
-		if !errors.Is(err, context.Canceled) || IsPermanent(err) {
-			t.Errorf("%s: %v", p.name, err)
+		for name, c := range p.calls() {
+			arrived, done := make(chan struct{}), make(chan struct{})
+			far := newFarEnd(t, func(http.ResponseWriter, *http.Request) { close(arrived); <-done })
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { <-arrived; cancel() }()
+			err := c.do(ctx, open(t, p, far.URL), far.URL)
+			close(done)
+			if !errors.Is(err, context.Canceled) || IsPermanent(err) {
+				t.Errorf("%s, %s: %v", p.name, name, err)
+			}
+			hides(t, err)
 		}
-		hides(t, err)
 	}
 }
 
 func TestEdit(t *testing.T) {
-	for _, p := range providers() {
+	for _, p := range senders() {
 		far := newFarEnd(t, says(p.ok))
 		s := open(t, p, far.URL)
 		ref, err := s.Send(t.Context(), "C012", Message{Title: "One"})
@@ -762,16 +842,19 @@ func TestUnreached(t *testing.T) {
 	}))
 	defer hang.Close()
 	for _, p := range providers() {
-		_, err := open(t, p, gone.URL).Send(t.Context(), "C012", Message{Title: "T"})
-		if err == nil || !IsNotSent(err) || IsPermanent(err) {
-			t.Errorf("%s, no connection: %v", p.name, err)
-		}
-		hides(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		_, err = open(t, p, hang.URL).Send(ctx, "C012", Message{Title: "T"})
-		cancel()
-		if err == nil || IsNotSent(err) || IsPermanent(err) {
-			t.Errorf("%s, no answer: %v", p.name, err)
+		for name, c := range p.calls() {
+			err := c.do(t.Context(), open(t, p, gone.URL), gone.URL)
+			if err == nil || !IsNotSent(err) || IsPermanent(err) {
+				t.Errorf("%s, %s, no connection: %v", p.name, name, err)
+			}
+			hides(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			err = c.do(ctx, open(t, p, hang.URL), hang.URL)
+			cancel()
+			if err == nil || IsNotSent(err) || IsPermanent(err) {
+				t.Errorf("%s, %s, no answer: %v", p.name, name, err)
+			}
+			hides(t, err)
 		}
 	}
 }

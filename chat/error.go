@@ -69,6 +69,14 @@ func IsNotSent(err error) bool {
 	return limited || IsPermanent(err) || errors.As(err, &n)
 }
 
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+
+// IsRefused reports whether the chat answered that it does not take a message, and the reason is not known: it may be the message, so
+// that nothing should wait behind it for ever.
+func IsRefused(err error) bool { return errors.As(err, new(refusedError)) }
+
 // unreached takes the address off an error of net/http, as withoutURL does, and marks it where no connection was made.
 func unreached(err error) error {
 	err = withoutURL(err)

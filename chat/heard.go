@@ -75,8 +75,8 @@ type Back string
 type Answer struct {
 	Refused bool
 	Text    []Span
-	Title   string   // above the buttons, where there are some
-	Link    Link     // the page that knows more; buttons need one
+	Title   string   // of the card that it is where it has buttons; of one that is a message like others nobody sees it
+	Link    Link     // the page that knows more; the buttons of a card need one
 	Buttons []Button // what can be said next; a provider that can't show them leaves them out
 }
 

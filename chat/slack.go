@@ -303,9 +303,7 @@ func slackContent(m Message) (slack.MsgOption, error) {
 	if detail := clipTail(m.Detail, slackSection-len(fence+"\n\n"+fence), units, slackVerbatim); detail != "" {
 		blocks = append(blocks, section(fence+"\n"+detail+"\n"+fence))
 	}
-	for row := range slices.Chunk(slackButtons(m.Buttons), slackPerRow) {
-		blocks = append(blocks, slack.NewActionBlock("", row...))
-	}
+	blocks = append(blocks, slackButtons(m.Buttons)...)
 	if link := slackLink(m.Link.Text, m.Link.URL); link != "" {
 		blocks = append(blocks, slack.NewContextBlock("", markdown(link)))
 	}

@@ -278,10 +278,17 @@ func (s *Slack) Answer(ctx context.Context, to Back, a Answer) error {
 	if channel, rest, mentioned := strings.Cut(string(to), " "); mentioned {
 		user, thread, _ := strings.Cut(rest, " ")
 		options := []slack.MsgOption{slack.MsgOptionText(m.Text, false), slack.MsgOptionParse(false), slack.MsgOptionLinkNames(false)}
+		if m.Blocks != nil {
+			options = append(options, slack.MsgOptionBlocks(m.Blocks.BlockSet...))
+		}
 		if thread != "" {
 			options = append(options, slack.MsgOptionTS(thread))
 		}
-		if _, err := s.api().PostEphemeralContext(ctx, channel, user, options...); err != nil {
+		ts, err := s.api().PostEphemeralContext(ctx, channel, user, options...)
+		if err == nil && ts == "" {
+			err = errNotSlack
+		}
+		if err != nil {
 			return fmt.Errorf("slack: answer in %s: %w", channel, slackError(err))
 		}
 		return nil
@@ -300,7 +307,7 @@ func (s *Slack) Answer(ctx context.Context, to Back, a Answer) error {
 	return fmt.Errorf("slack: answer: %w", slackError(err))
 }
 
-// slackAnswer renders an answer for the person alone.
+// slackAnswer renders an answer for the person alone: as text, and where there are buttons as blocks, which the text then stands in for.
 func slackAnswer(a Answer) *slack.WebhookMessage {
 	no := false
 	m := &slack.WebhookMessage{ResponseType: slack.ResponseTypeEphemeral, UnfurlLinks: &no, UnfurlMedia: &no}
@@ -333,10 +340,15 @@ func slackAnswer(a Answer) *slack.WebhookMessage {
 		}
 	}
 	m.Text = b.String()
+	if rows := slackButtons(a.Buttons); m.Text != "" && len(rows) > 0 {
+		m.Blocks = &slack.Blocks{BlockSet: append([]slack.Block{section(m.Text)}, rows...)}
+	}
 	return m
 }
 
-func slackButtons(buttons []Button) (all []slack.BlockElement) {
+// slackButtons are rows of buttons.
+func slackButtons(buttons []Button) (rows []slack.Block) {
+	var all []slack.BlockElement
 	plain := func(s string, most int) *slack.TextBlockObject {
 		return slack.NewTextBlockObject(slack.PlainTextType, clip(s, most, units, inert), false, false)
 	}
@@ -362,7 +374,10 @@ func slackButtons(buttons []Button) (all []slack.BlockElement) {
 		}
 		all = append(all, element)
 	}
-	return all
+	for row := range slices.Chunk(all, slackPerRow) {
+		rows = append(rows, slack.NewActionBlock("", row...))
+	}
+	return rows
 }
 
 // Typed is the slash command.

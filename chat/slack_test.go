@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -56,15 +57,35 @@ func (o slackObject) texts() []string {
 }
 
 func slackBlocks(r request) []slackBlock {
-	var blocks []slackBlock
-	if err := json.Unmarshal([]byte(r.form.Get("blocks")), &blocks); err != nil {
+	blocks := []byte(r.form.Get("blocks"))
+	if a, ok := slackBody(r); ok {
+		blocks = a.Blocks
+	}
+	if len(blocks) == 0 { // of an answer
+		return nil
+	}
+	var all []slackBlock
+	if err := json.Unmarshal(blocks, &all); err != nil {
 		panic("not blocks: " + r.body)
 	}
-	return blocks
+	return all
+}
+
+// slackBody is an answer that is sent as JSON; what uses the API is a form.
+func slackBody(r request) (a struct {
+	Text     string
+	Type     string `json:"response_type"`
+	Blocks   json.RawMessage
+	Replaces bool `json:"replace_original"`
+}, ok bool) {
+	return a, json.Unmarshal([]byte(r.body), &a) == nil
 }
 
 func slackTexts(r request) []string {
 	texts := []string{r.form.Get("text")}
+	if a, ok := slackBody(r); ok {
+		texts[0] = a.Text
+	}
 	for _, b := range slackBlocks(r) {
 		if b.Text != nil {
 			texts = append(texts, string(b.Text.Text))
@@ -78,8 +99,23 @@ func slackTexts(r request) []string {
 
 func slackLimits(t *testing.T, r request) {
 	t.Helper()
+	if len(slackBlocks(r)) == 0 {
+		t.Error("no blocks")
+	}
+	slackAnswerLimits(t, r)
+	want := map[string]string{"unfurl_links": "false", "unfurl_media": "false"}
+	for k, v := range want {
+		if r.form.Get(k) != v {
+			t.Errorf("%s = %q, want %q", k, r.form.Get(k), v)
+		}
+	}
+}
+
+// slackAnswerLimits are those of an answer, which is text alone where it has no buttons.
+func slackAnswerLimits(t *testing.T, r request) {
+	t.Helper()
 	blocks := slackBlocks(r)
-	if len(blocks) == 0 || len(blocks) > 50 {
+	if len(blocks) > 50 {
 		t.Errorf("%d blocks", len(blocks))
 	}
 	within := func(what string, word slackWord, limit int) {
@@ -89,7 +125,7 @@ func slackLimits(t *testing.T, r request) {
 			t.Errorf("%s has %d characters, limit %d", what, n, limit)
 		}
 	}
-	within("text", slackWord(r.form.Get("text")), 4000)
+	within("text", slackWord(slackTexts(r)[0]), 4000)
 	buttons := 0
 	for _, b := range blocks {
 		objects := append(b.Fields, b.Elements...)
@@ -124,12 +160,35 @@ func slackLimits(t *testing.T, r request) {
 			}
 		}
 	}
-	want := map[string]string{"parse": "none", "unfurl_links": "false", "unfurl_media": "false"}
-	for k, v := range want {
-		if r.form.Get(k) != v {
-			t.Errorf("%s = %q, want %q", k, r.form.Get(k), v)
-		}
+	if a, ok := slackBody(r); ok && (a.Type != "ephemeral" || a.Replaces) {
+		t.Errorf("others see it, or it takes another's place: %s", r.body)
+	} else if !ok && r.form.Get("parse") != "none" {
+		t.Errorf("parse = %q", r.form.Get("parse"))
 	}
+}
+
+func slackResponse(base string) Back { return Back(base + "/respond/" + secret) }
+
+func slackMention(string) Back { return "C012 U012AB 1700000000.000100" }
+
+// slackAt answers a command in the response.
+func slackAt(t *testing.T, s Service) func(Answer) string {
+	slack := s.(*Slack)
+	slack.team = "T1"
+	h, err := slack.hearCommand(t.Context(), url.Values{"team_id": {"T1"}, "user_id": {"U012"}, "response_url": {"https://hooks.slack.com/commands/1"}}.Get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.At
+}
+
+// slackResponseErrors are those of a response_url, which knows only the status.
+var slackResponseErrors = []errorCase{
+	{name: "rate", status: 429, header: map[string]string{"Retry-After": "7"}, delay: 7 * time.Second, hint: "rate limited"},
+	{name: "rate without delay", status: 429, delay: time.Minute, hint: "429"},
+	{name: "used", status: 404, permanent: true, body: secret, hint: "too late"},
+	{name: "expired", status: 410, permanent: true, body: secret, hint: "too late"},
+	{name: "bad gateway", status: 502, mayArrive: true, body: secret, hint: "502"},
 }
 
 func TestSlackConfig(t *testing.T) {

@@ -231,7 +231,7 @@ func robotError(code int) error {
 	case 93000:
 		return Permanent(fmt.Errorf("%w: the key is wrong or the robot was removed from its group; copy the key from the robot's webhook address again", err))
 	}
-	return NotSent(err)
+	return NotSent(refusedError{err})
 }
 
 var wecomID = regexp.MustCompile(`^[0-9A-Za-z][-_.@0-9A-Za-z]{0,63}$`)
@@ -311,7 +311,7 @@ func (w *WeComRobot) body(m Message) ([]byte, error) {
 func robotCard(m Message) *wecomCard {
 	const titleBytes, quoteBytes, nameBytes, valueBytes = 256, 512, 64, 256
 	target := address(m.Link.URL)
-	if target == "" || m.State == Waiting || len(m.Mentions) > 0 || strings.TrimSpace(m.Detail) != "" {
+	if target == "" || m.State == Waiting || len(m.Buttons) > 0 || len(m.Mentions) > 0 || strings.TrimSpace(m.Detail) != "" {
 		return nil
 	}
 	c := &wecomCard{Type: "text_notice", Title: cardWords{clip(m.Title, titleBytes, octets, inert), clip(m.Status, titleBytes, octets, inert)},

@@ -161,7 +161,7 @@ func smartUpdate(a Answer, task, user string) map[string]any {
 	card := answerCard(a)
 	if card == nil {
 		card = &wecomCard{Type: "text_notice", Title: cardWords{Title: clip(a.Title, cardTitle, octets, inert)}, Action: cardAction{1, address(a.Link.URL)},
-			Text: within(cardText, strings.Split(plainAnswer(a, cardText), "\n"))}
+			Text: plainAnswer(a, cardText)}
 	}
 	card.Task = task
 	return map[string]any{"response_type": "update_template_card", "userids": []string{user}, "template_card": card}

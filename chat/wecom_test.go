@@ -2,9 +2,9 @@ package chat
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,23 +23,28 @@ func robotContent(r request) string {
 	return body.Markdown.Content
 }
 
-// robotTexts lists the texts of a robot's message, be it markdown or a card.
+// wecomSent is what WeCom is sent, or answered.
+type wecomSent struct {
+	Type     string     `json:"msgtype"`
+	Card     *wecomCard `json:"template_card"`
+	Markdown struct{ Content string }
+	Stream   struct{ Content string }
+}
+
+func wecomBody(r request) (body wecomSent) {
+	if err := json.Unmarshal([]byte(r.body), &body); err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// robotTexts lists the texts of a message or an answer, be it markdown or a card.
 func robotTexts(r request) []string {
-	var body struct {
-		Type string `json:"msgtype"`
-		Card wecomCard
-	}
-	var raw map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal([]byte(r.body), &body), json.Unmarshal([]byte(r.body), &raw)); err != nil {
-		panic(err)
-	}
-	if body.Type != "template_card" {
-		return []string{robotContent(r)}
-	}
-	if err := json.Unmarshal(raw["template_card"], &body.Card); err != nil {
-		panic(err)
-	}
+	body := wecomBody(r)
 	c := body.Card
+	if c == nil {
+		return []string{body.Markdown.Content + body.Stream.Content}
+	}
 	texts := []string{c.Title.Title, c.Title.Desc, c.Text, c.Action.URL}
 	for _, f := range c.Facts {
 		texts = append(texts, f.Name, f.Value, f.URL)
@@ -51,6 +56,43 @@ func robotTexts(r request) []string {
 		texts = append(texts, b.Text)
 	}
 	return texts
+}
+
+// wecomLimits are those of a text in bytes, or of a card of an app or a smart robot.
+func wecomLimits(most int) func(*testing.T, request) {
+	return func(t *testing.T, r request) {
+		t.Helper()
+		c := wecomBody(r).Card
+		if c == nil {
+			if n := len(robotTexts(r)[0]); n == 0 || n > most {
+				t.Errorf("content has %d bytes, limit %d", n, most)
+			}
+			return
+		}
+		within := func(what, s string, limit int) {
+			t.Helper()
+			if n := len(s); n == 0 || n > limit {
+				t.Errorf("%s has %d bytes, limit %d: %q", what, n, limit, s)
+			}
+		}
+		within("title", c.Title.Title, cardTitle)
+		within("text", c.Text+" ", cardText+1)
+		within("action", c.Action.URL, 512)
+		if len(c.Facts) > 6 || len(c.Jumps) > 3 || len(c.Buttons) > 6 {
+			t.Errorf("%d facts, %d jumps, %d buttons", len(c.Facts), len(c.Jumps), len(c.Buttons))
+		}
+		for _, f := range c.Facts {
+			within("fact", f.Name, cardName)
+			within("fact", f.Value, cardValue)
+		}
+		for _, b := range c.Buttons {
+			within("label", b.Text, cardLabel)
+			within("key", b.Key, 1024)
+		}
+		if c.Type == "button_interaction" != (len(c.Buttons) > 0) || len(c.Buttons) > 0 && !regexp.MustCompile(`^[0-9A-Za-z_@-]{1,128}$`).MatchString(c.Task) {
+			t.Errorf("type %q, task %q, %d buttons", c.Type, c.Task, len(c.Buttons))
+		}
+	}
 }
 
 // TestRobotCard: a card is sent only where it says what matters, and nothing in it is markup.
@@ -65,13 +107,14 @@ func TestRobotCard(t *testing.T) {
 		m    Message
 		card bool
 	}{
-		"plain":            {Message{Title: "T", Status: "succeeded", State: Succeeded, Text: "words", Link: page}, true},
-		"many fields":      {Message{Title: "T", Fields: fields(9), Link: page}, true},
-		"nowhere to go":    {Message{Title: "T"}, false},
-		"a mention":        {Message{Title: "T", Link: page, Mentions: []Person{{GitHub: "alice", ID: "alice.w"}}}, false},
-		"a decision":       {Message{Title: "T", State: Waiting, Link: page}, false},
-		"a log":            {Message{Title: "T", Link: page, Detail: "exit status 1"}, false},
-		"coloured results": {Message{Title: "T", Link: page, Fields: []Field{{Name: "failed", State: Failed, Value: "x"}}}, false},
+		"plain":                  {Message{Title: "T", Status: "succeeded", State: Succeeded, Text: "words", Link: page}, true},
+		"many fields":            {Message{Title: "T", Fields: fields(9), Link: page}, true},
+		"nowhere to go":          {Message{Title: "T"}, false},
+		"a mention":              {Message{Title: "T", Link: page, Mentions: []Person{{GitHub: "alice", ID: "alice.w"}}}, false},
+		"a decision":             {Message{Title: "T", State: Waiting, Link: page}, false},
+		"what was not agreed to": {Message{Title: "T", State: Failed, Link: page, Buttons: buttons("v")}, false},
+		"a log":                  {Message{Title: "T", Link: page, Detail: "exit status 1"}, false},
+		"coloured results":       {Message{Title: "T", Link: page, Fields: []Field{{Name: "failed", State: Failed, Value: "x"}}}, false},
 	} {
 		far := newFarEnd(t, says(`{"errcode":0}`))
 		w, err := NewWeComRobot(WeComConfig{RobotKeys: []Secret{NewSecret("a")}, BaseURL: far.URL, Card: true}, http.DefaultClient, time.Now)

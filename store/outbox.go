@@ -43,12 +43,6 @@ func (tx *Tx) Outbox(chat string) ([]Outgoing, error) {
 	return list[Outgoing](tx, "SELECT * FROM outbox WHERE chat = ? ORDER BY rank, at, key", chat)
 }
 
-// DropOutbox forgets what waits in a chat.
-func (tx *Tx) DropOutbox(chat string) error {
-	_, err := tx.exec("DELETE FROM outbox WHERE chat = ?", chat)
-	return err
-}
-
 // Waits records that there was no room for what is in a chat's outbox.
 func (tx *Tx) Waits(chat string) error {
 	_, err := tx.exec("UPDATE outbox SET waited = 1 WHERE chat = ? AND waited = 0", chat)

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -76,14 +75,11 @@ func (s *Slack) Command(user, channel, text string) (answer string, err error) {
 	if err != nil || body == "" {
 		return "", err
 	}
-	var said struct {
-		Text string
-		Type string `json:"response_type"`
+	said, reason := readSlackAnswer([]byte(body))
+	if reason != "" {
+		return "", fmt.Errorf("the answer %q: %s", body, reason)
 	}
-	if err := json.Unmarshal([]byte(body), &said); err != nil {
-		return "", fmt.Errorf("the answer is no JSON: %q", body)
-	}
-	s.show(user, channel, said.Text, said.Type)
+	s.show(user, channel, said)
 	return said.Text, nil
 }
 
@@ -102,30 +98,19 @@ func (s *Slack) Mention(user, channel, text string) error {
 	return err
 }
 
-// Press has a user press the button with that label under the newest message of the channel that has one; where it asks whether
-// they are sure, they are. A modal that the app opens is then what the user looks at.
+// Press has a user press the button with that label under the newest message that has one, of those that they see in the channel; where
+// it asks whether they are sure, they are. A modal that the app opens is then what the user looks at.
 func (s *Slack) Press(user, channel, label string) error {
 	s.mu.Lock()
 	var action object
 	var ts string
 	for _, m := range s.channels[channel].messages {
-		var blocks []struct {
-			Type     string
-			Elements []struct {
-				Type     string
-				ActionID string `json:"action_id"`
-				Value    string
-				Text     json.RawMessage
-			}
+		if m.EphemeralFor != "" && m.EphemeralFor != user {
+			continue
 		}
-		_ = json.Unmarshal(m.Blocks, &blocks) // a message without blocks has no buttons
-		for _, b := range blocks {
-			for _, e := range b.Elements {
-				var text slackText
-				_ = json.Unmarshal(e.Text, &text) // that of a context is a string
-				if e.Type == "button" && text.Text == label {
-					action, ts = object{"type": "button", "block_id": "b" + fmt.Sprint(len(blocks)), "action_id": e.ActionID, "value": e.Value, "action_ts": fmt.Sprint(s.Now().Unix())}, m.TS
-				}
+		for _, b := range m.Buttons() {
+			if b.Label == label {
+				action, ts = object{"type": "button", "block_id": "b1", "action_id": b.ActionID, "value": b.Value, "action_ts": fmt.Sprint(s.Now().Unix())}, m.TS
 			}
 		}
 	}
@@ -136,6 +121,24 @@ func (s *Slack) Press(user, channel, label string) error {
 	response, trigger := s.interaction(user, channel)
 	return s.interact(object{"type": "block_actions", "user": object{"id": user, "team_id": "T0TEAM"}, "team": object{"id": "T0TEAM"}, "channel": object{"id": channel},
 		"container": object{"type": "message", "message_ts": ts}, "response_url": response, "trigger_id": trigger, "actions": []object{action}})
+}
+
+// SlackButton is a button under a message.
+type SlackButton struct{ Label, ActionID, Value string }
+
+// Buttons are those under the message.
+func (m SlackMessage) Buttons() (all []SlackButton) {
+	var blocks []slackBlock
+	_ = json.Unmarshal(m.Blocks, &blocks) // a message without blocks has no buttons
+	for _, b := range blocks {
+		for _, e := range b.Elements {
+			var text slackText
+			if e.Type == "button" && json.Unmarshal(e.Text, &text) == nil {
+				all = append(all, SlackButton{text.Text, e.ActionID, e.Value})
+			}
+		}
+	}
+	return all
 }
 
 // Submit has a user fill the only field of the modal that they look at, and send it.
@@ -209,14 +212,8 @@ func (s *Slack) call(what, contentType, body string) (answer string, err error) 
 
 // respond takes an answer by a response_url.
 func (s *Slack) respond(w http.ResponseWriter, r *http.Request, id string) {
-	var said struct {
-		Text string
-		Type string `json:"response_type"`
-	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err == nil {
-		err = json.NewDecoder(bytes.NewReader(body)).Decode(&said)
-	}
+	said, reason := readSlackAnswer(body)
 	s.mu.Lock()
 	response := (*slackResponse)(nil)
 	if s.app != nil {
@@ -228,7 +225,7 @@ func (s *Slack) respond(w http.ResponseWriter, r *http.Request, id string) {
 		status = http.StatusServiceUnavailable
 	case response == nil || response.left == 0 || s.Now().After(response.until):
 		status = http.StatusNotFound
-	case err != nil || said.Text == "":
+	case err != nil || reason != "":
 		status = http.StatusBadRequest
 	default:
 		response.left--
@@ -238,20 +235,35 @@ func (s *Slack) respond(w http.ResponseWriter, r *http.Request, id string) {
 		http.Error(w, "used_url", status)
 		return
 	}
-	s.show(response.user, response.channel, said.Text, said.Type)
+	s.show(response.user, response.channel, said)
 	io.WriteString(w, "ok") //nolint:errcheck // the client has gone
 }
 
+// slackAnswer is an answer to what a user did, in the response or by a response_url.
+type slackAnswer struct {
+	Text   string
+	Blocks json.RawMessage
+	Type   string `json:"response_type"`
+}
+
+// readSlackAnswer reads an answer; reason is what is wrong with it.
+func readSlackAnswer(body []byte) (said slackAnswer, reason string) {
+	if json.Unmarshal(body, &said) != nil {
+		return said, "invalid_payload"
+	}
+	return said, checkSlackMessage(&SlackMessage{Text: said.Text, Blocks: said.Blocks}, "")
+}
+
 // show puts an answer into a channel, for the user alone unless its type is in_channel.
-func (s *Slack) show(user, channel, text, kind string) {
+func (s *Slack) show(user, channel string, said slackAnswer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.channels[channel]
 	if c == nil {
 		return // a direct message
 	}
-	m := &SlackMessage{Channel: channel, Text: text, EphemeralFor: user}
-	if kind == "in_channel" {
+	m := &SlackMessage{Channel: channel, Text: said.Text, Blocks: said.Blocks, EphemeralFor: user}
+	if said.Type == "in_channel" {
 		m.EphemeralFor = ""
 	}
 	c.messages = append(c.messages, m)

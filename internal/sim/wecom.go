@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,7 +17,10 @@ const (
 	wecomBadKey    = 93000
 )
 
-const robotMessagesAMinute = 20
+const (
+	robotMessagesAMinute = 20
+	wecomUndocumented    = 99999
+)
 
 // WeCom is a simulated WeCom (企业微信) with group robots, a self-built app
 // ([WeCom.SetApp]) and a smart robot ([WeCom.SetSmart]): an [http.Handler] for
@@ -31,7 +35,8 @@ type WeCom struct {
 
 	mu      sync.Mutex
 	robots  map[string]*robot
-	failing []int // errcodes for the next messages
+	failing []int  // errcodes for the next messages
+	refused string // messages with this are refused; empty: none is
 	down    bool
 	app     *wecomApp
 	smart   *wecomSmart
@@ -127,6 +132,13 @@ func (w *WeCom) FailNext(errcode, n int) {
 	w.failing = append(w.failing, slices.Repeat([]int{errcode}, n)...)
 }
 
+// Refuse refuses all messages that have text in them, with an errcode of which nothing is documented.
+func (w *WeCom) Refuse(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refused = text
+}
+
 // Down makes WeCom answer every request with 502 and a page.
 func (w *WeCom) Down(down bool) {
 	w.mu.Lock()
@@ -177,6 +189,9 @@ func (w *WeCom) accept(key string, body []byte) (message RobotMessage, code int,
 	if len(w.failing) > 0 {
 		code, w.failing = w.failing[0], w.failing[1:]
 		return message, code, "injected failure"
+	}
+	if w.refused != "" && bytes.Contains(body, []byte(w.refused)) {
+		return message, wecomUndocumented, "no"
 	}
 	now := w.Now()
 	robot.accepted = slices.DeleteFunc(robot.accepted, func(t time.Time) bool { return now.Sub(t) >= time.Minute })
