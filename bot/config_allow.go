@@ -164,14 +164,22 @@ func (c *Config) PullHost(host string) string {
 	return host
 }
 
-// PullCredentials are the credentials for pulling from the registry at host, or empty: those that may push are never
-// handed to a cluster.
-func (c *Config) PullCredentials(host string) (username, password string) {
+// PullCredentials are the credentials for pulling from the registry at host. Those that may push are never handed to a
+// cluster: without others it is an error.
+func (c *Config) PullCredentials(host string) (username, password string, err error) {
 	r := c.Registries[host]
 	if r == nil {
-		return "", ""
+		return "", "", c.missing("registry", host, "registries", slices.Sorted(maps.Keys(c.Registries)))
 	}
-	return r.Pull.Username.Value(), r.Pull.Password.Value()
+	if !r.Pull.Username.IsSet() {
+		at, add := "registries."+host+".pull", "username: env:…, password: env:…"
+		if !c.doc.Has(at) {
+			add = "pull: {" + add + "}"
+		}
+		return "", "", &NotAllowed{What: "pull_secret needs credentials that only pull from " + host + ", and the server's file has none",
+			Add: fmt.Sprintf("%s at %s (%s)", add, c.place(at), at)}
+	}
+	return r.Pull.Username.Value(), r.Pull.Password.Value(), nil
 }
 
 // credentials are those that a build's builder is given when a registry asks for them. A fork's build gets none, not even

@@ -102,8 +102,8 @@ func TestLoadExample(t *testing.T) {
 			t.Errorf("%s is %q, want %q", what, pair[0], pair[1])
 		}
 	}
-	if user, password := c.PullCredentials("registry.example.com"); user != "s3cret-pull-user" || password != "s3cret-pull-password" {
-		t.Errorf("pull credentials %q, %q", user, password)
+	if user, password, err := c.PullCredentials("registry.example.com"); err != nil || user != "s3cret-pull-user" || password != "s3cret-pull-password" {
+		t.Errorf("pull credentials %q, %q, %v", user, password, err)
 	}
 	if value, err := c.Secret("npm_token"); err != nil || value != "s3cret-npm" {
 		t.Errorf("npm_token is %q, %v", value, err)
@@ -128,8 +128,21 @@ func TestServerDefaults(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if user, password := c.PullCredentials("r.example.com"); user+password != "" {
-		t.Error("without pull credentials a cluster gets none, least of all those for pushing")
+}
+
+// TestPullCredentials: without credentials that only pull a cluster gets none, least of all those for pushing.
+func TestPullCredentials(t *testing.T) {
+	t.Setenv("PUSH", "pushes")
+	c := loadConfig(t, smallest+"registries:\n  r.example.com: {username: \"env:PUSH\", password: \"env:PUSH\"}\n  s.example.com:\n    pull: {host: t.example.com}\n")
+	for host, want := range map[string]string{
+		"r.example.com": "pull_secret needs credentials that only pull from r.example.com, and the server's file has none; to allow it, add pull: {username: env:…, password: env:…} at shipmate.yaml:",
+		"s.example.com": "; to allow it, add username: env:…, password: env:… at shipmate.yaml:",
+		"t.example.com": "there is no registry t.example.com in the server's file; did you mean r.example.com?",
+	} {
+		user, password, err := c.PullCredentials(host)
+		if user+password != "" || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %q, %v", host, user, password, err)
+		}
 	}
 }
 
@@ -570,6 +583,17 @@ notify: [{wecom: ops}, {slack: team, channel: C1}]
 	if errs := Check("", "", []string{good}); len(errs) > 0 {
 		t.Errorf("got\n%s", lines(errs))
 	}
+	pulls := repoFile("build: {image: registry.example.com/team/web}\nenvironments: [{name: staging, cluster: test, namespace: staging, manifests: deploy, pull_secret: tcr}]\n")
+	if errs := Check(server, "", []string{pulls}); len(errs) > 0 {
+		t.Errorf("got\n%s", lines(errs))
+	}
+	text := got(os.ReadFile(server))(t)
+	without := strings.NewReplacer("      username: env:REGISTRY_PULL_USER\n", "", "      password: env:REGISTRY_PULL_PASSWORD\n", "").Replace(string(text))
+	must(t, os.WriteFile(server, []byte(without), 0o600))
+	if got, want := lines(Check(server, "", []string{pulls})), ".shipmate.yaml:2: environments[0].pull_secret: pull_secret needs credentials that only pull from registry.example.com, and the server's file has none; to allow it, add username: env:…, password: env:… at shipmate.yaml:32 (registries.registry.example.com.pull)\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	must(t, os.WriteFile(server, text, 0o600))
 
 	bad := `build: {image: registry.example.com/team/other, secrets: [npm_tokn]}
 environments:

@@ -73,6 +73,17 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 	return now.workloads, now.err
 }
 
+// keepPullSecret gives a live deployment's pods what they pull by, as the server's file that was just read has it.
+func (b *Bot) keepPullSecret(ctx context.Context, id string, _ int) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	err := b.engine.KeepPullSecret(ctx, id)
+	if silent(err) {
+		err = down{err}
+	}
+	return time.Time{}, err
+}
+
 // put remembers what a cluster said of a deployment. Where it said nothing, that is what it said before.
 func (s *statuses) put(deployment string, now clusterSaid) {
 	s.mu.Lock()

@@ -497,15 +497,8 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		ctx, stop := finishing(ctx)
 		defer stop()
 		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
-			if env.PullSecret != "" {
-				host, _, _ := ParseRepository(images[0].Repository) // as above
-				user, password := e.Server.PullCredentials(host)
-				if user == "" {
-					return "", permanent{fmt.Errorf("pull_secret is asked for, but the server's file has no read-only credentials for %s: add registries.%s.pull {username, password}", host, host)}
-				}
-				if err := cluster.EnsurePullSecret(ctx, env.Namespace, env.PullSecret, images[0].PullHost, user, password); err != nil {
-					return "", err
-				}
+			if err := e.pullSecret(ctx, env, cluster, images); err != nil {
+				return "", err
 			}
 			return fmt.Sprintf("%d objects", len(objs)), cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force})
 		})

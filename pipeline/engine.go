@@ -48,8 +48,8 @@ type Server interface {
 	Floor(cluster string, a Approvals) Approvals
 	// PullHost is the host that clusters pull by, for a registry host; often the same.
 	PullHost(host string) string
-	// PullCredentials are read-only credentials for a registry host, empty for none.
-	PullCredentials(host string) (username, password string)
+	// PullCredentials are read-only credentials for a registry host; the error says that there are none and where to write them.
+	PullCredentials(host string) (username, password string, err error)
 	// Secrets lists every value that must never be shown.
 	Secrets() []string
 }

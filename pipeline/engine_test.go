@@ -75,6 +75,7 @@ type server struct {
 	denied  error
 	secrets []string
 	floor   int
+	puller  string // who pulls
 }
 
 func (s server) MayUseRegistry(string, string) error               { return s.denied }
@@ -82,9 +83,14 @@ func (s server) MayUseCluster(string, string, string) error        { return s.de
 func (s server) MayUseSecret(string, string, string, string) error { return s.denied }
 func (s server) Secret(string) (string, error)                     { return "", nil }
 func (s server) PullHost(host string) string                       { return host }
-func (s server) PullCredentials(string) (string, string)           { return "", "" }
-func (s server) Secrets() []string                                 { return s.secrets }
-func (s server) Floor(_ string, a Approvals) Approvals             { a.Count = max(a.Count, s.floor); return a }
+func (s server) PullCredentials(string) (string, string, error) {
+	if s.puller == "" {
+		return "", "", errors.New("no credentials")
+	}
+	return s.puller, "sesame", nil
+}
+func (s server) Secrets() []string                     { return s.secrets }
+func (s server) Floor(_ string, a Approvals) Approvals { a.Count = max(a.Count, s.floor); return a }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
@@ -268,8 +274,8 @@ func (f *fakeCluster) Prune(ctx context.Context, _, _ kube.Inventory, _ kube.Own
 	return nil, (*bench)(f).call(ctx, "prune", nil)
 }
 
-func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, _, _, _, _ string) error {
-	return (*bench)(f).call(ctx, "pull secret", nil)
+func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, name, _, user, _ string) error {
+	return (*bench)(f).call(ctx, "pull secret "+name+" of "+user, nil)
 }
 
 func (f *fakeCluster) Capabilities(ctx context.Context) (kube.Capabilities, error) {
@@ -940,6 +946,63 @@ func TestRollbackAppliesWhatWasStored(t *testing.T) {
 	if one, three := b.deployment(1), b.deployment(3); one.ObjectsHash != three.ObjectsHash {
 		t.Error("other objects were applied")
 	}
+}
+
+// TestPullSecret: the credentials are those of today, for a rollback and for what is live too, and none are an error.
+func TestPullSecret(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	env := environment(func(e *Environment) { e.PullSecret = "tcr" })
+	b.servers.puller = "old"
+	b.run('a', env, nil)
+	b.ok(b.work(t.Context()))
+	b.run('b', env, nil)
+	b.ok(b.work(t.Context()))
+	if got := pulls(b); got != "pull secret tcr of old, pull secret tcr of old" {
+		t.Errorf("%s", got)
+	}
+	b.servers.puller = "new"
+	b.ok(b.KeepPullSecret(t.Context(), b.deployment(1).ID))
+	if got := pulls(b); got != "" {
+		t.Errorf("what is not live any more: %s", got)
+	}
+	b.ok(b.KeepPullSecret(t.Context(), b.deployment(2).ID))
+	b.update(func(tx *store.Tx) error {
+		_, err := NewRollback(tx, b.deployment(2), b.deployment(1), store.CauseRollback, "bob", "")
+		return err
+	})
+	b.ok(b.work(t.Context()))
+	if got := pulls(b); got != "pull secret tcr of new, pull secret tcr of new" {
+		t.Errorf("%s", got)
+	}
+	for _, number := range []int{1, 2, 3} {
+		objs, err := b.Objects(b.deployment(number))
+		b.ok(err)
+		if len(objs) != 1 || !strings.Contains(fmt.Sprint(objs[0].Object), "imagePullSecrets:[map[name:tcr]]") {
+			t.Errorf("deployment %d stores %v", number, objs)
+		}
+	}
+
+	b.servers.puller = ""
+	b.run('c', env, nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(4); d.State != store.Failed || d.Reason != "no credentials" || b.running == "" {
+		t.Errorf("the deployment is %s: %s", d.State, d.Reason)
+	}
+}
+
+// pulls are the pull secrets that were made since it was asked last.
+func pulls(b *bench) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var made []string
+	for _, c := range b.calls {
+		if strings.HasPrefix(c, "pull secret") {
+			made = append(made, c)
+		}
+	}
+	b.calls = nil
+	return strings.Join(made, ", ")
 }
 
 // TestVotes: only those count that are bound to exactly what would be applied.

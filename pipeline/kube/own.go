@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,6 +121,9 @@ func (o Owner) confine(obj *unstructured.Unstructured) error {
 }
 
 func (o Owner) mark(obj *unstructured.Unstructured) error {
+	if ref := RefOf(obj); o.PullSecret != "" && ref.same(ObjectRef{Kind: "Secret", Namespace: o.Namespace, Name: o.PullSecret}) {
+		return errors.New("is what pull_secret has us make; take it out of the manifests, or choose another name for pull_secret")
+	}
 	labels, err := child(obj.Object, "metadata", "labels")
 	if err != nil {
 		return err

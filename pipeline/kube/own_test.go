@@ -142,6 +142,7 @@ func TestOwnRefuses(t *testing.T) {
 		{"long app", pod, with(func(o *Owner) { o.App = strings.Repeat("a", 64) }), "label value"},
 		{"track in matchLabels", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {selector: {matchLabels: {shipmate.dev/track: stable}}, template: {spec: {containers: []}}}}", owner, "spec.selector has shipmate.dev/track"},
 		{"track in matchExpressions", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {selector: {matchExpressions: [{key: shipmate.dev/track, operator: Exists}]}, template: {spec: {containers: []}}}}", owner, "spec.selector has shipmate.dev/track"},
+		{"the pull secret", "{apiVersion: v1, kind: Secret, metadata: {name: pull}}", with(func(o *Owner) { o.PullSecret = "pull" }), "Secret/pull: is what pull_secret has us make"},
 		{"template metadata", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {template: {metadata: 1, spec: {containers: []}}}}", owner, "must be a mapping"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
