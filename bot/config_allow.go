@@ -51,6 +51,25 @@ func (c *Config) MayUseCluster(cluster, repo, namespace string) error {
 		fmt.Sprintf("{repositories: [%s], namespaces: [%s]}", quoted(repo), namespace))
 }
 
+// MayUseKind says whether the repository may, with what it deploys to that namespace of the cluster, apply objects of a
+// cluster-scoped kind: kinds in clusters.NAME.allow.
+func (c *Config) MayUseKind(cluster, repo, namespace, kind string) error {
+	if err := c.MayUseCluster(cluster, repo, namespace); err != nil {
+		return err
+	}
+	path := ""
+	for i, allow := range c.Clusters[cluster].Allow {
+		if !matchesAny(allow.Repositories, repo) || !slices.Contains(allow.Namespaces, namespace) {
+			continue
+		}
+		if slices.Contains(allow.Kinds, kind) {
+			return nil
+		}
+		path = fmt.Sprintf("clusters.%s.allow[%d].kinds", cluster, i)
+	}
+	return c.refuse(fmt.Sprintf("%s may not apply objects of the kind %s in cluster %s", repo, kind, cluster), path, kind)
+}
+
 // MayUseRegistry says whether the repository may push to that image repository (host/path), and make releases of what
 // others push there: registries.HOST.allow. A path that is allowed stands for itself and for all below it.
 func (c *Config) MayUseRegistry(imageRepository, repo string) error {

@@ -292,6 +292,7 @@ func TestServerMistakes(t *testing.T) {
 		"cluster, kubeconfig":                {"./kubeconfig", "./none", `none: no such file or directory; write the path of a kubeconfig file`},
 		"cluster, http":                      {"https://10.0.0.1:6443", "http://10.0.0.1:6443", `clusters.prod.server: is no https address`},
 		"cluster, no token":                  {"    token: file:./prod.token\n", "", `clusters.prod.token: is missing beside server`},
+		"cluster, kinds":                     {"namespaces: [prod]", `namespaces: [prod], kinds: [clusterroles]`, `clusters.prod.allow[0].kinds[0]: "clusterroles" is no kind; write each one's name as manifests do, such as CustomResourceDefinition`},
 		"cluster, namespaces":                {"namespaces: [prod]", `namespaces: ["*"]`, `clusters.prod.allow[0].namespaces[0]: "*" is no namespace; write each one's name`},
 		"cluster, require":                   {"approvals: 1", "approvals: -1", `clusters.prod.require.approvals: must not be less than 0`},
 		"wecom, no key":                      {"robot_keys: [env:WECOM_KEY]", "robot_keys: []", `chat.wecom.ops.robot_keys: is missing`},
@@ -455,6 +456,22 @@ func TestMayUseCluster(t *testing.T) {
 		`acme/api may not deploy to the namespace prod of cluster prod; to allow it, add - {repositories: ["acme/api"], namespaces: [prod]} at shipmate.yaml:49 (clusters.prod.allow)`)
 	refused(t, c.MayUseCluster("prd", "acme/web", "prod"), `there is no cluster prd in the server's file; did you mean prod?`)
 	refused(t, c.MayUseCluster("elsewhere", "acme/web", "prod"), `there is no cluster elsewhere in the server's file; to allow it, add elsewhere: … at shipmate.yaml:39 (clusters)`)
+}
+
+func TestMayUseKind(t *testing.T) {
+	c := loadConfig(t, strings.Replace(example(t), `{repositories: ["acme/web"], namespaces: [prod]}`, `{repositories: ["acme/web"], namespaces: [prod], kinds: [ClusterRole]}`, 1))
+	if err := c.MayUseKind("prod", "Acme/web", "prod", "ClusterRole"); err != nil {
+		t.Error(err)
+	}
+	refused(t, c.MayUseKind("prod", "acme/web", "prod", "Namespace"),
+		`acme/web may not apply objects of the kind Namespace in cluster prod; to allow it, add - Namespace at shipmate.yaml:50 (clusters.prod.allow[0].kinds)`)
+	refused(t, c.MayUseKind("test", "acme/web", "staging", "ClusterRole"),
+		`acme/web may not apply objects of the kind ClusterRole in cluster test; to allow it, add kinds: [ClusterRole] at shipmate.yaml:44 (clusters.test.allow[0].kinds)`)
+	for _, use := range [][4]string{{"prod", "acme/web", "staging", "ClusterRole"}, {"prod", "acme/api", "prod", "ClusterRole"}, {"prod", "acme/web", "prod", "clusterrole"}, {"prod", "acme/web", "prod", ""}, {"none", "acme/web", "prod", "ClusterRole"}} {
+		if err := c.MayUseKind(use[0], use[1], use[2], use[3]); err == nil {
+			t.Errorf("%q must be refused", use)
+		}
+	}
 }
 
 func TestMayUseRegistry(t *testing.T) {

@@ -92,6 +92,9 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 		return "", err
 	}
 	changes, err := cluster.Diff(ctx, objs)
+	if err = whole(err, e.owner(d, env)); isPermanent(err) {
+		return "", err
+	}
 	text := diffText(changes)
 	if err != nil {
 		text = "could not be compared with the cluster: " + err.Error()
@@ -141,7 +144,20 @@ func (e *Engine) environment(d store.Deployment) (Environment, Cluster, error) {
 }
 
 func (e *Engine) owner(d store.Deployment, env Environment) kube.Owner {
-	return kube.Owner{App: d.App, Environment: d.Environment, Release: fmt.Sprint(d.Release), Namespace: env.Namespace, PullSecret: env.PullSecret}
+	return kube.Owner{App: d.App, Environment: d.Environment, Release: fmt.Sprint(d.Release), Namespace: env.Namespace, PullSecret: env.PullSecret,
+		MayHold: func(kind string) error { return e.Server.MayUseKind(env.Cluster, d.Repo, env.Namespace, kind) }}
+}
+
+// whole adds to an error what only the cluster knew, that a kind is of the whole cluster: where the server's file would allow it.
+func whole(err error, owner kube.Owner) error {
+	var scoped *kube.ClusterScoped
+	if !errors.As(err, &scoped) {
+		return err
+	}
+	if refused := owner.MayHold(scoped.Kind); refused != nil {
+		err = fmt.Errorf("%w: %w", err, refused)
+	}
+	return permanent{err}
 }
 
 func (e *Engine) images(rel store.Release) []kube.Image {
@@ -492,6 +508,9 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		return err
 	}
 	images, owner := e.images(rel), e.owner(*d, env)
+	if err := owner.Allows(objs); err != nil { // the server's file may have changed
+		return permanent{err}
+	}
 
 	if d.State == store.Applying {
 		ctx, stop := finishing(ctx)
@@ -500,7 +519,8 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 			if err := e.pullSecret(ctx, env, cluster, images); err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("%d objects", len(objs)), cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force})
+			err := cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force})
+			return fmt.Sprintf("%d objects", len(objs)), whole(err, owner)
 		})
 		if err != nil {
 			return err

@@ -75,11 +75,18 @@ type server struct {
 	denied  error
 	secrets []string
 	floor   int
-	puller  string // who pulls
+	puller  string   // who pulls
+	kinds   []string // cluster-scoped ones that may be applied
 }
 
-func (s server) MayUseRegistry(string, string) error               { return s.denied }
-func (s server) MayUseCluster(string, string, string) error        { return s.denied }
+func (s server) MayUseRegistry(string, string) error        { return s.denied }
+func (s server) MayUseCluster(string, string, string) error { return s.denied }
+func (s server) MayUseKind(_, _, _, kind string) error {
+	if slices.Contains(s.kinds, kind) {
+		return nil
+	}
+	return errors.New("add kinds: [" + kind + "]")
+}
 func (s server) MayUseSecret(string, string, string, string) error { return s.denied }
 func (s server) Secret(string) (string, error)                     { return "", nil }
 func (s server) PullHost(host string) string                       { return host }
@@ -945,6 +952,37 @@ func TestRollbackAppliesWhatWasStored(t *testing.T) {
 	b.runs(1)
 	if one, three := b.deployment(1), b.deployment(3); one.ObjectsHash != three.ObjectsHash {
 		t.Error("other objects were applied")
+	}
+}
+
+// TestKindsOfTheWholeCluster are deployed where the server's file allows that, as it is when they are applied.
+func TestKindsOfTheWholeCluster(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.files = map[string]string{"deploy/web.yaml": manifest, "deploy/z.yaml": "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: web}\nrules: []\n"}
+	const refused = "ClusterRole/web is not of a namespace but of the whole cluster; take it out of the manifests: add kinds: [ClusterRole]"
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || d.Reason != refused {
+		t.Errorf("%s: %s", d.State, d.Reason)
+	}
+	b.servers.kinds = []string{"ClusterRole"}
+	b.run('b', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	b.run('c', environment(nil), nil)
+	b.on["diff"] = func(context.Context) error { b.servers.kinds = nil; return nil }
+	b.ok(b.work(t.Context()))
+	if got, want := b.deployments(), "automatic 1 failed, automatic 2 succeeded, automatic 3 failed, recovery 2 failed"; got != want || b.deployment(3).Reason != refused {
+		t.Errorf("%s, want %s: %s", got, want, b.deployment(3).Reason)
+	}
+
+	// Of a custom kind only the cluster knows.
+	b = newBench(t)
+	b.run('a', environment(nil), nil)
+	b.on["diff"] = func(context.Context) error { return &kube.ClusterScoped{Object: "World/a", Kind: "World"} }
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || d.Reason != "World/a is not of a namespace but of the whole cluster; take it out of the manifests: add kinds: [World]" {
+		t.Errorf("%s: %s", d.State, d.Reason)
 	}
 }
 

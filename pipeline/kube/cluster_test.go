@@ -222,7 +222,7 @@ func TestScope(t *testing.T) {
 		ref  ObjectRef
 		want string
 	}{
-		{ObjectRef{Group: "example.com", Version: "v1", Kind: "World", Namespace: "n", Name: "a"}, "cluster-scoped kind"},
+		{ObjectRef{Group: "example.com", Version: "v1", Kind: "World", Namespace: "n", Name: "a"}, "World/a is not of a namespace but of the whole cluster"},
 		{ObjectRef{Group: "example.com", Version: "v1", Kind: "Thing", Name: "a"}, "has no namespace"},
 		{ObjectRef{Group: "example.com", Version: "v2", Kind: "Thing", Namespace: "n", Name: "a"}, "the cluster knows no kind Thing in example.com/v2"},
 	} {

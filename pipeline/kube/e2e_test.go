@@ -658,7 +658,12 @@ metadata: {name: gone}
 func TestDefinition(t *testing.T) {
 	w := newWorld(t)
 	group := w.owner.Namespace + ".example.com"
-	w.owner.ClusterKinds = []string{"CustomResourceDefinition"}
+	w.owner.MayHold = func(kind string) error {
+		if kind == "CustomResourceDefinition" {
+			return nil
+		}
+		return errors.New("only definitions")
+	}
 	objs := w.ready(strings.ReplaceAll(`
 apiVersion: GROUP/v1
 kind: Thing

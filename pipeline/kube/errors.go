@@ -53,6 +53,17 @@ func (e *Conflict) Error() string {
 		e.Object, strings.Join(e.Fields, ", "), e.Manager)
 }
 
+// ClusterScoped is an object that was taken for one of a namespace, and its kind is one of the whole cluster.
+type ClusterScoped struct {
+	Object string // as in Widget/web
+	Kind   string
+}
+
+// Error says what to do about it.
+func (e *ClusterScoped) Error() string {
+	return e.Object + " is not of a namespace but of the whole cluster; take it out of the manifests"
+}
+
 var (
 	// The API server's authorizer words its refusals so (apiserver,
 	// endpoints/handlers/responsewriters/errors.go).
