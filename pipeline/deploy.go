@@ -91,7 +91,11 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	if err != nil {
 		return "", err
 	}
-	changes, err := cluster.Diff(ctx, objs)
+	released, err := e.released(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	changes, err := cluster.Diff(ctx, objs, released)
 	if err = whole(err, e.owner(d, env)); isPermanent(err) {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +31,11 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 	if err != nil {
 		return nil, err
 	}
-	changes, err := cluster.Diff(ctx, objs)
+	released, err := e.released(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := cluster.Diff(ctx, objs, released)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +78,22 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	return objs, nil
 }
 
+// released are the objects of what is live where d goes, none where nothing is or they are kept no more.
+func (e *Engine) released(ctx context.Context, d store.Deployment) ([]*unstructured.Unstructured, error) {
+	var live *store.Deployment
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+		return err
+	})
+	if err != nil || live == nil {
+		return nil, err
+	}
+	return e.Objects(*live)
+}
+
+// maxDriftLines is how much of what somebody changed of one object is told before it is overwritten.
+const maxDriftLines = 5
+
 // diffLines are the changes that a cluster would make, none for none.
 func diffLines(changes []kube.Change) (lines []string) {
 	for _, c := range changes {
@@ -80,6 +101,13 @@ func diffLines(changes []kube.Change) (lines []string) {
 			continue
 		}
 		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
+		for i, d := range c.Drift {
+			if i == maxDriftLines {
+				lines = append(lines, fmt.Sprintf("! and %d more changed in the cluster", len(c.Drift)-i))
+				break
+			}
+			lines = append(lines, "! changed in the cluster: "+d.String())
+		}
 		if c.Text != "" {
 			lines = slices.Concat(lines, strings.Split(strings.TrimRight(c.Text, "\n"), "\n"))
 		}

@@ -82,13 +82,14 @@ type Images interface {
 
 // Cluster is one Kubernetes cluster.
 type Cluster interface {
-	Diff(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Change, error)
+	Diff(ctx context.Context, objs, released []*unstructured.Unstructured) ([]kube.Change, error)
 	Apply(ctx context.Context, objs []*unstructured.Unstructured, o kube.ApplyOptions) error
 	Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error
 	Verify(ctx context.Context, objs []*unstructured.Unstructured, images []kube.Image) (warnings []string, err error)
 	Prune(ctx context.Context, old, new kube.Inventory, o kube.Owner) ([]string, error)
 	EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error
 	Status(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error)
+	Drift(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Drift, error)
 	Capabilities(ctx context.Context) (kube.Capabilities, error)
 }
 

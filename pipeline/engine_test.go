@@ -52,22 +52,24 @@ type bench struct {
 	*Engine
 	t *testing.T
 
-	mu      sync.Mutex
-	points  int    // transactions begun, and calls of far ends begun and ended
-	dieAt   int    // at this point kill is called; 0: never
-	kill    func() // ends the context of the work
-	pushed  map[string]bool
-	tags    map[string]string // in the registry
-	options []source.Options  // of the checkouts
-	files   map[string]string // what they hold; nil: the manifest, in deploy/
-	builds  int
-	running string // the image that the cluster runs
-	applied []byte // the objects that it got last
-	calls   []string
-	on      map[string]func(context.Context) error // what a call does before its effect
-	servers server
-	outputs map[string]string // by path: what checks leave behind
-	says    []build.Line      // what a build writes
+	mu       sync.Mutex
+	points   int    // transactions begun, and calls of far ends begun and ended
+	dieAt    int    // at this point kill is called; 0: never
+	kill     func() // ends the context of the work
+	pushed   map[string]bool
+	tags     map[string]string // in the registry
+	options  []source.Options  // of the checkouts
+	files    map[string]string // what they hold; nil: the manifest, in deploy/
+	builds   int
+	running  string        // the image that the cluster runs
+	applied  []byte        // the objects that it got last
+	changes  []kube.Change // what it says that an apply would do
+	compared string        // the image of what was released before, as a comparison was told
+	calls    []string
+	on       map[string]func(context.Context) error // what a call does before its effect
+	servers  server
+	outputs  map[string]string // by path: what checks leave behind
+	says     []build.Line      // what a build writes
 }
 
 // server allows everything.
@@ -251,8 +253,16 @@ func imageOf(objs []*unstructured.Unstructured) string {
 	return containers[0].(map[string]any)["image"].(string)
 }
 
-func (f *fakeCluster) Diff(ctx context.Context, _ []*unstructured.Unstructured) ([]kube.Change, error) {
-	return nil, (*bench)(f).call(ctx, "diff", nil)
+func (f *fakeCluster) Diff(ctx context.Context, _, released []*unstructured.Unstructured) ([]kube.Change, error) {
+	f.compared = ""
+	if len(released) > 0 {
+		f.compared = imageOf(released)
+	}
+	return f.changes, (*bench)(f).call(ctx, "diff", nil)
+}
+
+func (f *fakeCluster) Drift(context.Context, []*unstructured.Unstructured) ([]kube.Drift, error) {
+	return nil, nil
 }
 
 func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
@@ -952,6 +962,26 @@ func TestRollbackAppliesWhatWasStored(t *testing.T) {
 	b.runs(1)
 	if one, three := b.deployment(1), b.deployment(3); one.ObjectsHash != three.ObjectsHash {
 		t.Error("other objects were applied")
+	}
+}
+
+// TestDriftIsShown before it is overwritten: a comparison is with what is live, and no more than five fields of an object are told.
+func TestDriftIsShown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	drift := kube.Drift{Object: "Deployment/web", Field: "spec.replicas", Live: "3", Released: "2", Manager: "kubectl-edit", At: time.Date(2026, 3, 4, 14, 2, 0, 0, time.UTC)}
+	b.changes = []kube.Change{{Object: "Deployment/web", Action: "update", Text: "-a\n+b", Drift: slices.Repeat([]kube.Drift{drift}, 7)}, {Object: "Service/web", Action: "none", Drift: []kube.Drift{drift}}}
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if b.compared != "" {
+		t.Errorf("the first is compared with %s", b.compared)
+	}
+	first := b.running
+	b.run('b', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	want := "Deployment/web update\n" + strings.Repeat("! changed in the cluster: spec.replicas is 3, released 2, by kubectl-edit at 2026-03-04 14:02 UTC\n", 5) + "! and 2 more changed in the cluster\n-a\n+b"
+	if got := b.deployment(2).Changes; got != want || b.compared != first || first == "" {
+		t.Errorf("compared with %s: %s", b.compared, got)
 	}
 }
 

@@ -180,6 +180,13 @@ const (
 	StatusLive    // environment, release, commit, digest, readiness
 	StatusUnread  // environment, release, reason
 	StatusWaiting // environment, release, state or reasons
+	StatusDrift   // environment, what somebody changed in its cluster
+	DriftIs       // object and field, what it is, what was released
+	DriftLess     // object and field, what was released
+	DriftGone     // object
+	DriftBy       // one of these three, who, when
+	DriftMore     // number of further fields
+	DriftHidden   // number of fields
 
 	// About a message itself.
 
@@ -588,6 +595,13 @@ var sentences = [keyCount]words{
 	StatusLive:    {"%v: release %v of commit %v (%v), %v", "%v：版本 %v，提交 %v（%v），%v"},
 	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},
 	StatusWaiting: {"%v: release %v %v", "%v：版本 %v %v"},
+	StatusDrift:   {"%v was changed in the cluster since: %v", "%v 部署后在集群中被改动：%v"},
+	DriftIs:       {"%v is %v, released %v", "%v 现为 %v，发布时为 %v"},
+	DriftLess:     {"%v is gone, released %v", "%v 已被删除，发布时为 %v"},
+	DriftGone:     {"%v is gone", "%v 已不存在"},
+	DriftBy:       {"%v, by %v at %v", "%v（%v 于 %v 改动）"},
+	DriftMore:     {"and %v more", "另有 %v 处"},
+	DriftHidden:   {"%v fields, which a public repository's comments do not show; see the page", "共 %v 处，公开仓库的评论中不显示，请看页面"},
 
 	HelpOkToTest: {"builds a fork's pull request, at exactly that commit and with no rights", "仅按该提交构建来自派生仓库的拉取请求，且不赋予任何权限"},
 	NotOnAPull:   {"This is said on a pull request. Usage: %v", "请在拉取请求中使用。用法：%v"},
