@@ -1079,15 +1079,19 @@ func argument(objs []*unstructured.Unstructured, word string) bool {
 
 func (c *fakeCluster) Diff(ctx context.Context, objs, released []*unstructured.Unstructured) ([]kube.Change, error) {
 	drifts, _ := c.Drift(ctx, released)
-	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update", Drift: drifts}}, c.call("diff", nil)
+	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update", Drift: drifts, Takes: []string{"kubectl-client-side-apply"}, Loses: []string{"spec.paused"}}}, c.call("diff", nil)
 }
 
 func (c *fakeCluster) Capabilities(context.Context) (kube.Capabilities, error) {
 	return kube.Capabilities{Version: "v1.37.0", Major: "1", Minor: "37"}, nil
 }
 
-func (c *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
-	if err := errors.Join(c.call("apply", objs), ctx.Err()); err != nil {
+func (c *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, o kube.ApplyOptions) error {
+	verb := "apply"
+	if o.Adopt {
+		verb = "adopt"
+	}
+	if err := errors.Join(c.call(verb, objs), ctx.Err()); err != nil {
 		return err
 	}
 	if argument(objs, "refuse") {

@@ -21,6 +21,13 @@ import (
 type Spec struct {
 	Environment Environment
 	Notify      []Notify
+	Adopt       bool `json:",omitempty"` // takes over what kubectl, Helm or another manager owns of the objects
+}
+
+// Adopts tells whether a Spec, as JSON, asks to take over what others own.
+func Adopts(text json.RawMessage) bool {
+	var spec Spec
+	return json.Unmarshal(text, &spec) == nil && spec.Adopt
 }
 
 // maxChanges is how many lines of a diff are kept for those who approve.
@@ -99,7 +106,7 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	if err = whole(err, e.owner(d, env)); isPermanent(err) {
 		return "", err
 	}
-	text := diffText(changes)
+	text := diffText(changes, Adopts(d.Spec.V))
 	if err != nil {
 		text = "could not be compared with the cluster: " + err.Error()
 	}
@@ -119,8 +126,8 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	})
 }
 
-func diffText(changes []kube.Change) string {
-	lines := diffLines(changes)
+func diffText(changes []kube.Change, adopt bool) string {
+	lines := diffLines(changes, adopt)
 	if len(lines) == 0 {
 		return "no change"
 	}
@@ -523,7 +530,7 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 			if err := e.pullSecret(ctx, env, cluster, images); err != nil {
 				return "", err
 			}
-			err := cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force})
+			err := cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force, Adopt: Adopts(d.Spec.V)})
 			return fmt.Sprintf("%d objects", len(objs)), whole(err, owner)
 		})
 		if err != nil {

@@ -39,7 +39,7 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 	if err != nil {
 		return nil, err
 	}
-	return diffLines(changes), nil
+	return diffLines(changes, Adopts(d.Spec.V)), nil
 }
 
 // objects renders the environment's manifests at the release's commit, bound to the release's digests; dest is where the commit is
@@ -94,13 +94,26 @@ func (e *Engine) released(ctx context.Context, d store.Deployment) ([]*unstructu
 // maxDriftLines is how much of what somebody changed of one object is told before it is overwritten.
 const maxDriftLines = 5
 
-// diffLines are the changes that a cluster would make, none for none.
-func diffLines(changes []kube.Change) (lines []string) {
+// diffLines are the changes that a cluster would make, none for none; with what would be taken over, where that is asked for.
+func diffLines(changes []kube.Change, adopt bool) (lines []string) {
 	for _, c := range changes {
-		if c.Action == "none" && c.Note == "" {
+		takes := c.Takes
+		if c.Conflict != nil && adopt {
+			c.Note = ""
+			takes = append(slices.Clone(takes), fmt.Sprintf("%s (%s)", c.Conflict.Manager, strings.Join(c.Conflict.Fields, ", ")))
+		}
+		if c.Action == "none" && c.Note == "" && (len(takes) == 0 || !adopt) {
 			continue
 		}
 		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
+		if adopt && len(takes) > 0 {
+			lines = append(lines, "! taken over from "+strings.Join(takes, ", "))
+		}
+		for _, field := range c.Loses {
+			if adopt {
+				lines = append(lines, "! removed by that: "+field)
+			}
+		}
 		for i, d := range c.Drift {
 			if i == maxDriftLines {
 				lines = append(lines, fmt.Sprintf("! and %d more changed in the cluster", len(c.Drift)-i))

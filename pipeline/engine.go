@@ -226,6 +226,13 @@ func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, even
 }
 
 func restoring(from, to store.Deployment, cause, requester, event string) store.Deployment {
+	var spec Spec
+	if Adopts(to.Spec.V) && json.Unmarshal(to.Spec.V, &spec) == nil { // that was asked for once
+		spec.Adopt = false
+		if text, err := json.Marshal(spec); err == nil {
+			to.Spec.V = text
+		}
+	}
 	return store.Deployment{Repo: to.Repo, App: to.App, Environment: to.Environment, Release: to.Release, RollbackOf: from.ID, Restores: to.ID,
 		Cause: cause, Requester: requester, Run: to.Run, Event: event, Spec: to.Spec,
 		Objects: to.Objects, ObjectsHash: to.ObjectsHash, Inventory: to.Inventory}

@@ -118,7 +118,6 @@ const (
 	Back                 // the button out of a question
 	Usage                // usage
 	OpenQuote            // usage
-	NotYet               // what, usage
 	TooManyCommands      // how many are read
 	CommentEdited        //
 	CommentDeleted       //
@@ -248,6 +247,7 @@ const (
 	NothingToCompare  // environment, usage
 	DiffOf            // release, environment
 	DiffNone          // release, environment
+	AdoptOf           // release, environment, command
 	DiffFailed        // release, environment, reason
 	DiffTooLong       // duration
 	NotInPublic       // address
@@ -535,7 +535,6 @@ var sentences = [keyCount]words{
 	NoSuchCommand:    {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:            {"Usage: %v", "用法：%v"},
 	OpenQuote:        {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},
-	NotYet:           {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
 	TooManyCommands:  {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
 	CommentEdited:    {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
 	CommentDeleted:   {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
@@ -662,6 +661,7 @@ var sentences = [keyCount]words{
 	HistoryNone:       {"Nothing was deployed to %v yet.", "%v 尚无部署记录。"},
 	NothingToCompare:  {"There is no release to compare %v with. Usage: %v", "没有可与 %v 对比的版本。用法：%v"},
 	DiffOf:            {"Release %v would change this in %v:", "版本 %v 将在 %v 中带来以下变更："},
+	AdoptOf:           {"With release %v this would be taken over in %v and changed; say %v to do it:", "版本 %v 将在 %v 中接管并变更以下内容；如需执行，请发送 %v："},
 	DiffNone:          {"Release %v would change nothing in %v.", "版本 %v 不会在 %v 中带来变更。"},
 	DiffFailed:        {"What release %v would change in %v can't be told: %v", "无法得知版本 %v 将在 %v 中带来的变更：%v"},
 	DiffTooLong:       {"it takes longer than %v", "耗时超过 %v"},

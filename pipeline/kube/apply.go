@@ -21,6 +21,7 @@ import (
 // ApplyOptions changes how Apply treats what others own.
 type ApplyOptions struct {
 	Force bool // takes fields that another manager owns instead of refusing
+	Adopt bool // Force, and what kubectl or Helm made of an object is removed where objs have it no more
 }
 
 // crdTimeout bounds how long a CustomResourceDefinition may take until its kind can be used.
@@ -36,6 +37,8 @@ const crdTimeout = 30 * time.Second
 // *Error. spec.replicas is left out of an object whose replicas a
 // HorizontalPodAutoscaler owns.
 func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, opts ApplyOptions) error {
+	opts.Force = opts.Force || opts.Adopt
+	var adopted []*unstructured.Unstructured
 	ordered := slices.Clone(objs)
 	slices.SortStableFunc(ordered, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
 	coming := comingWith(objs)
@@ -46,6 +49,9 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 			if err := ownedByAnother(obj, live); err != nil {
 				return err
 			}
+			if live != nil && opts.Adopt {
+				adopted = append(adopted, live)
+			}
 			if scaledByHPA(live) {
 				obj = obj.DeepCopy()
 				unstructured.RemoveNestedField(obj.Object, "spec", "replicas")
@@ -54,6 +60,11 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 			_, err = c.patch(ctx, obj, opts.Force, true)
 		}
 		if err != nil && !coming.explains(err) && !noDryRun(err) {
+			return err
+		}
+	}
+	for _, live := range adopted {
+		if err := c.adopt(ctx, live); err != nil {
 			return err
 		}
 	}

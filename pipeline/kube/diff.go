@@ -13,11 +13,15 @@ import (
 
 // Change is what an apply would do to one object.
 type Change struct {
-	Object string  // as in Deployment/web
-	Action string  // create, update, none, or unknown where it can't be tried
-	Text   string  // lines of a unified diff, YAML, values of Secrets masked; at most 200
-	Note   string  // why it can't be tried, or which conflict an apply would meet; may be empty
-	Drift  []Drift // what somebody changed of what was released before, and an apply may undo
+	Object string   // as in Deployment/web
+	Action string   // create, update, none, or unknown where it can't be tried
+	Text   string   // lines of a unified diff, YAML, values of Secrets masked; at most 200
+	Note   string   // why it can't be tried, or which conflict an apply would meet; may be empty
+	Takes  []string // managers such as kubectl-client-side-apply, whose fields an adoption would take over
+	Loses  []string // fields that it would remove by that, as far as kubectl tells
+	// Conflict is what Note tells of, where an apply would meet one; nil: none.
+	Conflict *Conflict
+	Drift    []Drift // what somebody changed of what was released before, and an apply may undo
 }
 
 const (
@@ -56,6 +60,11 @@ func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructur
 	if live != nil && before != nil {
 		change.Drift = drift(before, live)
 	}
+	if live != nil {
+		if change.Takes = adoptable(live); len(change.Takes) > 0 {
+			change.Loses = lost(obj, live)
+		}
+	}
 	var after *unstructured.Unstructured
 	if err == nil {
 		if scaledByHPA(live) {
@@ -66,7 +75,7 @@ func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructur
 	}
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
-		change.Note = conflict.Error()
+		change.Note, change.Conflict = conflict.Error(), conflict
 		after, err = c.patch(ctx, obj, true, true)
 	}
 	switch {
