@@ -200,8 +200,7 @@ func (b *Bot) healthOf(said clusterSaid) web.Health {
 	for _, w := range said.workloads {
 		h.Ready, h.Desired = h.Ready+w.Ready, h.Desired+w.Desired
 		see := web.Workload{Object: w.Object, Ready: w.Ready, Desired: w.Desired, Text: w.Text, Problem: b.engine.Mask(w.Problem), Release: w.Release}
-		see.Gone = said.gone(w)
-		see.Foreign = said.state == store.Succeeded && w.Found && w.Release != said.release
+		see.Gone, see.Foreign = said.gone(w), said.foreign(w)
 		h.Drift = h.Drift || see.Gone || see.Foreign
 		h.Workloads = append(h.Workloads, see)
 	}

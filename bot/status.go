@@ -55,6 +55,11 @@ func (s clusterSaid) gone(w kube.WorkloadStatus) bool {
 	return s.state == store.Succeeded && !w.Found && !strings.HasPrefix(w.Object, "Job/") // until then what was there before still is
 }
 
+// foreign tells whether somebody put another release's workload there, or one of none.
+func (s clusterSaid) foreign(w kube.WorkloadStatus) bool {
+	return s.state == store.Succeeded && w.Found && w.Release != s.release
+}
+
 // workloads reads from its cluster what runs of a deployment, and what somebody changed of it. The error is that of what it says.
 func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string) (clusterSaid, error) {
 	b.statuses.mu.Lock()
@@ -155,8 +160,11 @@ const fewDrifts = 5
 func (c *call) driftWords(said clusterSaid) (words []string) {
 	l, drifts := c.lang(), said.drifts
 	for _, w := range said.workloads {
-		if said.gone(w) {
+		switch {
+		case said.gone(w):
 			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object})
+		case said.foreign(w):
+			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object, Field: kube.AnnotationRelease, Live: w.Release, Released: said.release})
 		}
 	}
 	if len(drifts) > 0 && !c.private() {
@@ -176,8 +184,12 @@ func (c *call) driftWords(said clusterSaid) (words []string) {
 		default:
 			one = l.Say(text.DriftIs, field, show(d.Live), show(d.Released))
 		}
-		if d.Manager != "" && !d.At.IsZero() {
-			one = l.Say(text.DriftBy, one, show(d.Manager), l.Time(d.At.UTC()))
+		switch {
+		case d.Manager == "":
+		case d.At.IsZero():
+			one = l.Say(text.DriftBy, one, show(d.Manager))
+		default:
+			one = l.Say(text.DriftAt, one, show(d.Manager), l.Time(d.At.UTC()))
 		}
 		words = append(words, one)
 	}

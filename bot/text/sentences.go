@@ -183,7 +183,8 @@ const (
 	DriftIs       // object and field, what it is, what was released
 	DriftLess     // object and field, what was released
 	DriftGone     // object
-	DriftBy       // one of these three, who, when
+	DriftBy       // one of these three, who
+	DriftAt       // the same, who, when
 	DriftMore     // number of further fields
 	DriftHidden   // number of fields
 
@@ -598,7 +599,8 @@ var sentences = [keyCount]words{
 	DriftIs:       {"%v is %v, released %v", "%v 现为 %v，发布时为 %v"},
 	DriftLess:     {"%v is gone, released %v", "%v 已被删除，发布时为 %v"},
 	DriftGone:     {"%v is gone", "%v 已不存在"},
-	DriftBy:       {"%v, by %v at %v", "%v（%v 于 %v 改动）"},
+	DriftBy:       {"%v, by %v", "%v（由 %v 改动）"},
+	DriftAt:       {"%v, by %v at %v", "%v（%v 于 %v 改动）"},
 	DriftMore:     {"and %v more", "另有 %v 处"},
 	DriftHidden:   {"%v fields, which a public repository's comments do not show; see the page", "共 %v 处，公开仓库的评论中不显示，请看页面"},
 

@@ -24,7 +24,7 @@ type Drift struct {
 	Live     string    // what is there, values of Secrets masked; empty: nothing any more
 	Released string    // what was applied
 	Manager  string    // who changed it, as the API server calls them, such as kubectl-edit; empty: it does not tell
-	At       time.Time // when; zero: it does not tell
+	At       time.Time // when; zero: it does not tell, as with kubectl scale
 }
 
 // String is one line, as in "spec.replicas is 3, released 2, by kubectl-edit at 2026-03-04 14:02 UTC".

@@ -84,7 +84,7 @@ func (w *world) drifts(objs []*unstructured.Unstructured) string {
 	}
 	var all []string
 	for _, d := range drifts {
-		if (d.Manager == "") != d.At.IsZero() {
+		if d.Manager != "" && d.Manager != "kubectl" && d.At.IsZero() { // of kubectl scale no time is noted
 			w.Errorf("%v", d)
 		}
 		all = append(all, fmt.Sprintf("%s %s: %s, released %s, by %s", d.Object, d.Field, d.Live, d.Released, d.Manager))

@@ -846,6 +846,13 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 	if lacks, err := w.cluster.Lacks(t.Context(), ns); err != nil || len(lacks) > 0 {
 		t.Errorf("who may do anything lacks %v, %v", lacks, err)
 	}
+	kinds, unknown, err := limited.LacksOfKinds(t.Context(), []string{"ClusterRole", "ConfigMap", "CustomResourceDefinition"})
+	if err != nil || fmt.Sprint(unknown) != "[ConfigMap]" || len(kinds) != 2 || kinds[0].String() != "clusterroles.rbac.authorization.k8s.io" || strings.Join(kinds[1].Verbs, " ") != "get create patch list watch" {
+		t.Errorf("%v: it lacks %v, and there is no %v", err, kinds, unknown)
+	}
+	if kinds, _, err := w.cluster.LacksOfKinds(t.Context(), []string{"ClusterRole"}); err != nil || len(kinds) > 0 {
+		t.Errorf("%v: the admin lacks %v", err, kinds)
+	}
 	if _, err := w.cluster.Lacks(t.Context(), "kube-test-none"); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("of a namespace that is not there: %v", err)
 	}

@@ -49,7 +49,7 @@ func (e *Conflict) Error() string {
 	if len(e.Fields) == 0 {
 		return fmt.Sprintf("%s belongs to %s; rename it in the manifests", e.Object, e.Manager)
 	}
-	return fmt.Sprintf("%s: %s owned by %q; leave them out of the manifest, take them over by /deploy with the environment and adopt, or set conflicts: force for this environment",
+	return fmt.Sprintf("%s: %s owned by %q; leave them out of the manifest, take them over (/deploy env adopt), or set conflicts: force for this environment",
 		e.Object, strings.Join(e.Fields, ", "), e.Manager)
 }
 
