@@ -54,6 +54,16 @@ func (c *Config) MayUseCluster(cluster, repo, namespace string) error {
 // MayUseKind says whether the repository may, with what it deploys to that namespace of the cluster, apply objects of a
 // cluster-scoped kind: kinds in clusters.NAME.allow.
 func (c *Config) MayUseKind(cluster, repo, namespace, kind string) error {
+	return c.mayApply(cluster, repo, namespace, "kinds", func(a ClusterAllow) []string { return a.Kinds }, "of the kind "+kind, kind)
+}
+
+// MayAlsoUse says the same of objects that name another namespace: also in clusters.NAME.allow. What the repository may deploy to by
+// other environments does not count: those have rules of their own.
+func (c *Config) MayAlsoUse(cluster, repo, namespace, other string) error {
+	return c.mayApply(cluster, repo, namespace, "also", func(a ClusterAllow) []string { return a.Also }, "in the namespace "+other+" with those of "+namespace, other)
+}
+
+func (c *Config) mayApply(cluster, repo, namespace, key string, list func(ClusterAllow) []string, what, value string) error {
 	if err := c.MayUseCluster(cluster, repo, namespace); err != nil {
 		return err
 	}
@@ -62,12 +72,12 @@ func (c *Config) MayUseKind(cluster, repo, namespace, kind string) error {
 		if !matchesAny(allow.Repositories, repo) || !slices.Contains(allow.Namespaces, namespace) {
 			continue
 		}
-		if slices.Contains(allow.Kinds, kind) {
+		if slices.Contains(list(allow), value) {
 			return nil
 		}
-		path = fmt.Sprintf("clusters.%s.allow[%d].kinds", cluster, i)
+		path = fmt.Sprintf("clusters.%s.allow[%d].%s", cluster, i, key)
 	}
-	return c.refuse(fmt.Sprintf("%s may not apply objects of the kind %s in cluster %s", repo, kind, cluster), path, kind)
+	return c.refuse(fmt.Sprintf("%s may not apply objects %s in cluster %s", repo, what, cluster), path, value)
 }
 
 // MayUseRegistry says whether the repository may push to that image repository (host/path), and make releases of what

@@ -292,6 +292,7 @@ func TestServerMistakes(t *testing.T) {
 		"cluster, kubeconfig":                {"./kubeconfig", "./none", `none: no such file or directory; write the path of a kubeconfig file`},
 		"cluster, http":                      {"https://10.0.0.1:6443", "http://10.0.0.1:6443", `clusters.prod.server: is no https address`},
 		"cluster, no token":                  {"    token: file:./prod.token\n", "", `clusters.prod.token: is missing beside server`},
+		"cluster, also":                      {"namespaces: [prod]", `namespaces: [prod], also: [Prod]`, `clusters.prod.allow[0].also[0]: "Prod" is no namespace; write each one's name`},
 		"cluster, kinds":                     {"namespaces: [prod]", `namespaces: [prod], kinds: [clusterroles]`, `clusters.prod.allow[0].kinds[0]: "clusterroles" is no kind; write each one's name as manifests do, such as CustomResourceDefinition`},
 		"cluster, namespaces":                {"namespaces: [prod]", `namespaces: ["*"]`, `clusters.prod.allow[0].namespaces[0]: "*" is no namespace; write each one's name`},
 		"cluster, require":                   {"approvals: 1", "approvals: -1", `clusters.prod.require.approvals: must not be less than 0`},
@@ -467,6 +468,15 @@ func TestMayUseKind(t *testing.T) {
 		`acme/web may not apply objects of the kind Namespace in cluster prod; to allow it, add - Namespace at shipmate.yaml:50 (clusters.prod.allow[0].kinds)`)
 	refused(t, c.MayUseKind("test", "acme/web", "staging", "ClusterRole"),
 		`acme/web may not apply objects of the kind ClusterRole in cluster test; to allow it, add kinds: [ClusterRole] at shipmate.yaml:44 (clusters.test.allow[0].kinds)`)
+	refused(t, c.MayAlsoUse("test", "acme/web", "staging", "prod"),
+		`acme/web may not apply objects in the namespace prod with those of staging in cluster test; to allow it, add also: [prod] at shipmate.yaml:44 (clusters.test.allow[0].also)`)
+	c.Clusters["test"].Allow[0].Also = []string{"monitoring"}
+	if err := c.MayAlsoUse("test", "acme/web", "staging", "monitoring"); err != nil {
+		t.Error(err)
+	}
+	if err := c.MayUseCluster("test", "acme/web", "monitoring"); err == nil {
+		t.Error("an environment must not deploy there by that")
+	}
 	for _, use := range [][4]string{{"prod", "acme/web", "staging", "ClusterRole"}, {"prod", "acme/api", "prod", "ClusterRole"}, {"prod", "acme/web", "prod", "clusterrole"}, {"prod", "acme/web", "prod", ""}, {"none", "acme/web", "prod", "ClusterRole"}} {
 		if err := c.MayUseKind(use[0], use[1], use[2], use[3]); err == nil {
 			t.Errorf("%q must be refused", use)

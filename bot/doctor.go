@@ -680,7 +680,7 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 	}
 	var namespaces, kinds []string
 	for _, allow := range c.Allow {
-		namespaces, kinds = append(namespaces, allow.Namespaces...), append(kinds, allow.Kinds...)
+		namespaces, kinds = slices.Concat(namespaces, allow.Namespaces, allow.Also), append(kinds, allow.Kinds...)
 	}
 	var whole []exam
 	if slices.Sort(kinds); len(kinds) > 0 {

@@ -156,7 +156,8 @@ func (e *Engine) environment(d store.Deployment) (Environment, Cluster, error) {
 
 func (e *Engine) owner(d store.Deployment, env Environment) kube.Owner {
 	return kube.Owner{App: d.App, Environment: d.Environment, Release: fmt.Sprint(d.Release), Namespace: env.Namespace, PullSecret: env.PullSecret,
-		MayHold: func(kind string) error { return e.Server.MayUseKind(env.Cluster, d.Repo, env.Namespace, kind) }}
+		MayHold: func(kind string) error { return e.Server.MayUseKind(env.Cluster, d.Repo, env.Namespace, kind) },
+		MayName: func(other string) error { return e.Server.MayAlsoUse(env.Cluster, d.Repo, env.Namespace, other) }}
 }
 
 // whole adds to an error what only the cluster knew, that a kind is of the whole cluster: where the server's file would allow it.

@@ -44,6 +44,8 @@ type Server interface {
 	MayUseCluster(cluster, repo, namespace string) error
 	// MayUseKind says whether a repository that may deploy to that namespace may apply objects of a cluster-scoped kind too.
 	MayUseKind(cluster, repo, namespace, kind string) error
+	// MayAlsoUse says the same of objects that name another namespace.
+	MayAlsoUse(cluster, repo, namespace, other string) error
 	MayUseSecret(name, repo, ref, defaultBranch string) error
 	Secret(name string) (string, error)
 	// Floor raises what an environment asks for to what the cluster insists on.

@@ -89,6 +89,7 @@ func (s server) MayUseKind(_, _, _, kind string) error {
 	}
 	return errors.New("add kinds: [" + kind + "]")
 }
+func (s server) MayAlsoUse(string, string, string, string) error   { return errors.New("no other") }
 func (s server) MayUseSecret(string, string, string, string) error { return s.denied }
 func (s server) Secret(string) (string, error)                     { return "", nil }
 func (s server) PullHost(host string) string                       { return host }

@@ -33,8 +33,8 @@ type Owner struct {
 	PullSecret  string // added to the imagePullSecrets of every pod; may be empty
 
 	// MayHold says whether manifests may hold objects of a cluster-scoped kind, as in ClusterRole, and where not, what to do
-	// about it. nil: of none.
-	MayHold func(kind string) error
+	// about it. nil: of none. MayName is the same for namespaces besides Namespace.
+	MayHold, MayName func(string) error
 }
 
 // labels returns the labels that mark an object as this owner's.
@@ -75,8 +75,8 @@ var clusterScoped = map[string][]string{
 
 // Own confines objs to the owner's namespace and marks them as the owner's, in
 // place: labels, the release's annotation, the track in pod templates, the pull
-// secret. An object that names another namespace is an error, and one of a
-// cluster-scoped kind unless the owner allows that by name.
+// secret. An object that names another namespace, or is of a cluster-scoped kind,
+// is an error unless the owner allows that by name.
 //
 // The track never enters a selector: one that exists can't be changed, and a
 // canary needs to differ in it. A workload's selector that has it is an error.
@@ -100,14 +100,31 @@ func Own(objs []*unstructured.Unstructured, o Owner) error {
 	return nil
 }
 
-// Allows is Own's word on cluster-scoped objects that it has marked before.
+// Allows is Own's word on objects that it has marked before, which may be another one by now.
 func (o Owner) Allows(objs []*unstructured.Unstructured) error {
 	for _, obj := range objs {
+		err := o.mayName(obj)
 		if obj.GetNamespace() == "" {
-			if err := o.confine(obj.DeepCopy()); err != nil {
-				return err
-			}
+			err = o.confine(obj.DeepCopy())
 		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayName refuses the namespace of an object that has one.
+func (o Owner) mayName(obj *unstructured.Unstructured) error {
+	ref, refused := RefOf(obj), errors.New("no other is allowed")
+	if ref.Namespace == o.Namespace {
+		return nil
+	}
+	if o.MayName != nil {
+		refused = o.MayName(ref.Namespace)
+	}
+	if refused != nil {
+		return fmt.Errorf("%s names namespace %s, but environment %s deploys to %s; take the namespace out of the manifest: %w", ref, ref.Namespace, o.Environment, o.Namespace, refused)
 	}
 	return nil
 }
@@ -127,14 +144,10 @@ func (o Owner) confine(obj *unstructured.Unstructured) error {
 		}
 		return nil
 	}
-	switch {
-	case ref.Namespace == "":
+	if ref.Namespace == "" {
 		obj.SetNamespace(o.Namespace)
-	case ref.Namespace != o.Namespace:
-		return fmt.Errorf("%s names namespace %s, but environment %s deploys to %s; take the namespace out of the manifest",
-			ref, ref.Namespace, o.Environment, o.Namespace)
 	}
-	return nil
+	return o.mayName(obj)
 }
 
 func (o Owner) mark(obj *unstructured.Unstructured) error {

@@ -18,6 +18,12 @@ func TestOwnConfines(t *testing.T) {
 		}
 		return errors.New("allow " + kind)
 	}
+	allowing.MayName = func(namespace string) error {
+		if namespace == "team-b" {
+			return nil
+		}
+		return errors.New("add " + namespace)
+	}
 	object := func(apiVersion, kind, namespace string) string {
 		ns := ""
 		if namespace != "" {
@@ -35,6 +41,8 @@ func TestOwnConfines(t *testing.T) {
 		{"none", owner, object("v1", "ConfigMap", ""), "team-a", ""},
 		{"the same", owner, object("v1", "ConfigMap", "team-a"), "team-a", ""},
 		{"another", owner, object("v1", "ConfigMap", "kube-system"), "", "ConfigMap/x names namespace kube-system, but environment staging deploys to team-a"},
+		{"another, allowed", allowing, object("v1", "ConfigMap", "team-b"), "team-b", ""},
+		{"another, not allowed", allowing, object("v1", "ConfigMap", "team-c"), "", "take the namespace out of the manifest: add team-c"},
 		{"case matters", owner, object("v1", "ConfigMap", "Team-A"), "", "names namespace Team-A"},
 		{"cluster-scoped", owner, object("rbac.authorization.k8s.io/v1", "ClusterRole", ""), "", "ClusterRole/x is not of a namespace but of the whole cluster; take it out of the manifests: no such kind is allowed"},
 		{"cluster-scoped with a namespace", owner, object("rbac.authorization.k8s.io/v1", "ClusterRole", "team-a"), "", "ClusterRole/x is not of a namespace but of the whole cluster; take it out of the manifests: no such kind is allowed"},
