@@ -148,7 +148,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.close = append(b.close, b.db.Close, b.looks.close)
 	b.db.Now, b.db.Hooked = w.now, len(cfg.Chat.Webhook) > 0
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
+		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.WakePulls(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
 			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""),
 			tx.Wake(store.TaskLocks, ""), tx.Wake(store.TaskHolds, ""))
 	})
@@ -299,6 +299,7 @@ func (b *Bot) works() map[string]work {
 		taskSay:           {parallel: 8, do: b.tracer.reporting(b.say)},
 		store.TaskScope:   {parallel: 4, anytime: true, do: b.readScope},
 		store.TaskRatify:  {parallel: 4, anytime: true, do: func(ctx context.Context, id string, _ int) (time.Time, error) { return b.engine.Overdue(ctx, id) }},
+		store.TaskPulls:   {parallel: 4, anytime: true, do: b.keepPullSecret},
 		store.TaskChecks:  {parallel: 4, anytime: true, do: b.readChecks},
 		store.TaskKeep:    {parallel: 1, anytime: true, do: b.keep},
 		taskRecover:       {parallel: 1, anytime: true, do: b.recoverDeliveries},

@@ -1040,6 +1040,7 @@ type fakeCluster struct {
 	waiting int
 	release chan struct{}
 	pulls   []string // host, user and password of pull secrets
+	drifts  []kube.Drift
 }
 
 func newFakeCluster(name string) *fakeCluster {
@@ -1076,16 +1077,21 @@ func argument(objs []*unstructured.Unstructured, word string) bool {
 	return false
 }
 
-func (c *fakeCluster) Diff(_ context.Context, objs []*unstructured.Unstructured) ([]kube.Change, error) {
-	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update"}}, c.call("diff", nil)
+func (c *fakeCluster) Diff(ctx context.Context, objs, released []*unstructured.Unstructured) ([]kube.Change, error) {
+	drifts, _ := c.Drift(ctx, released)
+	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update", Drift: drifts, Takes: []string{"kubectl-client-side-apply"}, Loses: []string{"spec.paused"}}}, c.call("diff", nil)
 }
 
 func (c *fakeCluster) Capabilities(context.Context) (kube.Capabilities, error) {
 	return kube.Capabilities{Version: "v1.37.0", Major: "1", Minor: "37"}, nil
 }
 
-func (c *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
-	if err := errors.Join(c.call("apply", objs), ctx.Err()); err != nil {
+func (c *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, o kube.ApplyOptions) error {
+	verb := "apply"
+	if o.Adopt {
+		verb = "adopt"
+	}
+	if err := errors.Join(c.call(verb, objs), ctx.Err()); err != nil {
 		return err
 	}
 	if argument(objs, "refuse") {
@@ -1175,6 +1181,28 @@ func (c *fakeCluster) Status(_ context.Context, objs []*unstructured.Unstructure
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// Drift is what SetDrift said of each object that is there.
+func (c *fakeCluster) Drift(_ context.Context, objs []*unstructured.Unstructured) ([]kube.Drift, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []kube.Drift
+	for _, o := range objs {
+		for _, d := range c.drifts {
+			if d.Object == kube.RefOf(o).String() {
+				all = append(all, d)
+			}
+		}
+	}
+	return all, nil
+}
+
+// SetDrift has somebody change what is there.
+func (c *fakeCluster) SetDrift(drifts ...kube.Drift) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drifts = drifts
 }
 
 // Image is what the Deployment web runs.

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -377,10 +378,11 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		return c.breakGlass(ctx, a, env, args[1:])
 	}
 	args, green := whenGreen(args)
-	if len(args) >= 1 && args[0] == "adopt" {
-		return c.no(text.NotYet, code(strings.Join(args, " ")), c.form()), nil
+	adopt := len(args) > 0 && strings.EqualFold(args[0], "adopt")
+	if adopt {
+		args = args[1:]
 	}
-	if len(args) > 1 {
+	if len(args) > 1 || adopt && green {
 		return c.usage(), nil
 	}
 	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
@@ -391,6 +393,17 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		return nil, err
 	}
 	q.Pull = c.issue
+	if adopt {
+		if q.Spec, err = json.Marshal(pipeline.Spec{Environment: *env, Notify: a.config.Notify, Adopt: true}); err != nil {
+			return nil, err
+		}
+		if len(args) == 0 {
+			return c.showAdoption(ctx, a, env, q)
+		}
+		if len(args[0]) >= 7 {
+			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil // what is not built yet was not shown
+		}
+	}
 	if green {
 		q.Green, q.At = true, c.bot.db.Now()
 	}
@@ -408,6 +421,19 @@ func (c *call) deploy(ctx context.Context, args []string) (outcome, error) {
 		}), nil
 	}
 	return c.deployHead(ctx, a, env, args, q)
+}
+
+// showAdoption tells what a deployment would take over from others, and how it is said that it shall.
+func (c *call) showAdoption(ctx context.Context, a app, env *pipeline.Environment, q store.Request) (outcome, error) {
+	rel, lines, no, err := c.compare(ctx, a, env, 0, q)
+	if no != nil || err != nil {
+		return no, err
+	}
+	said := c.lang().Say(text.DiffNone, rel.Number, code(env.Name))
+	if len(lines) > 0 {
+		said = c.lang().Say(text.AdoptOf, rel.Number, code(env.Name), code(c.typed(fmt.Sprintf("/deploy %s adopt %d", c.place(a, env), rel.Number)))) + "\n\n" + c.block(lines)
+	}
+	return func(*store.Tx) (answer, error) { return reply(said, nil) }, nil
 }
 
 // deployHead takes the newest release of a commit that a request means to an environment; args are the commit, or empty
@@ -560,7 +586,7 @@ func (c *call) start(tx *store.Tx, env *pipeline.Environment, rel store.Release,
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return answer{}, err
 	}
-	if err == nil && live.Release == rel.Number {
+	if err == nil && live.Release == rel.Number && !pipeline.Adopts(q.Spec) {
 		open, err := tx.OpenDeployments(rel.Repo, rel.App, env.Name)
 		if err != nil {
 			return answer{}, err

@@ -109,10 +109,12 @@ type ClusterConfig struct {
 	Require    *Require       `yaml:"require"` // see Floor; nil: nothing
 }
 
-// ClusterAllow lets repositories deploy to namespaces.
+// ClusterAllow lets repositories deploy to namespaces, and apply objects elsewhere with that.
 type ClusterAllow struct {
 	Repositories []string `yaml:"repositories"`
 	Namespaces   []string `yaml:"namespaces"`
+	Kinds        []string `yaml:"kinds"` // cluster-scoped ones, as in CustomResourceDefinition
+	Also         []string `yaml:"also"`  // namespaces that objects may name besides; no environment deploys there by that
 }
 
 // Require is what a cluster insists on, whatever a repository's file says.
@@ -432,6 +434,7 @@ func createKey(name string) (err error) {
 
 var (
 	serverName        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`) // of a cluster, chat or secret
+	kindName          = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
 	repositoryName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+$`)
 	repositoryPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*/(\*|[A-Za-z0-9._-]+)$`)
 )
@@ -616,10 +619,20 @@ func (c *Config) checkCluster(at, name string, cluster *ClusterConfig) {
 	for i, allow := range cluster.Allow {
 		here := fmt.Sprintf("%s.allow[%d]", at, i)
 		c.checkRepositories(here+".repositories", allow.Repositories)
-		for j, namespace := range allow.Namespaces {
-			if len(validation.IsDNS1123Label(namespace)) > 0 {
-				c.doc.Errorf(fmt.Sprintf("%s.namespaces[%d]", here, j), "%q is no namespace; write each one's name", namespace)
+		c.checkNamespaces(here+".namespaces", allow.Namespaces)
+		c.checkNamespaces(here+".also", allow.Also)
+		for j, kind := range allow.Kinds {
+			if !kindName.MatchString(kind) {
+				c.doc.Errorf(fmt.Sprintf("%s.kinds[%d]", here, j), "%q is no kind; write each one's name as manifests do, such as CustomResourceDefinition", kind)
 			}
+		}
+	}
+}
+
+func (c *Config) checkNamespaces(at string, namespaces []string) {
+	for i, namespace := range namespaces {
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			c.doc.Errorf(fmt.Sprintf("%s[%d]", at, i), "%q is no namespace; write each one's name", namespace)
 		}
 	}
 }

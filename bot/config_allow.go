@@ -51,6 +51,35 @@ func (c *Config) MayUseCluster(cluster, repo, namespace string) error {
 		fmt.Sprintf("{repositories: [%s], namespaces: [%s]}", quoted(repo), namespace))
 }
 
+// MayUseKind says whether the repository may, with what it deploys to that namespace of the cluster, apply objects of a
+// cluster-scoped kind: kinds in clusters.NAME.allow.
+func (c *Config) MayUseKind(cluster, repo, namespace, kind string) error {
+	return c.mayApply(cluster, repo, namespace, "kinds", func(a ClusterAllow) []string { return a.Kinds }, "of the kind "+kind, kind)
+}
+
+// MayAlsoUse says the same of objects that name another namespace: also in clusters.NAME.allow. What the repository may deploy to by
+// other environments does not count: those have rules of their own.
+func (c *Config) MayAlsoUse(cluster, repo, namespace, other string) error {
+	return c.mayApply(cluster, repo, namespace, "also", func(a ClusterAllow) []string { return a.Also }, "in the namespace "+other+" with those of "+namespace, other)
+}
+
+func (c *Config) mayApply(cluster, repo, namespace, key string, list func(ClusterAllow) []string, what, value string) error {
+	if err := c.MayUseCluster(cluster, repo, namespace); err != nil {
+		return err
+	}
+	path := ""
+	for i, allow := range c.Clusters[cluster].Allow {
+		if !matchesAny(allow.Repositories, repo) || !slices.Contains(allow.Namespaces, namespace) {
+			continue
+		}
+		if slices.Contains(list(allow), value) {
+			return nil
+		}
+		path = fmt.Sprintf("clusters.%s.allow[%d].%s", cluster, i, key)
+	}
+	return c.refuse(fmt.Sprintf("%s may not apply objects %s in cluster %s", repo, what, cluster), path, value)
+}
+
 // MayUseRegistry says whether the repository may push to that image repository (host/path), and make releases of what
 // others push there: registries.HOST.allow. A path that is allowed stands for itself and for all below it.
 func (c *Config) MayUseRegistry(imageRepository, repo string) error {
@@ -164,14 +193,22 @@ func (c *Config) PullHost(host string) string {
 	return host
 }
 
-// PullCredentials are the credentials for pulling from the registry at host, or empty: those that may push are never
-// handed to a cluster.
-func (c *Config) PullCredentials(host string) (username, password string) {
+// PullCredentials are the credentials for pulling from the registry at host. Those that may push are never handed to a
+// cluster: without others it is an error.
+func (c *Config) PullCredentials(host string) (username, password string, err error) {
 	r := c.Registries[host]
 	if r == nil {
-		return "", ""
+		return "", "", c.missing("registry", host, "registries", slices.Sorted(maps.Keys(c.Registries)))
 	}
-	return r.Pull.Username.Value(), r.Pull.Password.Value()
+	if !r.Pull.Username.IsSet() {
+		at, add := "registries."+host+".pull", "username: env:…, password: env:…"
+		if !c.doc.Has(at) {
+			add = "pull: {" + add + "}"
+		}
+		return "", "", &NotAllowed{What: "pull_secret needs credentials that only pull from " + host + ", and the server's file has none",
+			Add: fmt.Sprintf("%s at %s (%s)", add, c.place(at), at)}
+	}
+	return r.Pull.Username.Value(), r.Pull.Password.Value(), nil
 }
 
 // credentials are those that a build's builder is given when a registry asks for them. A fork's build gets none, not even

@@ -102,8 +102,8 @@ func TestLoadExample(t *testing.T) {
 			t.Errorf("%s is %q, want %q", what, pair[0], pair[1])
 		}
 	}
-	if user, password := c.PullCredentials("registry.example.com"); user != "s3cret-pull-user" || password != "s3cret-pull-password" {
-		t.Errorf("pull credentials %q, %q", user, password)
+	if user, password, err := c.PullCredentials("registry.example.com"); err != nil || user != "s3cret-pull-user" || password != "s3cret-pull-password" {
+		t.Errorf("pull credentials %q, %q, %v", user, password, err)
 	}
 	if value, err := c.Secret("npm_token"); err != nil || value != "s3cret-npm" {
 		t.Errorf("npm_token is %q, %v", value, err)
@@ -128,8 +128,21 @@ func TestServerDefaults(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if user, password := c.PullCredentials("r.example.com"); user+password != "" {
-		t.Error("without pull credentials a cluster gets none, least of all those for pushing")
+}
+
+// TestPullCredentials: without credentials that only pull a cluster gets none, least of all those for pushing.
+func TestPullCredentials(t *testing.T) {
+	t.Setenv("PUSH", "pushes")
+	c := loadConfig(t, smallest+"registries:\n  r.example.com: {username: \"env:PUSH\", password: \"env:PUSH\"}\n  s.example.com:\n    pull: {host: t.example.com}\n")
+	for host, want := range map[string]string{
+		"r.example.com": "pull_secret needs credentials that only pull from r.example.com, and the server's file has none; to allow it, add pull: {username: env:…, password: env:…} at shipmate.yaml:",
+		"s.example.com": "; to allow it, add username: env:…, password: env:… at shipmate.yaml:",
+		"t.example.com": "there is no registry t.example.com in the server's file; did you mean r.example.com?",
+	} {
+		user, password, err := c.PullCredentials(host)
+		if user+password != "" || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %q, %v", host, user, password, err)
+		}
 	}
 }
 
@@ -279,6 +292,8 @@ func TestServerMistakes(t *testing.T) {
 		"cluster, kubeconfig":                {"./kubeconfig", "./none", `none: no such file or directory; write the path of a kubeconfig file`},
 		"cluster, http":                      {"https://10.0.0.1:6443", "http://10.0.0.1:6443", `clusters.prod.server: is no https address`},
 		"cluster, no token":                  {"    token: file:./prod.token\n", "", `clusters.prod.token: is missing beside server`},
+		"cluster, also":                      {"namespaces: [prod]", `namespaces: [prod], also: [Prod]`, `clusters.prod.allow[0].also[0]: "Prod" is no namespace; write each one's name`},
+		"cluster, kinds":                     {"namespaces: [prod]", `namespaces: [prod], kinds: [clusterroles]`, `clusters.prod.allow[0].kinds[0]: "clusterroles" is no kind; write each one's name as manifests do, such as CustomResourceDefinition`},
 		"cluster, namespaces":                {"namespaces: [prod]", `namespaces: ["*"]`, `clusters.prod.allow[0].namespaces[0]: "*" is no namespace; write each one's name`},
 		"cluster, require":                   {"approvals: 1", "approvals: -1", `clusters.prod.require.approvals: must not be less than 0`},
 		"wecom, no key":                      {"robot_keys: [env:WECOM_KEY]", "robot_keys: []", `chat.wecom.ops.robot_keys: is missing`},
@@ -445,6 +460,31 @@ func TestMayUseCluster(t *testing.T) {
 	refused(t, c.MayUseCluster("elsewhere", "acme/web", "prod"), `there is no cluster elsewhere in the server's file; to allow it, add elsewhere: … at shipmate.yaml:39 (clusters)`)
 }
 
+func TestMayUseKind(t *testing.T) {
+	c := loadConfig(t, strings.Replace(example(t), `{repositories: ["acme/web"], namespaces: [prod]}`, `{repositories: ["acme/web"], namespaces: [prod], kinds: [ClusterRole]}`, 1))
+	if err := c.MayUseKind("prod", "Acme/web", "prod", "ClusterRole"); err != nil {
+		t.Error(err)
+	}
+	refused(t, c.MayUseKind("prod", "acme/web", "prod", "Namespace"),
+		`acme/web may not apply objects of the kind Namespace in cluster prod; to allow it, add - Namespace at shipmate.yaml:50 (clusters.prod.allow[0].kinds)`)
+	refused(t, c.MayUseKind("test", "acme/web", "staging", "ClusterRole"),
+		`acme/web may not apply objects of the kind ClusterRole in cluster test; to allow it, add kinds: [ClusterRole] at shipmate.yaml:44 (clusters.test.allow[0].kinds)`)
+	refused(t, c.MayAlsoUse("test", "acme/web", "staging", "prod"),
+		`acme/web may not apply objects in the namespace prod with those of staging in cluster test; to allow it, add also: [prod] at shipmate.yaml:44 (clusters.test.allow[0].also)`)
+	c.Clusters["test"].Allow[0].Also = []string{"monitoring"}
+	if err := c.MayAlsoUse("test", "acme/web", "staging", "monitoring"); err != nil {
+		t.Error(err)
+	}
+	if err := c.MayUseCluster("test", "acme/web", "monitoring"); err == nil {
+		t.Error("an environment must not deploy there by that")
+	}
+	for _, use := range [][4]string{{"prod", "acme/web", "staging", "ClusterRole"}, {"prod", "acme/api", "prod", "ClusterRole"}, {"prod", "acme/web", "prod", "clusterrole"}, {"prod", "acme/web", "prod", ""}, {"none", "acme/web", "prod", "ClusterRole"}} {
+		if err := c.MayUseKind(use[0], use[1], use[2], use[3]); err == nil {
+			t.Errorf("%q must be refused", use)
+		}
+	}
+}
+
 func TestMayUseRegistry(t *testing.T) {
 	c := loadConfig(t, example(t))
 	for _, image := range []string{"registry.example.com/team/web", "registry.example.com/team/web/worker"} {
@@ -571,6 +611,17 @@ notify: [{wecom: ops}, {slack: team, channel: C1}]
 	if errs := Check("", "", []string{good}); len(errs) > 0 {
 		t.Errorf("got\n%s", lines(errs))
 	}
+	pulls := repoFile("build: {image: registry.example.com/team/web}\nenvironments: [{name: staging, cluster: test, namespace: staging, manifests: deploy, pull_secret: tcr}]\n")
+	if errs := Check(server, "", []string{pulls}); len(errs) > 0 {
+		t.Errorf("got\n%s", lines(errs))
+	}
+	text := got(os.ReadFile(server))(t)
+	without := strings.NewReplacer("      username: env:REGISTRY_PULL_USER\n", "", "      password: env:REGISTRY_PULL_PASSWORD\n", "").Replace(string(text))
+	must(t, os.WriteFile(server, []byte(without), 0o600))
+	if got, want := lines(Check(server, "", []string{pulls})), ".shipmate.yaml:2: environments[0].pull_secret: pull_secret needs credentials that only pull from registry.example.com, and the server's file has none; to allow it, add username: env:…, password: env:… at shipmate.yaml:32 (registries.registry.example.com.pull)\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	must(t, os.WriteFile(server, text, 0o600))
 
 	bad := `build: {image: registry.example.com/team/other, secrets: [npm_tokn]}
 environments:

@@ -678,12 +678,51 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 			f.fail("mend the kubeconfig, or name another context", "%s", broken)
 		}}}
 	}
-	var namespaces []string
+	var namespaces, kinds []string
 	for _, allow := range c.Allow {
-		namespaces = append(namespaces, allow.Namespaces...)
+		namespaces, kinds = slices.Concat(namespaces, allow.Namespaces, allow.Also), append(kinds, allow.Kinds...)
 	}
-	return forEach(namespaces, "cluster "+name, ", namespace ", "write which under clusters."+name+".allow", "no repository may deploy there, so there is no namespace to ask about",
-		func(ctx context.Context, f *findings, ns string) { mayDeploy(ctx, f, k, ns) })
+	var whole []exam
+	if slices.Sort(kinds); len(kinds) > 0 {
+		whole = []exam{{"cluster " + name + ", kinds of the whole cluster", func(ctx context.Context, f *findings) { mayApply(ctx, f, k, slices.Compact(kinds)) }}}
+	}
+	return append(whole, forEach(namespaces, "cluster "+name, ", namespace ", "write which under clusters."+name+".allow", "no repository may deploy there, so there is no namespace to ask about",
+		func(ctx context.Context, f *findings, ns string) { mayDeploy(ctx, f, k, ns) })...)
+}
+
+// mayApply tells what our account may not do with kinds of the whole cluster that the server's file lets repositories apply.
+func mayApply(ctx context.Context, f *findings, k *kube.Cluster, kinds []string) {
+	lacks, unknown, err := k.LacksOfKinds(ctx, kinds)
+	if err != nil {
+		unasked(f, err)
+		return
+	}
+	if len(lacks) > 0 {
+		f.fail("grant it to our account by a ClusterRole and a ClusterRoleBinding", "not allowed: %s", verbsOf(lacks))
+	} else if len(unknown) < len(kinds) {
+		f.ok("every verb that is needed is allowed")
+	}
+	if len(unknown) > 0 {
+		f.warn("see that they are spelled right; a CustomResourceDefinition may bring them", "the cluster has no kind %s of the whole cluster", strings.Join(unknown, ", "))
+	}
+}
+
+// unasked tells that a cluster did not say what our account may.
+func unasked(f *findings, err error) {
+	var known *kube.Error
+	remedy := "see that the API server can be reached from here, and that its certificate and our credentials are valid"
+	if errors.As(err, &known) && known.Hint != "" {
+		remedy = "" // it is in the error
+	}
+	f.fail(remedy, "%s", cause(err))
+}
+
+func verbsOf(needs []kube.Need) string {
+	var all []string
+	for _, n := range needs {
+		all = append(all, strings.Join(n.Verbs, ", ")+" of "+n.String())
+	}
+	return strings.Join(all, "; ")
 }
 
 // mayDeploy tells what our account may not do in a namespace. A kind of which it may do nothing may be meant so, but for those
@@ -691,24 +730,20 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 func mayDeploy(ctx context.Context, f *findings, k *kube.Cluster, namespace string) {
 	lacks, err := k.Lacks(ctx, namespace)
 	if err != nil {
-		var known *kube.Error
-		remedy := "see that the API server can be reached from here, and that its certificate and our credentials are valid"
-		if errors.As(err, &known) && known.Hint != "" {
-			remedy = "" // it is in the error
-		}
-		f.fail(remedy, "%s", cause(err))
+		unasked(f, err)
 		return
 	}
-	var missing, none []string
+	var missing []kube.Need
+	var none []string
 	for _, n := range lacks {
 		if !n.Core && slices.ContainsFunc(kube.Needs(), func(all kube.Need) bool { return all.String() == n.String() && len(all.Verbs) == len(n.Verbs) }) {
 			none = append(none, n.String())
 			continue
 		}
-		missing = append(missing, strings.Join(n.Verbs, ", ")+" of "+n.String())
+		missing = append(missing, n)
 	}
 	if len(missing) > 0 {
-		f.fail("grant it to our account by a Role and a RoleBinding in that namespace", "not allowed: %s", strings.Join(missing, "; "))
+		f.fail("grant it to our account by a Role and a RoleBinding in that namespace", "not allowed: %s", verbsOf(missing))
 	} else {
 		f.ok("every verb that is needed is allowed")
 	}

@@ -153,19 +153,29 @@ func (w *ward) push(t *testing.T) {
 }
 
 // api is the API server of a cluster.
+// kindsOfAPI is what the API server tells of kinds.
+var kindsOfAPI = map[string]string{
+	"/api":                          `{"kind":"APIVersions","versions":["v1"]}`,
+	"/api/v1":                       `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"configmaps","kind":"ConfigMap","namespaced":true,"verbs":["get"]}]}`,
+	"/apis":                         `{"kind":"APIGroupList","groups":[{"name":"apiextensions.k8s.io","versions":[{"groupVersion":"apiextensions.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"apiextensions.k8s.io/v1","version":"v1"}}]}`,
+	"/apis/apiextensions.k8s.io/v1": `{"kind":"APIResourceList","groupVersion":"apiextensions.k8s.io/v1","resources":[{"name":"customresourcedefinitions","kind":"CustomResourceDefinition","verbs":["get"]},{"name":"customresourcedefinitions/status","kind":"CustomResourceDefinition","verbs":["get"]}]}`,
+}
+
 func (w *ward) api(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
 	switch {
 	case r.Header.Get("Authorization") != "Bearer kube-token-55":
 		rw.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(rw, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}`)
+	case r.Method == http.MethodGet && kindsOfAPI[r.URL.Path] != "":
+		fmt.Fprint(rw, kindsOfAPI[r.URL.Path])
 	case r.Method == http.MethodGet && w.gone.Load():
 		rw.WriteHeader(http.StatusNotFound)
 	case r.Method == http.MethodGet: // it may not look
 		rw.WriteHeader(http.StatusForbidden)
 	default:
 		var review authorizationv1.SelfSubjectAccessReview
-		if err := json.NewDecoder(r.Body).Decode(&review); err != nil || r.URL.Path != "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" || review.Spec.ResourceAttributes.Namespace != "production" {
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil || r.URL.Path != "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" || review.Spec.ResourceAttributes.Namespace != "production" && !strings.HasPrefix(review.Spec.ResourceAttributes.Resource, "c") {
 			rw.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -335,6 +345,15 @@ func TestDoctorFinds(t *testing.T) {
 		"a cluster's CA":  {func(t *testing.T, w *ward) { w.change(t, "ca: file:ca.pem, ", "") }, []string{`^FAIL  cluster prod, namespace production: .*x509.*; does the CA`}, 0},
 		"no namespace":    {func(t *testing.T, w *ward) { w.gone.Store(true) }, []string{`^FAIL  cluster prod, namespace production: .*does not exist; create it`}, 0},
 		"no namespaces":   {func(t *testing.T, w *ward) { w.change(t, "namespaces: [production]", "namespaces: []") }, []string{`^warn  cluster prod: .*; write which under clusters.prod.allow`}, 0},
+		"kinds": {func(t *testing.T, w *ward) {
+			w.change(t, "namespaces: [production]", "namespaces: [production], kinds: [CustomResourceDefinition, ConfigMap]")
+		}, []string{`^ok    cluster prod, kinds of the whole cluster: every verb`, `^warn  cluster prod, kinds of the whole cluster: the cluster has no kind ConfigMap of the whole cluster; see that`, `^ok    cluster prod, namespace production: every`}, 0},
+		"kinds, no rights": {func(t *testing.T, w *ward) {
+			w.change(t, "namespaces: [production]", "namespaces: [production], kinds: [CustomResourceDefinition]")
+			w.allow(func(a authorizationv1.ResourceAttributes) bool {
+				return a.Resource != "customresourcedefinitions" || a.Verb == "get"
+			})
+		}, []string{`^FAIL  cluster prod, kinds of the whole cluster: not allowed: create, patch, list, watch of customresourcedefinitions.apiextensions.k8s.io; grant it to our account by a ClusterRole`, `^ok    cluster prod, namespace production: every`}, 0},
 		"no kubeconfig": {func(t *testing.T, w *ward) {
 			must(t, os.WriteFile(filepath.Join(w.dir, "kubeconfig"), []byte("apiVersion: v1\nkind: Config\n"), 0o600))
 			w.change(t, "clusters:\n", "clusters:\n  test: {kubeconfig: ./kubeconfig, context: none, allow: [{repositories: [\"acme/web\"], namespaces: [x]}]}\n")

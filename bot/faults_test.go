@@ -335,7 +335,7 @@ func (c remoteCluster) ask(ctx context.Context, method, path string, body, answe
 	return err
 }
 
-func (c remoteCluster) Diff(_ context.Context, objs []*unstructured.Unstructured) ([]kube.Change, error) {
+func (c remoteCluster) Diff(_ context.Context, objs, _ []*unstructured.Unstructured) ([]kube.Change, error) {
 	return []kube.Change{{Object: kube.RefOf(objs[0]).String(), Action: "update"}}, nil
 }
 
@@ -385,6 +385,10 @@ func (c remoteCluster) Prune(ctx context.Context, old, now kube.Inventory, _ kub
 
 func (c remoteCluster) EnsurePullSecret(context.Context, string, string, string, string, string) error {
 	return nil
+}
+
+func (c remoteCluster) Drift(context.Context, []*unstructured.Unstructured) ([]kube.Drift, error) {
+	return nil, nil
 }
 
 func (c remoteCluster) Status(_ context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -201,12 +200,13 @@ func (b *Bot) healthOf(said clusterSaid) web.Health {
 	for _, w := range said.workloads {
 		h.Ready, h.Desired = h.Ready+w.Ready, h.Desired+w.Desired
 		see := web.Workload{Object: w.Object, Ready: w.Ready, Desired: w.Desired, Text: w.Text, Problem: b.engine.Mask(w.Problem), Release: w.Release}
-		if said.state == store.Succeeded { // until then what was there before still is
-			see.Gone = !w.Found && !strings.HasPrefix(w.Object, "Job/") // which may remove itself
-			see.Foreign = w.Found && w.Release != said.release
-		}
+		see.Gone, see.Foreign = said.gone(w), said.foreign(w)
 		h.Drift = h.Drift || see.Gone || see.Foreign
 		h.Workloads = append(h.Workloads, see)
+	}
+	for _, d := range said.drifts {
+		h.Drift = true
+		h.Changes = append(h.Changes, web.Change{Object: d.Object, Field: d.Field, Live: b.engine.Mask(d.Live), Released: b.engine.Mask(d.Released), By: d.Manager, At: d.At})
 	}
 	return h
 }

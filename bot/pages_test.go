@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -131,6 +132,76 @@ func TestHealth(t *testing.T) {
 	}
 	// In Chinese too.
 	b.shows(t, "/apps/web?lang=zh", "与部署不一致", "<bdi>Deployment/web</bdi> 已不存在")
+}
+
+// TestDrift: what somebody changed in the cluster is told by /status, on the pages, and before a deployment undoes it.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	l := shippedLab(t)
+	b := l.browser()
+	b.signIn(t, "carol")
+	issue := l.repo.OpenIssue("alice", "Drift")
+	status := func(login string) string {
+		t.Helper()
+		l.age(statusTTL)
+		done, reply, err := l.Say(issue, login, "/status staging")
+		if err != nil || !done {
+			t.Fatal(done, reply, err)
+		}
+		return reply
+	}
+	if s := status("carol"); strings.Contains(s, "changed in the cluster") {
+		t.Error(s)
+	}
+	drift := kube.Drift{Object: "Deployment/web", Field: "spec.replicas", Live: "3", Released: "2", Manager: "kubectl-<b>edit", At: time.Date(2026, 3, 4, 14, 2, 0, 0, time.UTC)}
+	env := kube.Drift{Object: "Deployment/web", Field: "spec.env", Live: npmToken, Released: "x", Manager: "kubectl"}
+	l.test.SetDrift(drift, env)
+	want := "- `staging` was changed in the cluster since: `Deployment/web spec.replicas` is `3`, released `2`, by `kubectl-<b>edit` at 2026-03-04 14:02 UTC; `Deployment/web spec.env` is `•••`, released `x`, by `kubectl`"
+	if s := status("carol"); !strings.Contains(s, want) {
+		t.Errorf("got  %s\nwant %s", s, want)
+	}
+	changed := []string{"<bdi>Deployment/web</bdi>: <bdi>spec.replicas</bdi> is <bdi>3</bdi>, released <bdi>2</bdi> (by <bdi>kubectl-&lt;b&gt;edit</bdi> at <time", "<bdi>spec.env</bdi> is <bdi>•••</bdi>, released <bdi>x</bdi> (by <bdi>kubectl</bdi>)"}
+	b.shows(t, "/apps/web", append(changed, "drift")...)
+	live := got(l.lookup("SELECT id FROM deployments WHERE environment = 'staging'"))(t)
+	b.shows(t, "/deployments/"+live, append(changed, "What is in the cluster is not what was deployed.")...)
+	b.shows(t, "/apps/web?lang=zh", "<bdi>Deployment/web</bdi>：<bdi>spec.replicas</bdi> 现为 <bdi>3</bdi>，发布时为 <bdi>2</bdi> （<bdi>kubectl-&lt;b&gt;edit</bdi> 于 <time")
+
+	// What a deployment would overwrite is told first.
+	done, reply, err := l.Say(issue, "alice", "/diff staging 1")
+	if want := "Deployment/web update\n! changed in the cluster: spec.replicas is 3, released 2, by kubectl-<b>edit at 2026-03-04 14:02 UTC\n! changed in the cluster: spec.env is •••, released x, by kubectl"; err != nil || !done || !strings.Contains(reply, want) {
+		t.Errorf("%v %v: %s", done, err, reply)
+	}
+
+	l.test.SetDrift(kube.Drift{Object: "Deployment/web", Field: "spec.env", Released: "x"})
+	if s := status("carol"); !strings.Contains(s, "since: `Deployment/web spec.env` is gone, released `x`") {
+		t.Error(s)
+	}
+
+	// Few are listed, and what is gone is one of them.
+	l.test.SetDrift(slices.Repeat([]kube.Drift{drift}, 7)...)
+	if s := status("carol"); strings.Count(s, "spec.replicas") != 5 || !strings.Contains(s, "; and 2 more") {
+		t.Error(s)
+	}
+	l.test.SetDrift()
+	l.test.Change(func(objects map[string]*unstructured.Unstructured) {
+		for _, o := range objects {
+			o.SetAnnotations(map[string]string{kube.AnnotationRelease: "9"})
+		}
+	})
+	if s := status("carol"); !strings.Contains(s, "since: `Deployment/web shipmate.dev/release` is `9`, released `1`") {
+		t.Error(s)
+	}
+	l.test.Change(func(objects map[string]*unstructured.Unstructured) { clear(objects) })
+	if s := status("carol"); !strings.Contains(s, "since: `Deployment/web` is gone") {
+		t.Error(s)
+	}
+
+	// What comes from a cluster is not told in comments that everybody reads.
+	l.test.SetDrift(drift)
+	l.repo.SetPublic(true)
+	if s := status("carol"); !strings.Contains(s, "since: 2 fields, which a public repository's comments do not show") || strings.Contains(s, "spec.replicas") {
+		t.Error(s)
+	}
 }
 
 // TestHealthOfRollout: while a deployment changes its environment its own pods are shown, and what was live before drifts not.

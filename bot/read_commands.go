@@ -205,9 +205,26 @@ func (c *call) diff(ctx context.Context, args []string) (outcome, error) {
 			return c.no(text.NoSuchRelease, code(args[0]), c.form()), nil
 		}
 	}
-	var rel *store.Release
+	q, err := request(a.config, env, store.CauseDeploy, c.login, c.event)
+	if err != nil {
+		return nil, err
+	}
+	rel, lines, no, err := c.compare(ctx, a, env, number, q)
+	if no != nil || err != nil {
+		return no, err
+	}
+	said := c.lang().Say(text.DiffNone, rel.Number, code(env.Name))
+	if len(lines) > 0 {
+		said = c.lang().Say(text.DiffOf, rel.Number, code(env.Name)) + "\n\n" + c.block(lines)
+	}
+	return func(*store.Tx) (answer, error) { return reply(said, nil) }, nil
+}
+
+// compare is what the deployment of a release that a request asks for would change in the cluster now; number is the release, 0: see
+// comparable.
+func (c *call) compare(ctx context.Context, a app, env *pipeline.Environment, number int, q store.Request) (rel *store.Release, lines []string, no outcome, err error) {
 	var newest *store.Deployment
-	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
+	err = c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
 		if newest, err = store.Optional(tx.Current(c.repo.Name, a.name, env.Name)); err != nil {
 			return err
 		}
@@ -216,41 +233,33 @@ func (c *call) diff(ctx context.Context, args []string) (outcome, error) {
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, nil, err
 	case rel == nil && number > 0:
-		return c.no(text.NoSuchRelease, number, c.form()), nil
+		return nil, nil, c.no(text.NoSuchRelease, number, c.form()), nil
 	case rel == nil:
-		return c.no(text.NothingToCompare, code(env.Name), c.form()), nil
+		return nil, nil, c.no(text.NothingToCompare, code(env.Name), c.form()), nil
 	case !c.private():
 		page := c.bot.page("runs", rel.Run)
 		if newest != nil {
 			page = c.bot.page("deployments", newest.ID)
 		}
-		return c.no(text.NotInPublic, page), nil
-	}
-	q, err := request(a.config, env, store.CauseDeploy, c.login, c.event)
-	if err != nil {
-		return nil, err
+		return nil, nil, c.no(text.NotInPublic, page), nil
 	}
 	within, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
-	lines, err := c.bot.engine.Compare(within, store.Deployment{Repo: rel.Repo, App: rel.App, Environment: env.Name, Release: rel.Number, Spec: store.JSON[json.RawMessage]{V: q.Spec}}, *rel, c.repo)
+	lines, err = c.bot.engine.Compare(within, store.Deployment{Repo: rel.Repo, App: rel.App, Environment: env.Name, Release: rel.Number, Spec: store.JSON[json.RawMessage]{V: q.Spec}}, *rel, c.repo)
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, nil, nil, ctx.Err()
 	}
 	if err != nil {
 		why := c.bot.engine.Mask(err.Error())
 		if within.Err() != nil {
 			why = c.lang().Say(text.DiffTooLong, c.lang().Duration(compareTimeout))
 		}
-		return c.no(text.DiffFailed, rel.Number, code(env.Name), code(why)), nil
+		return nil, nil, c.no(text.DiffFailed, rel.Number, code(env.Name), code(why)), nil
 	}
 	c.d.note("release %d would change %d lines in %s", rel.Number, len(lines), env.Name)
-	said := c.lang().Say(text.DiffNone, rel.Number, code(env.Name))
-	if len(lines) > 0 {
-		said = c.lang().Say(text.DiffOf, rel.Number, code(env.Name)) + "\n\n" + c.block(lines)
-	}
-	return func(*store.Tx) (answer, error) { return reply(said, nil) }, nil
+	return rel, lines, nil, nil
 }
 
 // comparable is the release that is named, or else the one that would go to an environment next: what a promotion would take, or

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,11 +34,12 @@ type statuses struct {
 
 type clusterSaid struct {
 	workloads []kube.WorkloadStatus
-	read      time.Time // when it said that; zero: never
-	err       error     // why it could not be asked at last
-	at        time.Time // of that
-	release   string    // that should be there
-	state     string    // of the deployment then
+	drifts    []kube.Drift // where the deployment is live
+	read      time.Time    // when it said that; zero: never
+	err       error        // why it could not be asked at last
+	at        time.Time    // of that
+	release   string       // that should be there
+	state     string       // of the deployment then
 }
 
 // old tells whether it is to be asked again.
@@ -48,13 +50,23 @@ func (s clusterSaid) old() bool {
 	return time.Since(s.at) >= statusTTL
 }
 
-// workloads reads from its cluster what runs of a deployment.
-func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string) ([]kube.WorkloadStatus, error) {
+// gone tells whether a workload that should be there is not. A Job may remove itself.
+func (s clusterSaid) gone(w kube.WorkloadStatus) bool {
+	return s.state == store.Succeeded && !w.Found && !strings.HasPrefix(w.Object, "Job/") // until then what was there before still is
+}
+
+// foreign tells whether somebody put another release's workload there, or one of none.
+func (s clusterSaid) foreign(w kube.WorkloadStatus) bool {
+	return s.state == store.Succeeded && w.Found && w.Release != s.release
+}
+
+// workloads reads from its cluster what runs of a deployment, and what somebody changed of it. The error is that of what it says.
+func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string) (clusterSaid, error) {
 	b.statuses.mu.Lock()
 	known, ok := b.statuses.said[d.ID]
 	b.statuses.mu.Unlock()
 	if ok && !known.old() {
-		return known.workloads, known.err
+		return known, known.err
 	}
 	now := clusterSaid{at: time.Now(), release: strconv.Itoa(d.Release), state: d.State}
 	if k, ok := b.engine.Clusters[cluster]; !ok {
@@ -65,12 +77,26 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 		within, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
 		now.workloads, now.err = k.Status(within, objs)
+		if now.err == nil && d.State == store.Succeeded { // else it is not all applied, or that of another
+			now.drifts, now.err = k.Drift(within, objs)
+		}
 		if errors.Is(ctx.Err(), context.Canceled) { // that says nothing about the cluster
-			return nil, ctx.Err()
+			return now, ctx.Err()
 		}
 	}
 	b.statuses.put(d.ID, now)
-	return now.workloads, now.err
+	return now, now.err
+}
+
+// keepPullSecret gives a live deployment's pods what they pull by, as the server's file that was just read has it.
+func (b *Bot) keepPullSecret(ctx context.Context, id string, _ int) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	err := b.engine.KeepPullSecret(ctx, id)
+	if silent(err) {
+		err = down{err}
+	}
+	return time.Time{}, err
 }
 
 // put remembers what a cluster said of a deployment. Where it said nothing, that is what it said before.
@@ -85,7 +111,7 @@ func (s *statuses) put(deployment string, now clusterSaid) {
 	if now.err == nil {
 		now.read = now.at
 	} else if before, ok := s.said[deployment]; ok {
-		now.workloads, now.read = before.workloads, before.read
+		now.workloads, now.drifts, now.read = before.workloads, before.drifts, before.read
 	}
 	s.said[deployment] = now
 }
@@ -125,6 +151,49 @@ func (c *call) status(ctx context.Context, args []string) (outcome, error) {
 		return nil, err
 	}
 	return func(*store.Tx) (answer, error) { return reply("- "+strings.Join(lines, "\n- "), nil) }, nil
+}
+
+// fewDrifts is how many fields that somebody changed in a cluster are told.
+const fewDrifts = 5
+
+// driftWords tell what somebody changed in a cluster of what is live.
+func (c *call) driftWords(said clusterSaid) (words []string) {
+	l, drifts := c.lang(), said.drifts
+	for _, w := range said.workloads {
+		switch {
+		case said.gone(w):
+			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object})
+		case said.foreign(w):
+			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object, Field: kube.AnnotationRelease, Live: w.Release, Released: said.release})
+		}
+	}
+	if len(drifts) > 0 && !c.private() {
+		return []string{l.Say(text.DriftHidden, len(drifts))}
+	}
+	for i, d := range drifts {
+		if i == fewDrifts {
+			return append(words, l.Say(text.DriftMore, len(drifts)-i))
+		}
+		show := func(s string) string { return code(c.bot.engine.Mask(s)) }
+		var one string
+		switch field := show(d.Object + " " + d.Field); {
+		case d.Field == "":
+			one = l.Say(text.DriftGone, show(d.Object))
+		case d.Live == "":
+			one = l.Say(text.DriftLess, field, show(d.Released))
+		default:
+			one = l.Say(text.DriftIs, field, show(d.Live), show(d.Released))
+		}
+		switch {
+		case d.Manager == "":
+		case d.At.IsZero():
+			one = l.Say(text.DriftBy, one, show(d.Manager))
+		default:
+			one = l.Say(text.DriftAt, one, show(d.Manager), l.Time(d.At.UTC()))
+		}
+		words = append(words, one)
+	}
+	return words
 }
 
 func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.Environment) ([]string, error) {
@@ -167,15 +236,19 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 		if err := json.Unmarshal(live.Spec.V, &spec); err != nil {
 			return nil, err
 		}
-		workloads, err := c.bot.workloads(ctx, live, spec.Environment.Cluster)
+		said, err := c.bot.workloads(ctx, live, spec.Environment.Cluster)
 		if err != nil {
 			lines = append(lines, c.lang().Say(text.StatusUnread, name, live.Release, code(c.bot.engine.Mask(err.Error()))))
 		} else {
 			ready, wanted := 0, 0
-			for _, w := range workloads {
+			for _, w := range said.workloads {
 				ready, wanted = ready+w.Ready, wanted+w.Desired
 			}
 			lines = append(lines, c.lang().Say(text.StatusLive, name, releaseWords(run, c.lang()), code(rel.SHA[:7]), code(rel.Images.V[0].Digest), c.lang().Say(text.PodsReady, ready, c.lang().Count(wanted, text.Pods))))
+			moving := slices.ContainsFunc(open, func(s subject) bool { return store.Active(s.d.State) })
+			if drifts := c.driftWords(said); len(drifts) > 0 && !moving { // which is putting another there
+				lines = append(lines, c.lang().Say(text.StatusDrift, name, c.lang().Join(drifts)))
+			}
 		}
 	}
 	for _, why := range bars {

@@ -21,6 +21,13 @@ import (
 type Spec struct {
 	Environment Environment
 	Notify      []Notify
+	Adopt       bool `json:",omitempty"` // takes over what kubectl, Helm or another manager owns of the objects
+}
+
+// Adopts tells whether a Spec, as JSON, asks to take over what others own.
+func Adopts(text json.RawMessage) bool {
+	var spec Spec
+	return json.Unmarshal(text, &spec) == nil && spec.Adopt
 }
 
 // maxChanges is how many lines of a diff are kept for those who approve.
@@ -91,8 +98,15 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	if err != nil {
 		return "", err
 	}
-	changes, err := cluster.Diff(ctx, objs)
-	text := diffText(changes)
+	released, err := e.released(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	changes, err := cluster.Diff(ctx, objs, released)
+	if err = whole(err, e.owner(d, env)); isPermanent(err) {
+		return "", err
+	}
+	text := diffText(changes, Adopts(d.Spec.V))
 	if err != nil {
 		text = "could not be compared with the cluster: " + err.Error()
 	}
@@ -112,8 +126,8 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	})
 }
 
-func diffText(changes []kube.Change) string {
-	lines := diffLines(changes)
+func diffText(changes []kube.Change, adopt bool) string {
+	lines := diffLines(changes, adopt)
 	if len(lines) == 0 {
 		return "no change"
 	}
@@ -141,7 +155,21 @@ func (e *Engine) environment(d store.Deployment) (Environment, Cluster, error) {
 }
 
 func (e *Engine) owner(d store.Deployment, env Environment) kube.Owner {
-	return kube.Owner{App: d.App, Environment: d.Environment, Release: fmt.Sprint(d.Release), Namespace: env.Namespace, PullSecret: env.PullSecret}
+	return kube.Owner{App: d.App, Environment: d.Environment, Release: fmt.Sprint(d.Release), Namespace: env.Namespace, PullSecret: env.PullSecret,
+		MayHold: func(kind string) error { return e.Server.MayUseKind(env.Cluster, d.Repo, env.Namespace, kind) },
+		MayName: func(other string) error { return e.Server.MayAlsoUse(env.Cluster, d.Repo, env.Namespace, other) }}
+}
+
+// whole adds to an error what only the cluster knew, that a kind is of the whole cluster: where the server's file would allow it.
+func whole(err error, owner kube.Owner) error {
+	var scoped *kube.ClusterScoped
+	if !errors.As(err, &scoped) {
+		return err
+	}
+	if refused := owner.MayHold(scoped.Kind); refused != nil {
+		err = fmt.Errorf("%w: %w", err, refused)
+	}
+	return permanent{err}
 }
 
 func (e *Engine) images(rel store.Release) []kube.Image {
@@ -492,22 +520,19 @@ func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment,
 		return err
 	}
 	images, owner := e.images(rel), e.owner(*d, env)
+	if err := owner.Allows(objs); err != nil { // the server's file may have changed
+		return permanent{err}
+	}
 
 	if d.State == store.Applying {
 		ctx, stop := finishing(ctx)
 		defer stop()
 		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
-			if env.PullSecret != "" {
-				host, _, _ := ParseRepository(images[0].Repository) // as above
-				user, password := e.Server.PullCredentials(host)
-				if user == "" {
-					return "", permanent{fmt.Errorf("pull_secret is asked for, but the server's file has no read-only credentials for %s: add registries.%s.pull {username, password}", host, host)}
-				}
-				if err := cluster.EnsurePullSecret(ctx, env.Namespace, env.PullSecret, images[0].PullHost, user, password); err != nil {
-					return "", err
-				}
+			if err := e.pullSecret(ctx, env, cluster, images); err != nil {
+				return "", err
 			}
-			return fmt.Sprintf("%d objects", len(objs)), cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force})
+			err := cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force, Adopt: Adopts(d.Spec.V)})
+			return fmt.Sprintf("%d objects", len(objs)), whole(err, owner)
 		})
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,11 +31,15 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 	if err != nil {
 		return nil, err
 	}
-	changes, err := cluster.Diff(ctx, objs)
+	released, err := e.released(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	return diffLines(changes), nil
+	changes, err := cluster.Diff(ctx, objs, released)
+	if err != nil {
+		return nil, err
+	}
+	return diffLines(changes, Adopts(d.Spec.V)), nil
 }
 
 // objects renders the environment's manifests at the release's commit, bound to the release's digests; dest is where the commit is
@@ -73,13 +78,49 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	return objs, nil
 }
 
-// diffLines are the changes that a cluster would make, none for none.
-func diffLines(changes []kube.Change) (lines []string) {
+// released are the objects of what is live where d goes, none where nothing is or they are kept no more.
+func (e *Engine) released(ctx context.Context, d store.Deployment) ([]*unstructured.Unstructured, error) {
+	var live *store.Deployment
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+		return err
+	})
+	if err != nil || live == nil {
+		return nil, err
+	}
+	return e.Objects(*live)
+}
+
+// maxDriftLines is how much of what somebody changed of one object is told before it is overwritten.
+const maxDriftLines = 5
+
+// diffLines are the changes that a cluster would make, none for none; with what would be taken over, where that is asked for.
+func diffLines(changes []kube.Change, adopt bool) (lines []string) {
 	for _, c := range changes {
-		if c.Action == "none" && c.Note == "" {
+		takes := c.Takes
+		if c.Conflict != nil && adopt {
+			c.Note = ""
+			takes = append(slices.Clone(takes), fmt.Sprintf("%s (%s)", c.Conflict.Manager, strings.Join(c.Conflict.Fields, ", ")))
+		}
+		if c.Action == "none" && c.Note == "" && (len(takes) == 0 || !adopt) {
 			continue
 		}
 		lines = append(lines, strings.TrimSpace(c.Object+" "+c.Action+" "+c.Note))
+		if adopt && len(takes) > 0 {
+			lines = append(lines, "! taken over from "+strings.Join(takes, ", "))
+		}
+		for _, field := range c.Loses {
+			if adopt {
+				lines = append(lines, "! removed by that: "+field)
+			}
+		}
+		for i, d := range c.Drift {
+			if i == maxDriftLines {
+				lines = append(lines, fmt.Sprintf("! and %d more changed in the cluster", len(c.Drift)-i))
+				break
+			}
+			lines = append(lines, "! changed in the cluster: "+d.String())
+		}
 		if c.Text != "" {
 			lines = slices.Concat(lines, strings.Split(strings.TrimRight(c.Text, "\n"), "\n"))
 		}

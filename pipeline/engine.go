@@ -42,14 +42,18 @@ const (
 type Server interface {
 	MayUseRegistry(image, repo string) error
 	MayUseCluster(cluster, repo, namespace string) error
+	// MayUseKind says whether a repository that may deploy to that namespace may apply objects of a cluster-scoped kind too.
+	MayUseKind(cluster, repo, namespace, kind string) error
+	// MayAlsoUse says the same of objects that name another namespace.
+	MayAlsoUse(cluster, repo, namespace, other string) error
 	MayUseSecret(name, repo, ref, defaultBranch string) error
 	Secret(name string) (string, error)
 	// Floor raises what an environment asks for to what the cluster insists on.
 	Floor(cluster string, a Approvals) Approvals
 	// PullHost is the host that clusters pull by, for a registry host; often the same.
 	PullHost(host string) string
-	// PullCredentials are read-only credentials for a registry host, empty for none.
-	PullCredentials(host string) (username, password string)
+	// PullCredentials are read-only credentials for a registry host; the error says that there are none and where to write them.
+	PullCredentials(host string) (username, password string, err error)
 	// Secrets lists every value that must never be shown.
 	Secrets() []string
 }
@@ -80,13 +84,14 @@ type Images interface {
 
 // Cluster is one Kubernetes cluster.
 type Cluster interface {
-	Diff(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Change, error)
+	Diff(ctx context.Context, objs, released []*unstructured.Unstructured) ([]kube.Change, error)
 	Apply(ctx context.Context, objs []*unstructured.Unstructured, o kube.ApplyOptions) error
 	Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error
 	Verify(ctx context.Context, objs []*unstructured.Unstructured, images []kube.Image) (warnings []string, err error)
 	Prune(ctx context.Context, old, new kube.Inventory, o kube.Owner) ([]string, error)
 	EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error
 	Status(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error)
+	Drift(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Drift, error)
 	Capabilities(ctx context.Context) (kube.Capabilities, error)
 }
 
@@ -223,6 +228,13 @@ func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, even
 }
 
 func restoring(from, to store.Deployment, cause, requester, event string) store.Deployment {
+	var spec Spec
+	if Adopts(to.Spec.V) && json.Unmarshal(to.Spec.V, &spec) == nil { // that was asked for once
+		spec.Adopt = false
+		if text, err := json.Marshal(spec); err == nil {
+			to.Spec.V = text
+		}
+	}
 	return store.Deployment{Repo: to.Repo, App: to.App, Environment: to.Environment, Release: to.Release, RollbackOf: from.ID, Restores: to.ID,
 		Cause: cause, Requester: requester, Run: to.Run, Event: event, Spec: to.Spec,
 		Objects: to.Objects, ObjectsHash: to.ObjectsHash, Inventory: to.Inventory}

@@ -52,22 +52,24 @@ type bench struct {
 	*Engine
 	t *testing.T
 
-	mu      sync.Mutex
-	points  int    // transactions begun, and calls of far ends begun and ended
-	dieAt   int    // at this point kill is called; 0: never
-	kill    func() // ends the context of the work
-	pushed  map[string]bool
-	tags    map[string]string // in the registry
-	options []source.Options  // of the checkouts
-	files   map[string]string // what they hold; nil: the manifest, in deploy/
-	builds  int
-	running string // the image that the cluster runs
-	applied []byte // the objects that it got last
-	calls   []string
-	on      map[string]func(context.Context) error // what a call does before its effect
-	servers server
-	outputs map[string]string // by path: what checks leave behind
-	says    []build.Line      // what a build writes
+	mu       sync.Mutex
+	points   int    // transactions begun, and calls of far ends begun and ended
+	dieAt    int    // at this point kill is called; 0: never
+	kill     func() // ends the context of the work
+	pushed   map[string]bool
+	tags     map[string]string // in the registry
+	options  []source.Options  // of the checkouts
+	files    map[string]string // what they hold; nil: the manifest, in deploy/
+	builds   int
+	running  string        // the image that the cluster runs
+	applied  []byte        // the objects that it got last
+	changes  []kube.Change // what it says that an apply would do
+	compared string        // the image of what was released before, as a comparison was told
+	calls    []string
+	on       map[string]func(context.Context) error // what a call does before its effect
+	servers  server
+	outputs  map[string]string // by path: what checks leave behind
+	says     []build.Line      // what a build writes
 }
 
 // server allows everything.
@@ -75,16 +77,30 @@ type server struct {
 	denied  error
 	secrets []string
 	floor   int
+	puller  string   // who pulls
+	kinds   []string // cluster-scoped ones that may be applied
 }
 
-func (s server) MayUseRegistry(string, string) error               { return s.denied }
-func (s server) MayUseCluster(string, string, string) error        { return s.denied }
+func (s server) MayUseRegistry(string, string) error        { return s.denied }
+func (s server) MayUseCluster(string, string, string) error { return s.denied }
+func (s server) MayUseKind(_, _, _, kind string) error {
+	if slices.Contains(s.kinds, kind) {
+		return nil
+	}
+	return errors.New("add kinds: [" + kind + "]")
+}
+func (s server) MayAlsoUse(string, string, string, string) error   { return errors.New("no other") }
 func (s server) MayUseSecret(string, string, string, string) error { return s.denied }
 func (s server) Secret(string) (string, error)                     { return "", nil }
 func (s server) PullHost(host string) string                       { return host }
-func (s server) PullCredentials(string) (string, string)           { return "", "" }
-func (s server) Secrets() []string                                 { return s.secrets }
-func (s server) Floor(_ string, a Approvals) Approvals             { a.Count = max(a.Count, s.floor); return a }
+func (s server) PullCredentials(string) (string, string, error) {
+	if s.puller == "" {
+		return "", "", errors.New("no credentials")
+	}
+	return s.puller, "sesame", nil
+}
+func (s server) Secrets() []string                     { return s.secrets }
+func (s server) Floor(_ string, a Approvals) Approvals { a.Count = max(a.Count, s.floor); return a }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
@@ -238,8 +254,16 @@ func imageOf(objs []*unstructured.Unstructured) string {
 	return containers[0].(map[string]any)["image"].(string)
 }
 
-func (f *fakeCluster) Diff(ctx context.Context, _ []*unstructured.Unstructured) ([]kube.Change, error) {
-	return nil, (*bench)(f).call(ctx, "diff", nil)
+func (f *fakeCluster) Diff(ctx context.Context, _, released []*unstructured.Unstructured) ([]kube.Change, error) {
+	f.compared = ""
+	if len(released) > 0 {
+		f.compared = imageOf(released)
+	}
+	return f.changes, (*bench)(f).call(ctx, "diff", nil)
+}
+
+func (f *fakeCluster) Drift(context.Context, []*unstructured.Unstructured) ([]kube.Drift, error) {
+	return nil, nil
 }
 
 func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
@@ -268,8 +292,8 @@ func (f *fakeCluster) Prune(ctx context.Context, _, _ kube.Inventory, _ kube.Own
 	return nil, (*bench)(f).call(ctx, "prune", nil)
 }
 
-func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, _, _, _, _ string) error {
-	return (*bench)(f).call(ctx, "pull secret", nil)
+func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, name, _, user, _ string) error {
+	return (*bench)(f).call(ctx, "pull secret "+name+" of "+user, nil)
 }
 
 func (f *fakeCluster) Capabilities(ctx context.Context) (kube.Capabilities, error) {
@@ -940,6 +964,114 @@ func TestRollbackAppliesWhatWasStored(t *testing.T) {
 	if one, three := b.deployment(1), b.deployment(3); one.ObjectsHash != three.ObjectsHash {
 		t.Error("other objects were applied")
 	}
+}
+
+// TestDriftIsShown before it is overwritten: a comparison is with what is live, and no more than five fields of an object are told.
+func TestDriftIsShown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	drift := kube.Drift{Object: "Deployment/web", Field: "spec.replicas", Live: "3", Released: "2", Manager: "kubectl-edit", At: time.Date(2026, 3, 4, 14, 2, 0, 0, time.UTC)}
+	b.changes = []kube.Change{{Object: "Deployment/web", Action: "update", Text: "-a\n+b", Drift: slices.Repeat([]kube.Drift{drift}, 7)}, {Object: "Service/web", Action: "none", Drift: []kube.Drift{drift}}}
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if b.compared != "" {
+		t.Errorf("the first is compared with %s", b.compared)
+	}
+	first := b.running
+	b.run('b', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	want := "Deployment/web update\n" + strings.Repeat("! changed in the cluster: spec.replicas is 3, released 2, by kubectl-edit at 2026-03-04 14:02 UTC\n", 5) + "! and 2 more changed in the cluster\n-a\n+b"
+	if got := b.deployment(2).Changes; got != want || b.compared != first || first == "" {
+		t.Errorf("compared with %s: %s", b.compared, got)
+	}
+}
+
+// TestKindsOfTheWholeCluster are deployed where the server's file allows that, as it is when they are applied.
+func TestKindsOfTheWholeCluster(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.files = map[string]string{"deploy/web.yaml": manifest, "deploy/z.yaml": "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: web}\nrules: []\n"}
+	const refused = "ClusterRole/web is not of a namespace but of the whole cluster; take it out of the manifests: add kinds: [ClusterRole]"
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || d.Reason != refused {
+		t.Errorf("%s: %s", d.State, d.Reason)
+	}
+	b.servers.kinds = []string{"ClusterRole"}
+	b.run('b', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	b.run('c', environment(nil), nil)
+	b.on["diff"] = func(context.Context) error { b.servers.kinds = nil; return nil }
+	b.ok(b.work(t.Context()))
+	if got, want := b.deployments(), "automatic 1 failed, automatic 2 succeeded, automatic 3 failed, recovery 2 failed"; got != want || b.deployment(3).Reason != refused {
+		t.Errorf("%s, want %s: %s", got, want, b.deployment(3).Reason)
+	}
+
+	// Of a custom kind only the cluster knows.
+	b = newBench(t)
+	b.run('a', environment(nil), nil)
+	b.on["diff"] = func(context.Context) error { return &kube.ClusterScoped{Object: "World/a", Kind: "World"} }
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Failed || d.Reason != "World/a is not of a namespace but of the whole cluster; take it out of the manifests: add kinds: [World]" {
+		t.Errorf("%s: %s", d.State, d.Reason)
+	}
+}
+
+// TestPullSecret: the credentials are those of today, for a rollback and for what is live too, and none are an error.
+func TestPullSecret(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	env := environment(func(e *Environment) { e.PullSecret = "tcr" })
+	b.servers.puller = "old"
+	b.run('a', env, nil)
+	b.ok(b.work(t.Context()))
+	b.run('b', env, nil)
+	b.ok(b.work(t.Context()))
+	if got := pulls(b); got != "pull secret tcr of old, pull secret tcr of old" {
+		t.Errorf("%s", got)
+	}
+	b.servers.puller = "new"
+	b.ok(b.KeepPullSecret(t.Context(), b.deployment(1).ID))
+	if got := pulls(b); got != "" {
+		t.Errorf("what is not live any more: %s", got)
+	}
+	b.ok(b.KeepPullSecret(t.Context(), b.deployment(2).ID))
+	b.update(func(tx *store.Tx) error {
+		_, err := NewRollback(tx, b.deployment(2), b.deployment(1), store.CauseRollback, "bob", "")
+		return err
+	})
+	b.ok(b.work(t.Context()))
+	if got := pulls(b); got != "pull secret tcr of new, pull secret tcr of new" {
+		t.Errorf("%s", got)
+	}
+	for _, number := range []int{1, 2, 3} {
+		objs, err := b.Objects(b.deployment(number))
+		b.ok(err)
+		if len(objs) != 1 || !strings.Contains(fmt.Sprint(objs[0].Object), "imagePullSecrets:[map[name:tcr]]") {
+			t.Errorf("deployment %d stores %v", number, objs)
+		}
+	}
+
+	b.servers.puller = ""
+	b.run('c', env, nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(4); d.State != store.Failed || d.Reason != "no credentials" || b.running == "" {
+		t.Errorf("the deployment is %s: %s", d.State, d.Reason)
+	}
+}
+
+// pulls are the pull secrets that were made since it was asked last.
+func pulls(b *bench) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var made []string
+	for _, c := range b.calls {
+		if strings.HasPrefix(c, "pull secret") {
+			made = append(made, c)
+		}
+	}
+	b.calls = nil
+	return strings.Join(made, ", ")
 }
 
 // TestVotes: only those count that are bound to exactly what would be applied.

@@ -97,6 +97,16 @@ func (tx *Tx) WakeOpen() error {
 	return err
 }
 
+// WakePulls has each environment that wants a pull secret given the credentials of today.
+func (tx *Tx) WakePulls() error {
+	live, err := list[string](tx, `SELECT id FROM deployments d WHERE state = 'succeeded' AND json_extract(spec, '$.Environment.PullSecret') <> '' AND NOT EXISTS (SELECT 1 FROM deployments n
+		WHERE n.repo = d.repo AND n.app = d.app AND n.environment = d.environment AND n.state = 'succeeded' AND (n.finished_at, n.number) > (d.finished_at, d.number))`)
+	for _, id := range live {
+		err = errors.Join(err, tx.Wake(TaskPulls, id))
+	}
+	return err
+}
+
 // MustRatify says until when somebody has to agree to a deployment that goes without approval.
 func (tx *Tx) MustRatify(d Deployment, until time.Time) error {
 	_, err := tx.exec("UPDATE deployments SET ratify_by = ? WHERE id = ?", stamp(until), d.ID)

@@ -25,6 +25,7 @@ const (
 	TaskPrepare = "prepare" // render a deployment
 	TaskEnv     = "env"     // advance the deployments of one environment, one at a time
 	TaskReport  = "report"  // say what the state of run/<id> or deployment/<id> is
+	TaskPulls   = "pulls"   // give the environment of a deployment that is live what its pods pull by
 )
 
 // Kinds of tasks that advance a run and that do not wait for the same as TaskRun, a builder.

@@ -120,7 +120,6 @@ const (
 	Back                 // the button out of a question
 	Usage                // usage
 	OpenQuote            // usage
-	NotYet               // what, usage
 	TooManyCommands      // how many are read
 	CommentEdited        //
 	CommentDeleted       //
@@ -182,6 +181,14 @@ const (
 	StatusLive    // environment, release, commit, digest, readiness
 	StatusUnread  // environment, release, reason
 	StatusWaiting // environment, release, state or reasons
+	StatusDrift   // environment, what somebody changed in its cluster
+	DriftIs       // object and field, what it is, what was released
+	DriftLess     // object and field, what was released
+	DriftGone     // object
+	DriftBy       // one of these three, who
+	DriftAt       // the same, who, when
+	DriftMore     // number of further fields
+	DriftHidden   // number of fields
 
 	// About a message itself.
 
@@ -243,6 +250,7 @@ const (
 	NothingToCompare  // environment, usage
 	DiffOf            // release, environment
 	DiffNone          // release, environment
+	AdoptOf           // release, environment, command
 	DiffFailed        // release, environment, reason
 	DiffTooLong       // duration
 	NotInPublic       // address
@@ -532,7 +540,6 @@ var sentences = [keyCount]words{
 	NoSuchCommand:    {"There is no such command; %v lists those that there are.", "没有此命令；%v 会列出可用的命令。"},
 	Usage:            {"Usage: %v", "用法：%v"},
 	OpenQuote:        {"A quote is not closed: write \"…\" around text with spaces. Usage: %v", "引号未闭合：带空格的文字请用 \"…\" 括起来。用法：%v"},
-	NotYet:           {"This version doesn't support %v yet, so nothing was done. Usage: %v", "此版本尚不支持 %v，未执行任何操作。用法：%v"},
 	TooManyCommands:  {"Only the first %v commands of a comment are read; write the others in another comment.", "一条评论只读取前 %v 个命令；其余请另发评论。"},
 	CommentEdited:    {"Your comment was edited after it was posted, so nothing was done. Post the command in a new comment.", "你的评论在发布后被编辑，因此未执行任何操作。请在新评论中重新发送命令。"},
 	CommentDeleted:   {"Your comment was deleted before it was read, so nothing was done.", "你的评论在读取前已被删除，因此未执行任何操作。"},
@@ -592,6 +599,14 @@ var sentences = [keyCount]words{
 	StatusLive:    {"%v: release %v of commit %v (%v), %v", "%v：版本 %v，提交 %v（%v），%v"},
 	StatusUnread:  {"%v: release %v, but the cluster could not be read: %v", "%v：版本 %v，但无法读取集群：%v"},
 	StatusWaiting: {"%v: release %v %v", "%v：版本 %v %v"},
+	StatusDrift:   {"%v was changed in the cluster since: %v", "%v 部署后在集群中被改动：%v"},
+	DriftIs:       {"%v is %v, released %v", "%v 现为 %v，发布时为 %v"},
+	DriftLess:     {"%v is gone, released %v", "%v 已被删除，发布时为 %v"},
+	DriftGone:     {"%v is gone", "%v 已不存在"},
+	DriftBy:       {"%v, by %v", "%v（由 %v 改动）"},
+	DriftAt:       {"%v, by %v at %v", "%v（%v 于 %v 改动）"},
+	DriftMore:     {"and %v more", "另有 %v 处"},
+	DriftHidden:   {"%v fields, which a public repository's comments do not show; see the page", "共 %v 处，公开仓库的评论中不显示，请看页面"},
 
 	HelpOkToTest: {"builds a fork's pull request, at exactly that commit and with no rights", "仅按该提交构建来自派生仓库的拉取请求，且不赋予任何权限"},
 	NotOnAPull:   {"This is said on a pull request. Usage: %v", "请在拉取请求中使用。用法：%v"},
@@ -652,6 +667,7 @@ var sentences = [keyCount]words{
 	HistoryNone:       {"Nothing was deployed to %v yet.", "%v 尚无部署记录。"},
 	NothingToCompare:  {"There is no release to compare %v with. Usage: %v", "没有可与 %v 对比的版本。用法：%v"},
 	DiffOf:            {"Release %v would change this in %v:", "版本 %v 将在 %v 中带来以下变更："},
+	AdoptOf:           {"With release %v this would be taken over in %v and changed; say %v to do it:", "版本 %v 将在 %v 中接管并变更以下内容；如需执行，请发送 %v："},
 	DiffNone:          {"Release %v would change nothing in %v.", "版本 %v 不会在 %v 中带来变更。"},
 	DiffFailed:        {"What release %v would change in %v can't be told: %v", "无法得知版本 %v 将在 %v 中带来的变更：%v"},
 	DiffTooLong:       {"it takes longer than %v", "耗时超过 %v"},

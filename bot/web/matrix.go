@@ -31,9 +31,18 @@ type Health struct {
 	Age       time.Duration // how long ago that was
 	Ready     int           // pods
 	Desired   int
-	Drift     bool   // what is in the cluster is not what was deployed, in ways that Workloads tell
+	Drift     bool   // what is in the cluster is not what was deployed, in ways that Workloads and Changes tell
 	Unread    string // why the cluster could not be asked since
 	Workloads []Workload
+	Changes   []Change
+}
+
+// A Change is one field that somebody changed in the cluster since the deployment.
+type Change struct {
+	Object, Field  string // as in Deployment/web and spec.replicas; no field: the object is gone
+	Live, Released string // what it is, empty: gone; and what was deployed
+	By             string // as the API server calls them; may be empty
+	At             time.Time
 }
 
 // A Workload is what a cluster said of one object that runs pods.

@@ -56,6 +56,7 @@ var chinese = map[string]string{
 	"Frozen until %s: %s": "封网至 %s：%s", "Deployment %d went without approval": "部署 %d 未经批准",
 	"What the cluster says": "集群状态", "It could not be asked: %s": "无法查询：%s", "What is in the cluster is not what was deployed.": "集群中的内容与部署的不一致。",
 	"What follows is what it said before, at %s.": "以下是它之前在 %s 给出的状态。", "%s is gone": "%s 已不存在", "%s is of release %s": "%s 属于版本 %s", "%s is of no release": "%s 不属于任何版本",
+	"%s: %s is %s, released %s": "%s：%s 现为 %s，发布时为 %s", "%s: %s is gone, released %s": "%s：%s 已被删除，发布时为 %s", "(by %s at %s)": "（%s 于 %s 改动）", "(by %s)": "（由 %s 改动）",
 
 	// Its figures.
 	"Delivery to %s": "交付到 %s", "No change went there in the last 13 weeks, so there is nothing to count.": "最近 13 周没有变更部署到那里，所以没有可统计的数据。",

@@ -520,7 +520,7 @@ func (in *installed) checkExample(t *testing.T, ctx context.Context) {
 			}
 		}
 	}
-	changes, err := in.admin.Diff(ctx, objects)
+	changes, err := in.admin.Diff(ctx, objects, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 )
 
 // A Need is what Shipmate does with a resource in the namespaces that it deploys to.
@@ -80,7 +82,47 @@ func (c *Cluster) Lacks(ctx context.Context, namespace string) ([]Need, error) {
 	case http.StatusUnauthorized:
 		return nil, explain("look for", ns, answerOfAPI(status, body))
 	}
-	needs := Needs()
+	return c.lacks(ctx, namespace, Needs())
+}
+
+// LacksOfKinds is Lacks for kinds of the whole cluster, as in ClusterRole, whatever their groups. unknown are those of them that
+// the cluster does not have; a definition may bring them.
+func (c *Cluster) LacksOfKinds(ctx context.Context, kinds []string) (lacks []Need, unknown []string, err error) {
+	lists, err := c.discovery.ServerPreferredResourcesWithContext(quiet(ctx))
+	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) { // a group whose server is away says nothing of the others
+		return nil, nil, explain("list the kinds by", ObjectRef{Kind: "APIResourceList"}, err)
+	}
+	var needs []Need
+	for _, kind := range kinds {
+		known := len(needs)
+		for _, list := range lists {
+			gv, err := schema.ParseGroupVersion(list.GroupVersion)
+			if err != nil {
+				return nil, nil, fmt.Errorf("list the kinds: %w", err)
+			}
+			for _, r := range list.APIResources {
+				if r.Kind != kind || r.Namespaced || strings.Contains(r.Name, "/") {
+					continue
+				}
+				n := Need{Group: gv.Group, Resource: r.Name, Verbs: applied, Core: true}
+				if !slices.Contains(keptKinds, kind) {
+					n.Verbs = pruned
+				} else if kind == "CustomResourceDefinition" {
+					n.Verbs = append(slices.Clone(applied), read...) // it is waited for
+				}
+				needs = append(needs, n)
+			}
+		}
+		if len(needs) == known {
+			unknown = append(unknown, kind)
+		}
+	}
+	lacks, err = c.lacks(ctx, "", needs)
+	return lacks, unknown, err
+}
+
+// lacks asks for each verb of needs in a namespace, or in the whole cluster where that is empty.
+func (c *Cluster) lacks(ctx context.Context, namespace string, needs []Need) ([]Need, error) {
 	may := make([][]bool, len(needs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(reviews)

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 // ApplyOptions changes how Apply treats what others own.
 type ApplyOptions struct {
 	Force bool // takes fields that another manager owns instead of refusing
+	Adopt bool // Force, and what kubectl or Helm made of an object is removed where objs have it no more
 }
 
 // crdTimeout bounds how long a CustomResourceDefinition may take until its kind can be used.
@@ -37,6 +37,8 @@ const crdTimeout = 30 * time.Second
 // *Error. spec.replicas is left out of an object whose replicas a
 // HorizontalPodAutoscaler owns.
 func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, opts ApplyOptions) error {
+	opts.Force = opts.Force || opts.Adopt
+	var adopted []*unstructured.Unstructured
 	ordered := slices.Clone(objs)
 	slices.SortStableFunc(ordered, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
 	coming := comingWith(objs)
@@ -47,6 +49,9 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 			if err := ownedByAnother(obj, live); err != nil {
 				return err
 			}
+			if live != nil && opts.Adopt {
+				adopted = append(adopted, live)
+			}
 			if scaledByHPA(live) {
 				obj = obj.DeepCopy()
 				unstructured.RemoveNestedField(obj.Object, "spec", "replicas")
@@ -55,6 +60,11 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 			_, err = c.patch(ctx, obj, opts.Force, true)
 		}
 		if err != nil && !coming.explains(err) && !noDryRun(err) {
+			return err
+		}
+	}
+	for _, live := range adopted {
+		if err := c.adopt(ctx, live); err != nil {
 			return err
 		}
 	}
@@ -271,44 +281,4 @@ func (c *Cluster) Prune(ctx context.Context, old, new Inventory, owner Owner) ([
 		pruned = append(pruned, ref.String())
 	}
 	return pruned, nil
-}
-
-// EnsurePullSecret makes the Secret name in namespace hold the credentials for
-// pulling from host (Kubernetes documentation, "Pull an Image from a Private
-// Registry"). A Secret of that name that is not Shipmate's is left alone and is an
-// error.
-func (c *Cluster) EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error {
-	ref := ObjectRef{Version: "v1", Kind: "Secret", Namespace: namespace, Name: name}
-	live, err := c.get(ctx, ref)
-	if err != nil {
-		return err
-	}
-	if live != nil && live.GetLabels()[LabelManagedBy] != FieldManager {
-		return &Error{Object: ref.String(), Message: "exists in namespace " + namespace + " and was not made by us",
-			Hint: "delete it, or choose another name for pull_secret"}
-	}
-	server := host
-	if host == "docker.io" || host == "index.docker.io" {
-		server = "https://index.docker.io/v1/"
-	}
-	config, err := json.Marshal(map[string]any{"auths": map[string]any{server: map[string]string{
-		"username": username,
-		"password": password,
-		"auth":     base64.StdEncoding.EncodeToString([]byte(username + ":" + password)),
-	}}})
-	if err != nil {
-		return fmt.Errorf("pull secret %s: %w", name, err)
-	}
-	_, err = c.patch(ctx, &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1",
-		"kind":       "Secret",
-		"metadata": map[string]any{
-			"name":      name,
-			"namespace": namespace,
-			"labels":    map[string]any{LabelManagedBy: FieldManager},
-		},
-		"type": "kubernetes.io/dockerconfigjson",
-		"data": map[string]any{".dockerconfigjson": base64.StdEncoding.EncodeToString(config)},
-	}}, false, false)
-	return err
 }

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -221,7 +222,7 @@ func TestScope(t *testing.T) {
 		ref  ObjectRef
 		want string
 	}{
-		{ObjectRef{Group: "example.com", Version: "v1", Kind: "World", Namespace: "n", Name: "a"}, "cluster-scoped kind"},
+		{ObjectRef{Group: "example.com", Version: "v1", Kind: "World", Namespace: "n", Name: "a"}, "World/a is not of a namespace but of the whole cluster"},
 		{ObjectRef{Group: "example.com", Version: "v1", Kind: "Thing", Name: "a"}, "has no namespace"},
 		{ObjectRef{Group: "example.com", Version: "v2", Kind: "Thing", Namespace: "n", Name: "a"}, "the cluster knows no kind Thing in example.com/v2"},
 	} {
@@ -276,6 +277,59 @@ func TestPruneAsks(t *testing.T) {
 		if strings.Contains(asked, "kept") || strings.Contains(asked, "claim") || asked == "DELETE /api/v1/namespaces/n" {
 			t.Errorf("asked %s", asked)
 		}
+	}
+}
+
+// TestEnsurePullSecret: what is not ours is left alone, what others need of ours stays, and nothing that was written meanwhile is lost.
+func TestEnsurePullSecret(t *testing.T) {
+	secret := func(labels, config string) string {
+		return fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"pull","namespace":"n","resourceVersion":"7","labels":{%s}},"data":{".dockerconfigjson":%q}}`,
+			labels, base64.StdEncoding.EncodeToString([]byte(config)))
+	}
+	const ours = `"app.kubernetes.io/managed-by":"shipmate"`
+	const auth = `{"auth":"Ym90OnNlc2FtZQ==","password":"sesame","username":"bot"}`
+	for name, test := range map[string]struct {
+		live, host, want string // the latter of the version that it is put upon, or part of the error
+		wrong            bool
+	}{
+		"none":          {"", "r.example.com", ` {"auths":{"r.example.com":` + auth + `}}`, false},
+		"Docker Hub":    {"", "docker.io", ` {"auths":{"https://index.docker.io/v1/":` + auth + `}}`, false},
+		"rotated":       {secret(ours, `{"auths":{"r.example.com":{"username":"before"}}}`), "r.example.com", `7 {"auths":{"r.example.com":` + auth + `}}`, false},
+		"another host":  {secret(ours, `{"auths":{"a.example.com":{"username":"a"}}}`), "r.example.com", `7 {"auths":{"a.example.com":{"username":"a"},"r.example.com":` + auth + `}}`, false},
+		"broken":        {secret(ours, `{"auths":null`), "r.example.com", `7 {"auths":{"r.example.com":` + auth + `}}`, false},
+		"not ours":      {secret(`"app.kubernetes.io/managed-by":"Helm"`, ""), "r.example.com", "Secret/pull: exists in namespace n and was not made by us; delete it, or choose another name for pull_secret", true},
+		"no label":      {secret("", ""), "r.example.com", "was not made by us", true},
+		"of a manifest": {secret(ours+`,"shipmate.dev/app":"web"`, ""), "r.example.com", "was not made by us", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			a, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.Method == http.MethodPatch:
+					var put struct {
+						Metadata struct{ ResourceVersion string }
+						Type     string
+						Data     map[string][]byte
+					}
+					if err := json.NewDecoder(r.Body).Decode(&put); err != nil || put.Type != "kubernetes.io/dockerconfigjson" {
+						t.Errorf("%v, type %q", err, put.Type)
+					}
+					got = put.Metadata.ResourceVersion + " " + string(put.Data[".dockerconfigjson"])
+					fmt.Fprint(w, secret(ours, ""))
+				case test.live == "":
+					writeStatus(w, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, "pull"))
+				default:
+					fmt.Fprint(w, test.live)
+				}
+			})
+			err := c.EnsurePullSecret(t.Context(), "n", "pull", test.host, "bot", "sesame")
+			switch {
+			case test.wrong && (err == nil || !strings.Contains(err.Error(), test.want) || len(a.asked) != 1):
+				t.Errorf("%v, asked %q", err, a.asked)
+			case !test.wrong && (err != nil || got != test.want):
+				t.Errorf("%v, put %s, want %s", err, got, test.want)
+			}
+		})
 	}
 }
 

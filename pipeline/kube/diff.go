@@ -13,10 +13,15 @@ import (
 
 // Change is what an apply would do to one object.
 type Change struct {
-	Object string // as in Deployment/web
-	Action string // create, update, none, or unknown where it can't be tried
-	Text   string // lines of a unified diff, YAML, values of Secrets masked; at most 200
-	Note   string // why it can't be tried, or which conflict an apply would meet; may be empty
+	Object string   // as in Deployment/web
+	Action string   // create, update, none, or unknown where it can't be tried
+	Text   string   // lines of a unified diff, YAML, values of Secrets masked; at most 200
+	Note   string   // why it can't be tried, or which conflict an apply would meet; may be empty
+	Takes  []string // managers such as kubectl-client-side-apply, whose fields an adoption would take over
+	Loses  []string // fields that it would remove by that, as far as kubectl tells
+	// Conflict is what Note tells of, where an apply would meet one; nil: none.
+	Conflict *Conflict
+	Drift    []Drift // what somebody changed of what was released before, and an apply may undo
 }
 
 const (
@@ -27,11 +32,16 @@ const (
 // Diff says what applying objs would change, by a server-side dry run of each
 // against the live object. What only the server or Shipmate's bookkeeping sets is left out.
 // What the cluster would refuse is an error, as in Apply, but a conflict is a note.
-func (c *Cluster) Diff(ctx context.Context, objs []*unstructured.Unstructured) ([]Change, error) {
+// released is what was applied before, to tell what drifted of it; it may be empty.
+func (c *Cluster) Diff(ctx context.Context, objs, released []*unstructured.Unstructured) ([]Change, error) {
 	coming := comingWith(objs)
 	changes := make([]Change, 0, len(objs))
 	for _, obj := range objs {
-		change, err := c.diff(ctx, obj, coming)
+		var before *unstructured.Unstructured
+		if i := slices.IndexFunc(released, func(r *unstructured.Unstructured) bool { return RefOf(r).same(RefOf(obj)) }); i >= 0 {
+			before = released[i]
+		}
+		change, err := c.diff(ctx, obj, before, coming)
 		if err != nil {
 			return nil, err
 		}
@@ -40,12 +50,20 @@ func (c *Cluster) Diff(ctx context.Context, objs []*unstructured.Unstructured) (
 	return changes, nil
 }
 
-func (c *Cluster) diff(ctx context.Context, obj *unstructured.Unstructured, coming coming) (Change, error) {
+func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructured, coming coming) (Change, error) {
 	change := Change{Object: RefOf(obj).String()}
 	live, err := c.get(ctx, RefOf(obj))
 	if err == nil && ownedByAnother(obj, live) != nil {
 		change.Action, change.Note = "unknown", ownedByAnother(obj, live).Error()
 		return change, nil
+	}
+	if live != nil && before != nil {
+		change.Drift = drift(before, live)
+	}
+	if live != nil {
+		if change.Takes = adoptable(live); len(change.Takes) > 0 {
+			change.Loses = lost(obj, live)
+		}
 	}
 	var after *unstructured.Unstructured
 	if err == nil {
@@ -57,7 +75,7 @@ func (c *Cluster) diff(ctx context.Context, obj *unstructured.Unstructured, comi
 	}
 	var conflict *Conflict
 	if errors.As(err, &conflict) {
-		change.Note = conflict.Error()
+		change.Note, change.Conflict = conflict.Error(), conflict
 		after, err = c.patch(ctx, obj, true, true)
 	}
 	switch {

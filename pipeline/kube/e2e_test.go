@@ -246,7 +246,7 @@ func TestStory(t *testing.T) {
 	w := newWorld(t)
 	objs := w.ready(webManifest)
 
-	changes, err := w.cluster.Diff(t.Context(), objs)
+	changes, err := w.cluster.Diff(t.Context(), objs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestStory(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("applying the same took %v", took)
 	}
-	if changes, err = w.cluster.Diff(t.Context(), objs); err != nil || changes[0].Action != "none" || changes[1].Action != "none" {
+	if changes, err = w.cluster.Diff(t.Context(), objs, nil); err != nil || changes[0].Action != "none" || changes[1].Action != "none" {
 		t.Errorf("diff of the same: %+v, %v", changes, err)
 	}
 
@@ -292,7 +292,7 @@ func TestStory(t *testing.T) {
 	// A second rollout: only its pods count, and old ones are gone at the end.
 	w.owner.Release = "2"
 	second := w.ready(strings.Replace(webManifest, "image: IMAGE", "image: IMAGE:v2\n        env: [{name: VERSION, value: two}]", 1))
-	if changes, err = w.cluster.Diff(t.Context(), second); err != nil || changes[0].Action != "update" || !strings.Contains(changes[0].Text, "+          value: two") {
+	if changes, err = w.cluster.Diff(t.Context(), second, nil); err != nil || changes[0].Action != "update" || !strings.Contains(changes[0].Text, "+          value: two") {
 		t.Errorf("diff of a change: %+v, %v", changes, err)
 	}
 	t.Log(changes[0].Text)
@@ -527,7 +527,7 @@ func TestConflict(t *testing.T) {
 		t.Fatalf("%v: %+v", err, conflict)
 	}
 	t.Log(err)
-	changes, err := w.cluster.Diff(t.Context(), objs)
+	changes, err := w.cluster.Diff(t.Context(), objs, nil)
 	if err != nil || !strings.Contains(changes[0].Note, "someone") {
 		t.Errorf("diff: %+v, %v", changes, err)
 	}
@@ -658,7 +658,12 @@ metadata: {name: gone}
 func TestDefinition(t *testing.T) {
 	w := newWorld(t)
 	group := w.owner.Namespace + ".example.com"
-	w.owner.ClusterKinds = []string{"CustomResourceDefinition"}
+	w.owner.MayHold = func(kind string) error {
+		if kind == "CustomResourceDefinition" {
+			return nil
+		}
+		return errors.New("only definitions")
+	}
 	objs := w.ready(strings.ReplaceAll(`
 apiVersion: GROUP/v1
 kind: Thing
@@ -687,7 +692,7 @@ spec:
 			t.Error(err)
 		}
 	})
-	changes, err := w.cluster.Diff(t.Context(), objs)
+	changes, err := w.cluster.Diff(t.Context(), objs, nil)
 	if err != nil || changes[0].Action != "create" || !strings.Contains(changes[0].Note, "comes with this release") {
 		t.Errorf("diff: %+v, %v", changes, err)
 	}
@@ -727,7 +732,7 @@ func TestSecrets(t *testing.T) {
 		t.Error("took over a Secret that is not ours")
 	}
 	changed := w.ready(strings.Replace(manifest, "hunter2", "hunter3", 1))
-	changes, err := w.cluster.Diff(t.Context(), changed)
+	changes, err := w.cluster.Diff(t.Context(), changed, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -840,6 +845,13 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 	}
 	if lacks, err := w.cluster.Lacks(t.Context(), ns); err != nil || len(lacks) > 0 {
 		t.Errorf("who may do anything lacks %v, %v", lacks, err)
+	}
+	kinds, unknown, err := limited.LacksOfKinds(t.Context(), []string{"ClusterRole", "ConfigMap", "CustomResourceDefinition"})
+	if err != nil || fmt.Sprint(unknown) != "[ConfigMap]" || len(kinds) != 2 || kinds[0].String() != "clusterroles.rbac.authorization.k8s.io" || strings.Join(kinds[1].Verbs, " ") != "get create patch list watch" {
+		t.Errorf("%v: it lacks %v, and there is no %v", err, kinds, unknown)
+	}
+	if kinds, _, err := w.cluster.LacksOfKinds(t.Context(), []string{"ClusterRole"}); err != nil || len(kinds) > 0 {
+		t.Errorf("%v: the admin lacks %v", err, kinds)
 	}
 	if _, err := w.cluster.Lacks(t.Context(), "kube-test-none"); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("of a namespace that is not there: %v", err)

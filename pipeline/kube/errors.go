@@ -49,8 +49,19 @@ func (e *Conflict) Error() string {
 	if len(e.Fields) == 0 {
 		return fmt.Sprintf("%s belongs to %s; rename it in the manifests", e.Object, e.Manager)
 	}
-	return fmt.Sprintf("%s: %s owned by %q; leave them out of the manifest, or set conflicts: force for this environment",
+	return fmt.Sprintf("%s: %s owned by %q; leave them out of the manifest, take them over (/deploy env adopt), or set conflicts: force for this environment",
 		e.Object, strings.Join(e.Fields, ", "), e.Manager)
+}
+
+// ClusterScoped is an object that was taken for one of a namespace, and its kind is one of the whole cluster.
+type ClusterScoped struct {
+	Object string // as in Widget/web
+	Kind   string
+}
+
+// Error says what to do about it.
+func (e *ClusterScoped) Error() string {
+	return e.Object + " is not of a namespace but of the whole cluster; take it out of the manifests"
 }
 
 var (

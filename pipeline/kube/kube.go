@@ -199,7 +199,7 @@ func (c *Cluster) resource(ctx context.Context, client dynamic.Interface, ref Ob
 	case namespaced && ref.Namespace == "":
 		return nil, fmt.Errorf("%s has no namespace, and its kind needs one", ref)
 	case !namespaced && ref.Namespace != "":
-		return nil, fmt.Errorf("%s is of a cluster-scoped kind, which is not allowed here", ref)
+		return nil, &ClusterScoped{ref.String(), ref.Kind}
 	case namespaced:
 		return client.Resource(m.Resource).Namespace(ref.Namespace), nil
 	default:

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,8 +32,9 @@ type Owner struct {
 	Namespace   string // the environment's; where objects without one go
 	PullSecret  string // added to the imagePullSecrets of every pod; may be empty
 
-	Namespaces   []string // others that manifests may name
-	ClusterKinds []string // cluster-scoped kinds that manifests may hold, as in ClusterRole
+	// MayHold says whether manifests may hold objects of a cluster-scoped kind, as in ClusterRole, and where not, what to do
+	// about it. nil: of none. MayName is the same for namespaces besides Namespace.
+	MayHold, MayName func(string) error
 }
 
 // labels returns the labels that mark an object as this owner's.
@@ -52,8 +54,8 @@ func (o Owner) owns(obj *unstructured.Unstructured) bool {
 }
 
 // clusterScoped are the built-in kinds without a namespace, by group and kind. That
-// of a custom kind shows only in the cluster: there, Apply refuses the namespace
-// that Own gave it.
+// of a custom kind shows only in the cluster: there, what Own gave a namespace is a
+// *ClusterScoped error.
 var clusterScoped = map[string][]string{
 	"":                             {"Namespace", "Node", "PersistentVolume", "ComponentStatus"},
 	"admissionregistration.k8s.io": {"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"},
@@ -74,7 +76,7 @@ var clusterScoped = map[string][]string{
 // Own confines objs to the owner's namespace and marks them as the owner's, in
 // place: labels, the release's annotation, the track in pod templates, the pull
 // secret. An object that names another namespace, or is of a cluster-scoped kind,
-// is an error unless the owner allows it by name.
+// is an error unless the owner allows that by name.
 //
 // The track never enters a selector: one that exists can't be changed, and a
 // canary needs to differ in it. A workload's selector that has it is an error.
@@ -98,28 +100,60 @@ func Own(objs []*unstructured.Unstructured, o Owner) error {
 	return nil
 }
 
+// Allows is Own's word on objects that it has marked before, which may be another one by now.
+func (o Owner) Allows(objs []*unstructured.Unstructured) error {
+	for _, obj := range objs {
+		err := o.mayName(obj)
+		if obj.GetNamespace() == "" {
+			err = o.confine(obj.DeepCopy())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayName refuses the namespace of an object that has one.
+func (o Owner) mayName(obj *unstructured.Unstructured) error {
+	ref, refused := RefOf(obj), errors.New("no other is allowed")
+	if ref.Namespace == o.Namespace {
+		return nil
+	}
+	if o.MayName != nil {
+		refused = o.MayName(ref.Namespace)
+	}
+	if refused != nil {
+		return fmt.Errorf("%s names namespace %s, but environment %s deploys to %s; take the namespace out of the manifest: %w", ref, ref.Namespace, o.Environment, o.Namespace, refused)
+	}
+	return nil
+}
+
 func (o Owner) confine(obj *unstructured.Unstructured) error {
 	gvk, ref := obj.GroupVersionKind(), RefOf(obj)
-	if slices.Contains(clusterScoped[gvk.Group], gvk.Kind) || slices.Contains(o.ClusterKinds, gvk.Kind) {
-		if !slices.Contains(o.ClusterKinds, gvk.Kind) {
-			return fmt.Errorf("%s is not of a namespace but of the whole cluster; take it out of the manifests, or have the server's file allow the kind %s", ref, gvk.Kind)
+	refused := errors.New("no such kind is allowed")
+	if o.MayHold != nil {
+		refused = o.MayHold(gvk.Kind)
+	}
+	if known := slices.Contains(clusterScoped[gvk.Group], gvk.Kind); known || refused == nil {
+		if refused != nil {
+			return fmt.Errorf("%s is not of a namespace but of the whole cluster; take it out of the manifests: %w", ref, refused)
 		}
 		if ref.Namespace != "" {
 			return fmt.Errorf("%s is of a cluster-scoped kind and can't have the namespace %s", ref, ref.Namespace)
 		}
 		return nil
 	}
-	switch {
-	case ref.Namespace == "":
+	if ref.Namespace == "" {
 		obj.SetNamespace(o.Namespace)
-	case ref.Namespace != o.Namespace && !slices.Contains(o.Namespaces, ref.Namespace):
-		return fmt.Errorf("%s names namespace %s, but environment %s deploys to %s; take the namespace out of the manifest, or have the server's file allow it",
-			ref, ref.Namespace, o.Environment, o.Namespace)
 	}
-	return nil
+	return o.mayName(obj)
 }
 
 func (o Owner) mark(obj *unstructured.Unstructured) error {
+	if ref := RefOf(obj); o.PullSecret != "" && ref.same(ObjectRef{Kind: "Secret", Namespace: o.Namespace, Name: o.PullSecret}) {
+		return errors.New("is what pull_secret has us make; take it out of the manifests, or choose another name for pull_secret")
+	}
 	labels, err := child(obj.Object, "metadata", "labels")
 	if err != nil {
 		return err

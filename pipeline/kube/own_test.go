@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -11,7 +12,18 @@ var owner = Owner{App: "web", Environment: "staging", Release: "7", Namespace: "
 
 func TestOwnConfines(t *testing.T) {
 	allowing := owner
-	allowing.Namespaces, allowing.ClusterKinds = []string{"team-b"}, []string{"ClusterRole", "Widget"}
+	allowing.MayHold = func(kind string) error {
+		if kind == "ClusterRole" || kind == "Widget" {
+			return nil
+		}
+		return errors.New("allow " + kind)
+	}
+	allowing.MayName = func(namespace string) error {
+		if namespace == "team-b" {
+			return nil
+		}
+		return errors.New("add " + namespace)
+	}
 	object := func(apiVersion, kind, namespace string) string {
 		ns := ""
 		if namespace != "" {
@@ -30,17 +42,17 @@ func TestOwnConfines(t *testing.T) {
 		{"the same", owner, object("v1", "ConfigMap", "team-a"), "team-a", ""},
 		{"another", owner, object("v1", "ConfigMap", "kube-system"), "", "ConfigMap/x names namespace kube-system, but environment staging deploys to team-a"},
 		{"another, allowed", allowing, object("v1", "ConfigMap", "team-b"), "team-b", ""},
-		{"another, not allowed", allowing, object("v1", "ConfigMap", "team-c"), "", "names namespace team-c"},
+		{"another, not allowed", allowing, object("v1", "ConfigMap", "team-c"), "", "take the namespace out of the manifest: add team-c"},
 		{"case matters", owner, object("v1", "ConfigMap", "Team-A"), "", "names namespace Team-A"},
-		{"cluster-scoped", owner, object("rbac.authorization.k8s.io/v1", "ClusterRole", ""), "", "allow the kind ClusterRole"},
-		{"cluster-scoped with a namespace", owner, object("rbac.authorization.k8s.io/v1", "ClusterRole", "team-a"), "", "allow the kind ClusterRole"},
-		{"cluster-scoped, old version", owner, object("rbac.authorization.k8s.io/v1beta1", "ClusterRole", ""), "", "allow the kind ClusterRole"},
+		{"cluster-scoped", owner, object("rbac.authorization.k8s.io/v1", "ClusterRole", ""), "", "ClusterRole/x is not of a namespace but of the whole cluster; take it out of the manifests: no such kind is allowed"},
+		{"cluster-scoped with a namespace", owner, object("rbac.authorization.k8s.io/v1", "ClusterRole", "team-a"), "", "ClusterRole/x is not of a namespace but of the whole cluster; take it out of the manifests: no such kind is allowed"},
+		{"cluster-scoped, old version", owner, object("rbac.authorization.k8s.io/v1beta1", "ClusterRole", ""), "", "ClusterRole/x is not of a namespace but of the whole cluster; take it out of the manifests: no such kind is allowed"},
 		{"cluster-scoped, allowed", allowing, object("rbac.authorization.k8s.io/v1", "ClusterRole", ""), "", ""},
 		{"cluster-scoped, allowed, with a namespace", allowing, object("rbac.authorization.k8s.io/v1", "ClusterRole", "team-a"), "", "can't have the namespace"},
-		{"binding of it, not allowed", allowing, object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", ""), "", "allow the kind ClusterRoleBinding"},
-		{"Namespace", owner, object("v1", "Namespace", ""), "", "allow the kind Namespace"},
-		{"definition", owner, object("apiextensions.k8s.io/v1", "CustomResourceDefinition", ""), "", "allow the kind CustomResourceDefinition"},
-		{"webhook", owner, object("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", ""), "", "allow the kind"},
+		{"binding of it, not allowed", allowing, object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", ""), "", "take it out of the manifests: allow ClusterRoleBinding"},
+		{"Namespace", owner, object("v1", "Namespace", ""), "", "Namespace/x is not of a namespace"},
+		{"definition", owner, object("apiextensions.k8s.io/v1", "CustomResourceDefinition", ""), "", "CustomResourceDefinition/x is not of a namespace"},
+		{"webhook", owner, object("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", ""), "", "is not of a namespace"},
 		{"custom kind", owner, object("example.com/v1", "Widget", ""), "team-a", ""},
 		{"custom cluster-scoped kind, allowed", allowing, object("example.com/v1", "Widget", ""), "", ""},
 	} {
@@ -142,6 +154,7 @@ func TestOwnRefuses(t *testing.T) {
 		{"long app", pod, with(func(o *Owner) { o.App = strings.Repeat("a", 64) }), "label value"},
 		{"track in matchLabels", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {selector: {matchLabels: {shipmate.dev/track: stable}}, template: {spec: {containers: []}}}}", owner, "spec.selector has shipmate.dev/track"},
 		{"track in matchExpressions", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {selector: {matchExpressions: [{key: shipmate.dev/track, operator: Exists}]}, template: {spec: {containers: []}}}}", owner, "spec.selector has shipmate.dev/track"},
+		{"the pull secret", "{apiVersion: v1, kind: Secret, metadata: {name: pull}}", with(func(o *Owner) { o.PullSecret = "pull" }), "Secret/pull: is what pull_secret has us make"},
 		{"template metadata", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {template: {metadata: 1, spec: {containers: []}}}}", owner, "must be a mapping"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
