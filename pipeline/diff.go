@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,8 +38,8 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 	return diffLines(changes), nil
 }
 
-// objects renders the environment's manifests at the release's commit, bound to the release's digests; dest is where the commit is
-// put.
+// objects renders the environment's manifests at the release's commit, bound to the release's digests, and behind them the Jobs of its
+// flow; dest is where the commit is put.
 func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) ([]*unstructured.Unstructured, error) {
 	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dest, source.Options{}); err != nil {
 		if source.IsPermanent(err) {
@@ -55,7 +56,13 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err != nil {
 		return nil, err
 	}
-	objs, err := kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Values: env.Values, Name: d.App, Namespace: env.Namespace,
+	var except []string
+	for _, step := range env.Flow {
+		if step.Job != "" {
+			except = append(except, path.Clean(step.Job))
+		}
+	}
+	objs, err := kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Except: except, Values: env.Values, Name: d.App, Namespace: env.Namespace,
 		Revision: rel.Number, Upgrade: live != nil, Capabilities: cluster.Capabilities})
 	var api *kube.Error
 	if err != nil && (ctx.Err() != nil || errors.As(err, &api) && api.Temporary || errors.Is(err, context.DeadlineExceeded)) {
@@ -70,7 +77,11 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {
 		return nil, permanent{err}
 	}
-	return objs, nil
+	jobs, err := e.flowJobs(ctx, dest, d, rel, env)
+	if err != nil {
+		return nil, permanent{err}
+	}
+	return append(objs, jobs...), nil
 }
 
 // diffLines are the changes that a cluster would make, none for none.
