@@ -177,7 +177,8 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 		}
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
-		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
+		Outside: outside(cfg),
+		Source:  hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
 	b.signIn = newSignIn(b)
 	b.web = web.New(b.pages(version))
 	b.name = sync.OnceValue(b.askName)
@@ -265,6 +266,20 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
+
+// outside returns which client reaches the addresses that a repository's flows name: private_addresses.
+func outside(c *Config) func(repo string) *http.Client {
+	public, private := egress.Client(false, outsideTimeout), egress.Client(true, outsideTimeout)
+	return func(repo string) *http.Client {
+		if matchesAny(c.PrivateAddresses, repo) {
+			return private
+		}
+		return public
+	}
+}
+
+// outsideTimeout bounds a whole request of a flow.
+const outsideTimeout = 30 * time.Second
 
 // works says what is done for each kind of task.
 func (b *Bot) works() map[string]work {

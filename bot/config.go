@@ -44,6 +44,9 @@ type Config struct {
 	BuildSecrets map[string]*BuildSecret    `yaml:"secrets"`
 	APITokens    []APIToken                 `yaml:"api_tokens"`
 
+	// PrivateAddresses are repositories whose flows may name addresses of private networks, or of this machine.
+	PrivateAddresses []string `yaml:"private_addresses"`
+
 	doc          *strictyaml.Document // where things stand, for refusals
 	unregistered bool                 // there is no App yet: see loadUnregistered
 }
@@ -436,6 +439,7 @@ var (
 )
 
 func (c *Config) check() {
+	c.checkRepositories("private_addresses", c.PrivateAddresses)
 	c.checkServer()
 	c.checkGitHub()
 	c.checkBuilder()

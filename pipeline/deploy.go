@@ -626,7 +626,12 @@ func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, 
 		if err != nil {
 			return err
 		}
-		goBack := live != nil && env.Rollback != Manual && d.RollbackOf == "" // a way back that failed is not tried in circles
+		apply, err := tx.Step(d.ID, StepApply)
+		if err != nil {
+			return err
+		}
+		goBack := live != nil && env.Rollback != Manual && !apply.StartedAt.IsZero() &&
+			d.RollbackOf == "" // a way back that failed is not tried in circles
 		if goBack {
 			if f.Ran, err = tx.JobsOf(d.ID); err != nil {
 				return err

@@ -448,6 +448,7 @@ func objectsOf(value any, depth int) ([]*unstructured.Unstructured, error) {
 	}
 	if annotations, ok := metadata["annotations"].(map[string]any); ok {
 		delete(annotations, lastApplied)
+		delete(annotations, AnnotationStep) // of a Job that ran: which are, we say
 	}
 	delete(content, "status")
 	return []*unstructured.Unstructured{obj}, nil
