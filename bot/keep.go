@@ -29,6 +29,7 @@ func (b *Bot) keep(ctx context.Context, _ string, _ int) (again time.Time, err e
 		(*store.Tx).AgeSessions,
 		func(tx *store.Tx) (int, error) { return tx.AgeEvents(now.Add(-b.cfg.Keep.Events)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeObjects(now.Add(-b.cfg.Keep.Logs)) },
+		func(tx *store.Tx) (int, error) { return tx.AgeJobLogs(now.Add(-b.cfg.Keep.Logs)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeAnnotations(now.Add(-b.cfg.Keep.Logs)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeHookDeliveries(now.Add(-b.cfg.Keep.Events)) },
 	} {
