@@ -270,12 +270,24 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 // outside returns which client reaches the addresses that a repository's flows name: private_addresses.
 func outside(c *Config) func(repo string) *http.Client {
 	public, private := egress.Client(false, outsideTimeout), egress.Client(true, outsideTimeout)
+	public.Transport = remedied{public.Transport}
 	return func(repo string) *http.Client {
 		if matchesAny(c.PrivateAddresses, repo) {
 			return private
 		}
 		return public
 	}
+}
+
+// remedied says of what must be allowed where.
+type remedied struct{ http.RoundTripper }
+
+func (r remedied) RoundTrip(req *http.Request) (*http.Response, error) {
+	answer, err := r.RoundTripper.RoundTrip(req)
+	if errors.Is(err, egress.ErrPrivate) {
+		err = fmt.Errorf("%w: add the repository to private_addresses in the server's file", err)
+	}
+	return answer, err
 }
 
 // outsideTimeout bounds a whole request of a flow.

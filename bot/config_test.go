@@ -488,7 +488,7 @@ func TestFlowsReachOutside(t *testing.T) {
 	far := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer far.Close()
 	get := outside(&Config{PrivateAddresses: []string{"acme/web"}})
-	for repo, want := range map[string]string{"acme/web": "", "acme/Web": "", "acme/api": "private network"} {
+	for repo, want := range map[string]string{"acme/web": "", "acme/Web": "", "acme/api": "add the repository to private_addresses"} {
 		answer, err := get(repo).Get(far.URL)
 		if err == nil {
 			err = answer.Body.Close()

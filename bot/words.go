@@ -160,7 +160,7 @@ func deployWords(s subject, l text.Lang) string {
 
 // progressWords is deployWords with how far a rollout is.
 func progressWords(s subject, l text.Lang) string {
-	if s.d.State == store.Progressing && s.d.Progress != "" {
+	if store.Active(s.d.State) && s.d.Progress != "" {
 		return s.d.Progress
 	}
 	return deployWords(s, l)
