@@ -350,6 +350,52 @@ func TestVerifyFails(t *testing.T) {
 	}
 }
 
+// TestVerifyFailsGoesBack does so only where something was applied.
+func TestVerifyFailsGoesBack(t *testing.T) {
+	t.Parallel()
+	for flow, want := range map[string]string{
+		`[deploy, verify: {http: "http://web/"}]`: "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded",
+		`[verify: {http: "http://web/"}, deploy]`: "automatic 1 succeeded, automatic 2 failed",
+	} {
+		t.Run(flow, func(t *testing.T) {
+			t.Parallel()
+			b := flowBench(t)
+			b.run('a', environment(nil), nil)
+			b.ok(b.work(t.Context()))
+			b.status = 500
+			b.run('b', flowing(t, flow, nil), nil)
+			for range verifyMisses {
+				b.ok(b.work(t.Context()))
+				b.jump(verifyEvery)
+			}
+			b.ok(b.work(t.Context()))
+			if got := b.deployments(); got != want {
+				t.Error(got)
+			}
+			b.runs(1)
+		})
+	}
+}
+
+// TestFlowWaitsThroughARestart shows a wait as one, and goes on by the time at which it began.
+func TestFlowWaitsThroughARestart(t *testing.T) {
+	t.Parallel()
+	b := flowBench(t)
+	b.run('a', flowing(t, "[wait: 10m, deploy]", nil), nil)
+	b.ok(b.work(t.Context()))
+	b.jump(6 * time.Minute)
+	b.ok(b.work(t.Context()))
+	b.update((*store.Tx).Recover)
+	if s := b.result(1, "wait/1/10m"); s.State != store.StepRunning {
+		t.Errorf("it is %s", s.State)
+	}
+	b.jump(4 * time.Minute)
+	b.ok(b.work(t.Context()))
+	if got := b.deployments(); got != "automatic 1 succeeded" {
+		t.Error(got)
+	}
+}
+
 // TestVerifyAsksPrometheus compares every value with the limits.
 func TestVerifyAsksPrometheus(t *testing.T) {
 	t.Parallel()

@@ -564,7 +564,7 @@ var sentences = [keyCount]words{
 	NothingLive:          {"Nothing is live in %v.", "%v 没有线上版本。"},
 	NothingToRollBackTo:  {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
 	RollbackStarted:      {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
-	JobsRanSince:         {"%v ran since that release was live, and what they did stays.", "该版本上线后运行过 %v，它们所做的更改不会撤销。"},
+	JobsRanSince:         {"Since what it goes back to was live, %v ran; what that did stays.", "回滚目标上线之后运行过 %v，其所做的更改不会撤销。"},
 	NothingWaits:         {"Nothing waits for approval.", "没有等待审批的部署。"},
 	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
 	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待审批的不是你所见的内容：当前状态为%v，或此后有变更。"},
