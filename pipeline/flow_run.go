@@ -57,18 +57,19 @@ func (r *flowRun) advance(ctx context.Context, kind string, at *moment) (until t
 	if err != nil {
 		return until, err
 	}
-	*at = moment{kind, step.StartedAt.Add(r.env.Timeout)}
+	*at = moment{kind, now.Add(r.env.Timeout)} // those that ask again bound themselves
 	if again := resultOf(step).Again; now.Before(again) { // something else has woken us
 		return again, nil
 	}
 	switch verb {
 	case verbJob:
+		at.until = step.StartedAt.Add(r.env.Timeout)
 		ctx, cancel := context.WithDeadline(ctx, at.until)
 		defer cancel()
 		return until, r.job(ctx, step, r.jobAt(position))
 	case verbWait:
 		if until = step.StartedAt.Add(of.Wait); now.Before(until) {
-			return until, nil
+			return until, r.note(ctx, step, store.StepResult{}, "waits until "+until.UTC().Format("Mon 15:04 UTC"))
 		}
 		return time.Time{}, r.end(ctx, step, "", nil)
 	case verbVerify:
@@ -154,7 +155,7 @@ func (r *flowRun) stopJobs(ctx context.Context) *store.Failure {
 	var steps []store.Step
 	err := r.DB.View(ctx, func(tx *store.Tx) (err error) { steps, err = tx.Steps(r.d.ID); return err })
 	if err != nil {
-		return &store.Failure{Reason: err.Error()}
+		return &store.Failure{Reason: oneLine(err.Error())}
 	}
 	for _, s := range steps {
 		verb, position, _, err := r.env.flowStep(s.Kind)
@@ -166,8 +167,8 @@ func (r *flowRun) stopJobs(ctx context.Context) *store.Failure {
 		err = r.cluster.StopJob(ctx, job)
 		cancel()
 		if err != nil {
-			return &store.Failure{Step: s.Kind, Where: kube.RefOf(job).String(), Reason: oneLine("could not be stopped: " + err.Error()),
-				Hint: fmt.Sprintf("delete it: kubectl -n %s delete job %s", job.GetNamespace(), job.GetName())}
+			return r.masked(&store.Failure{Step: s.Kind, Where: kube.RefOf(job).String(), Reason: oneLine("could not be stopped: " + err.Error()),
+				Hint: fmt.Sprintf("delete it: kubectl -n %s delete job %s", job.GetNamespace(), job.GetName())})
 		}
 	}
 	return nil

@@ -326,7 +326,27 @@ func TestFlowIsCancelled(t *testing.T) {
 			if slices.Contains(b.calls, "stop job") != test.stopped {
 				t.Error(b.calls)
 			}
+			if f := b.deployment(1).Failure.V; f != nil {
+				t.Error(f)
+			}
 		})
+	}
+}
+
+// TestFlowIsCancelledAway ends also where the cluster can't delete the Job, and says that it is left.
+func TestFlowIsCancelledAway(t *testing.T) {
+	t.Parallel()
+	b := flowBench(t)
+	b.on["watch job"] = func(ctx context.Context) error {
+		b.update(func(tx *store.Tx) error { return tx.AskCancel(b.deployment(1), "bob") })
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	b.on["stop job"] = func(context.Context) error { return &kube.Error{Object: "cluster", Message: "refused", Temporary: true} }
+	b.run('a', flowing(t, "[job: deploy/migrate.yaml, deploy]", nil), nil)
+	b.ok(b.work(t.Context()))
+	if f := b.deployment(1).Failure.V; b.deployments() != "automatic 1 cancelled" || f == nil || !strings.HasPrefix(f.Hint, "delete it: kubectl -n staging delete job migrate-") {
+		t.Error(b.deployments(), f)
 	}
 }
 
