@@ -57,7 +57,7 @@ func (r *flowRun) advance(ctx context.Context, kind string, at *moment) (until t
 	if err != nil {
 		return until, err
 	}
-	*at = moment{kind, now.Add(r.env.Timeout)} // those that ask again bound themselves
+	*at = moment{kind, now.Add(r.env.Timeout)}            // those that ask again bound themselves
 	if again := resultOf(step).Again; now.Before(again) { // something else has woken us
 		return again, nil
 	}

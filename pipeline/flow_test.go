@@ -342,7 +342,9 @@ func TestFlowIsCancelledAway(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	b.on["stop job"] = func(context.Context) error { return &kube.Error{Object: "cluster", Message: "refused", Temporary: true} }
+	b.on["stop job"] = func(context.Context) error {
+		return &kube.Error{Object: "cluster", Message: "refused", Temporary: true}
+	}
 	b.run('a', flowing(t, "[job: deploy/migrate.yaml, deploy]", nil), nil)
 	b.ok(b.work(t.Context()))
 	if f := b.deployment(1).Failure.V; b.deployments() != "automatic 1 cancelled" || f == nil || !strings.HasPrefix(f.Hint, "delete it: kubectl -n staging delete job migrate-") {
