@@ -179,7 +179,8 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 		b.hooks[name] = &webhook{Webhook: hook}
 	}
 	b.engine = &pipeline.Engine{DB: b.db, Server: cfg, Builder: w.builders, Images: w.images, Clusters: w.clusters, Sealer: sealer, DataDir: cfg.DataDir,
-		Source: hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
+		Outside: outside(cfg),
+		Source:  hubSource{cfg, b.hub, &source.Fetcher{Dir: filepath.Join(cfg.DataDir, "git")}}}
 	b.signIn = newSignIn(b)
 	b.web = web.New(b.pages(version))
 	b.name = sync.OnceValue(b.askName)
@@ -267,6 +268,32 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
+
+// outside returns which client reaches the addresses that a repository's flows name: private_addresses.
+func outside(c *Config) func(repo string) *http.Client {
+	public, private := egress.Client(false, outsideTimeout), egress.Client(true, outsideTimeout)
+	public.Transport = remedied{public.Transport}
+	return func(repo string) *http.Client {
+		if matchesAny(c.PrivateAddresses, repo) {
+			return private
+		}
+		return public
+	}
+}
+
+// remedied says of what must be allowed where.
+type remedied struct{ http.RoundTripper }
+
+func (r remedied) RoundTrip(req *http.Request) (*http.Response, error) {
+	answer, err := r.RoundTripper.RoundTrip(req)
+	if errors.Is(err, egress.ErrPrivate) {
+		err = fmt.Errorf("%w: add the repository to private_addresses in the server's file", err)
+	}
+	return answer, err
+}
+
+// outsideTimeout bounds a whole request of a flow.
+const outsideTimeout = 30 * time.Second
 
 // works says what is done for each kind of task.
 func (b *Bot) works() map[string]work {

@@ -1160,6 +1160,36 @@ func (c *fakeCluster) EnsurePullSecret(_ context.Context, _, _, host, username, 
 	return nil
 }
 
+func (c *fakeCluster) HoldJob(_ context.Context, job *unstructured.Unstructured) (string, error) {
+	return "uid of " + job.GetName(), c.call("hold", nil)
+}
+
+// RunJob ends at once: well, or not where its first container has the argument crash.
+func (c *fakeCluster) RunJob(ctx context.Context, job *unstructured.Unstructured, uid string, report func(kube.Progress)) ([]string, error) {
+	jobs := []*unstructured.Unstructured{job}
+	if err := errors.Join(c.call("job", jobs), ctx.Err()); err != nil {
+		return nil, err
+	}
+	object := kube.RefOf(job).String()
+	report(kube.Progress{Object: object, Text: "0 of 1 completed"})
+	if argument(jobs, "crash") {
+		return nil, &kube.Failure{Object: object, Pod: "migrate-x", Container: "migrate", Reason: "BackoffLimitExceeded", Logs: []string{"no such table"}, Fatal: true}
+	}
+	return []string{"3 tables changed", "token is " + npmToken}, nil
+}
+
+func (c *fakeCluster) StopJob(context.Context, *unstructured.Unstructured) error {
+	return c.call("stop", nil)
+}
+
+// Proxy answers 200, unless a test has set errors for it: then 503.
+func (c *fakeCluster) Proxy(context.Context, string, string, string, string) (int, []byte, error) {
+	if c.call("proxy", nil) != nil {
+		return http.StatusServiceUnavailable, nil, nil
+	}
+	return http.StatusOK, nil, nil
+}
+
 func (c *fakeCluster) Status(_ context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
 	if err := c.call("status", nil); err != nil {
 		return nil, err

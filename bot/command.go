@@ -733,6 +733,13 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
 		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+c.place(a, env))), c.bot.page("deployments", d.ID))
+		ran, err := tx.JobsSince(target)
+		if err != nil {
+			return answer{}, err
+		}
+		if len(ran) > 0 {
+			said += " " + c.lang().Say(text.JobsRanSince, names(ran))
+		}
 		passed, passedAudit := c.passed(c.bot.cfg.Floor(env.Cluster, env.Approvals).Count)
 		err = errors.Join(
 			tx.PutHold(store.Hold{Repo: c.repo.Name, App: a.name, Environment: env.Name, By: c.login, Reason: text.Fit(reason, maxReason), Issue: c.issue}),

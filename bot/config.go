@@ -44,6 +44,9 @@ type Config struct {
 	BuildSecrets map[string]*BuildSecret    `yaml:"secrets"`
 	APITokens    []APIToken                 `yaml:"api_tokens"`
 
+	// PrivateAddresses are repositories whose flows may name addresses of private networks, or of this machine.
+	PrivateAddresses []string `yaml:"private_addresses"`
+
 	doc          *strictyaml.Document // where things stand, for refusals
 	unregistered bool                 // there is no App yet: see loadUnregistered
 }
@@ -51,7 +54,7 @@ type Config struct {
 // KeepConfig says how long what is large is kept. Releases, deployments, votes and the audit are kept for ever.
 type KeepConfig struct {
 	Events time.Duration `yaml:"events"` // payloads of deliveries, and those that nothing came of; default 30 days, at least 7
-	Logs   time.Duration `yaml:"logs"`   // logs of builds, and what was rendered for deployments that did not succeed; default 90 days, at least 1
+	Logs   time.Duration `yaml:"logs"`   // logs of builds and Jobs, and what was rendered for deployments that did not succeed; default 90 days, at least 1
 }
 
 // GitHubConfig is the GitHub App.
@@ -440,6 +443,7 @@ var (
 )
 
 func (c *Config) check() {
+	c.checkRepositories("private_addresses", c.PrivateAddresses)
 	c.checkServer()
 	c.checkGitHub()
 	c.checkBuilder()

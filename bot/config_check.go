@@ -75,6 +75,11 @@ func (c *Config) checkUse(file *pipeline.Config, doc *strictyaml.Document, repo 
 				tell(fmt.Sprintf("environments[%d].pull_secret", i), err)
 			}
 		}
+		for j, step := range env.Flow {
+			if step.Webhook != nil && step.Webhook.Secret != "" { // which refs is known only when it is sent
+				tell(fmt.Sprintf("environments[%d].flow[%d].webhook.secret", i, j), c.mayUseSecretSomewhere(step.Webhook.Secret, repo))
+			}
+		}
 	}
 	for i, n := range file.Notify {
 		at := fmt.Sprintf("notify[%d]", i)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -522,6 +524,25 @@ func TestMayUseChat(t *testing.T) {
 	refused(t, c.MayUseChat("slack", "team", "acme/api"), `acme/api may not send to the slack chat team; to allow it, add - "acme/api" at shipmate.yaml:64 (chat.slack.team.allow)`)
 }
 
+// TestFlowsReachOutside lets flows of some repositories into private networks, and nobody's to where clouds keep secrets.
+func TestFlowsReachOutside(t *testing.T) {
+	far := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer far.Close()
+	get := outside(&Config{PrivateAddresses: []string{"acme/web"}})
+	for repo, want := range map[string]string{"acme/web": "", "acme/Web": "", "acme/api": "add the repository to private_addresses"} {
+		answer, err := get(repo).Get(far.URL)
+		if err == nil {
+			err = answer.Body.Close()
+		}
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", repo, err)
+		}
+	}
+	if _, err := get("acme/web").Get("http://169.254.169.254/"); err == nil || !strings.Contains(err.Error(), "never reached") {
+		t.Error(err)
+	}
+}
+
 func TestMayUseSecret(t *testing.T) {
 	c := loadConfig(t, example(t)+"  bare: {value: env:NPM_TOKEN}\n  anywhere: {value: env:NPM_TOKEN, repositories: [acme/web]}\n")
 	for _, ref := range []string{"refs/heads/master", "refs/heads/release/1"} {
@@ -625,7 +646,7 @@ notify: [{wecom: ops}, {slack: team, channel: C1}]
 
 	bad := `build: {image: registry.example.com/team/other, secrets: [npm_tokn]}
 environments:
-  - {name: staging, cluster: test, namespace: kube-system, manifests: deploy}
+  - {name: staging, cluster: test, namespace: kube-system, manifests: deploy, flow: [deploy, webhook: {url: "https://a.example.com/", secret: npm_tokn}]}
   - {name: production, cluster: prd, namespace: prod, manifests: /deploy}
 notify: [{wecom: opps}, {slack: team, channel: C1}]
 `
@@ -633,6 +654,7 @@ notify: [{wecom: opps}, {slack: team, channel: C1}]
 	want := `.shipmate.yaml:1: build.image: acme/api may not use registry.example.com/team/other; to allow it, add - {repositories: ["acme/api"], paths: ["team/other"]} at shipmate.yaml:36 (registries.registry.example.com.allow)
 .shipmate.yaml:1: build.secrets[0]: there is no secret npm_tokn in the server's file; did you mean npm_token?
 .shipmate.yaml:3: environments[0].cluster: acme/api may not deploy to the namespace kube-system of cluster test; to allow it, add - {repositories: ["acme/api"], namespaces: [kube-system]} at shipmate.yaml:43 (clusters.test.allow)
+.shipmate.yaml:3: environments[0].flow[1].webhook.secret: there is no secret npm_tokn in the server's file; did you mean npm_token?
 .shipmate.yaml:4: environments[1].manifests: "/deploy" must be relative to the repository's root, with / between its parts
 .shipmate.yaml:4: environments[1].cluster: there is no cluster prd in the server's file; did you mean prod?
 .shipmate.yaml:5: notify[0].wecom: there is no wecom chat opps in the server's file; did you mean ops?
@@ -645,6 +667,7 @@ open none.yaml: no such file or directory
 
 	got = lines(Check(server, "", []string{repoFile(bad)}))
 	want = `.shipmate.yaml:1: build.secrets[0]: there is no secret npm_tokn in the server's file; did you mean npm_token?
+.shipmate.yaml:3: environments[0].flow[1].webhook.secret: there is no secret npm_tokn in the server's file; did you mean npm_token?
 .shipmate.yaml:4: environments[1].manifests: "/deploy" must be relative to the repository's root, with / between its parts
 .shipmate.yaml:4: environments[1].cluster: there is no cluster prd in the server's file; did you mean prod?
 .shipmate.yaml:5: notify[0].wecom: there is no wecom chat opps in the server's file; did you mean ops?

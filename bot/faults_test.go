@@ -110,7 +110,7 @@ func TestFaultsBot(t *testing.T) {
 	must(t, err)
 	parts := remoteParts(os.Getenv(faultsParts))
 	w.builders = oneBuilder(cfg, remoteBuilder{parts})
-	w.clusters = map[string]pipeline.Cluster{"test": remoteCluster{parts}, "prod": remoteCluster{parts}}
+	w.clusters = map[string]pipeline.Cluster{"test": remoteCluster{parts: parts}, "prod": remoteCluster{parts: parts}}
 	b, err := open(ctx, cfg, w, "test", slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	must(t, err)
 	must(t, errors.Join(b.Run(ctx), b.Close()))
@@ -324,7 +324,11 @@ func (b remoteBuilder) Build(ctx context.Context, req build.Request, _ func(buil
 	return res, err
 }
 
-type remoteCluster struct{ parts remoteParts }
+// remoteCluster has no flows: what only those need is missing.
+type remoteCluster struct {
+	pipeline.Cluster
+	parts remoteParts
+}
 
 // ask asks as the API server would be: what is down is worth another try.
 func (c remoteCluster) ask(ctx context.Context, method, path string, body, answer any) error {

@@ -30,6 +30,7 @@ func (b *Bot) keep(ctx context.Context, _ string, _ int) (again time.Time, err e
 		func(tx *store.Tx) (int, error) { return tx.AgeLinkRequests(now.Add(-day)) }, // until then their users are told that they expired
 		func(tx *store.Tx) (int, error) { return tx.AgeEvents(now.Add(-b.cfg.Keep.Events)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeObjects(now.Add(-b.cfg.Keep.Logs)) },
+		func(tx *store.Tx) (int, error) { return tx.AgeJobLogs(now.Add(-b.cfg.Keep.Logs)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeAnnotations(now.Add(-b.cfg.Keep.Logs)) },
 		func(tx *store.Tx) (int, error) { return tx.AgeHookDeliveries(now.Add(-b.cfg.Keep.Events)) },
 	} {

@@ -494,7 +494,7 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 	}
 	slices.Reverse(parts)
 	var from, to []store.Deployment
-	var left, labels, list []string
+	var left, labels, list, ran []string
 	needed := 0
 	for _, p := range parts {
 		target, why, err := c.wayBack(tx, p)
@@ -508,6 +508,11 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 			}
 			needed = max(needed, c.bot.cfg.Floor(spec.Environment.Cluster, spec.Environment.Approvals).Count)
 			from, to = append(from, p), append(to, *target)
+			jobs, err := tx.JobsSince(*target)
+			if err != nil {
+				return answer{}, err
+			}
+			ran = append(ran, jobs...)
 			list = append(list, fmt.Sprintf("%s %d → %d", p.App, p.Release, target.Release))
 			labels = append(labels, code(list[len(list)-1]))
 		case why != "":
@@ -536,6 +541,9 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 		}
 	}
 	said := append([]string{c.lang().Say(text.OrderRollbackMade, made.Number, o.Number, strings.Join(labels, ", "), c.bot.page("orders", made.ID)) + passed}, left...)
+	if len(ran) > 0 {
+		said = append(said, c.lang().Say(text.JobsRanSince, names(ran)))
+	}
 	if err := tx.Wake(store.TaskReport, "order/"+o.ID); err != nil { // which says that it is taken back
 		return answer{}, err
 	}

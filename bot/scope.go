@@ -198,11 +198,11 @@ func (b *Bot) readScope(ctx context.Context, id string, attempts int) (time.Time
 		return time.Time{}, nil // nothing has gone there since
 	}
 	scope := store.Scope{From: live.Number}
-	objs, err := b.engine.Objects(d)
+	objs, jobs, err := b.engine.Objects(d)
 	if err != nil {
 		return time.Time{}, err
 	}
-	for _, o := range objs {
+	for _, o := range append(objs, jobs...) {
 		if k := o.GetKind(); k == "Job" || k == "CronJob" {
 			scope.Jobs = append(scope.Jobs, k+"/"+o.GetName())
 		}

@@ -71,7 +71,7 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 	now := clusterSaid{at: time.Now(), release: strconv.Itoa(d.Release), state: d.State}
 	if k, ok := b.engine.Clusters[cluster]; !ok {
 		now.err = fmt.Errorf("the server knows no cluster %q", cluster)
-	} else if objs, err := b.engine.Objects(d); err != nil {
+	} else if objs, _, err := b.engine.Objects(d); err != nil {
 		now.err = err
 	} else {
 		within, cancel := context.WithTimeout(ctx, askTimeout)

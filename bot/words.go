@@ -117,6 +117,9 @@ func deployWords(s subject, l text.Lang) string {
 		if s.back != nil && s.back.Cause == store.CauseRecovery && s.back.State == store.Succeeded {
 			return l.Say(text.FailedRolledBack, failureLine(d.Failure.V), s.back.Release)
 		}
+		if ran := d.Failure.V.Ran; len(ran) > 0 && s.current {
+			return l.Say(text.FailedAfterJobs, failureLine(d.Failure.V), strings.Join(ran, ", "), s.typed("/rollback "+scope{d.App, d.Environment}.name(s.several)))
+		}
 		return l.Say(text.DeployFailed, failureLine(d.Failure.V))
 	case store.Rejected:
 		by, reason, _ := strings.Cut(d.Reason, ": ")
@@ -157,7 +160,7 @@ func deployWords(s subject, l text.Lang) string {
 
 // progressWords is deployWords with how far a rollout is.
 func progressWords(s subject, l text.Lang) string {
-	if s.d.State == store.Progressing && s.d.Progress != "" {
+	if store.Active(s.d.State) && s.d.Progress != "" {
 		return s.d.Progress
 	}
 	return deployWords(s, l)

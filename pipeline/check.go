@@ -199,11 +199,7 @@ func (c *Config) checkEnvironment(doc *strictyaml.Document, i int) {
 	if doc.Has(at + ".pull_secret") {
 		checkLabel(doc, at+".pull_secret", env.PullSecret)
 	}
-	for j, step := range env.Flow {
-		if step.Deploy == nil || j > 0 {
-			doc.Errorf(fmt.Sprintf("%s.flow[%d]", at, j), "only [deploy] is supported by this version yet; remove this step")
-		}
-	}
+	checkFlow(doc, at+".flow", env.Flow)
 }
 
 // checkAfter wants the environment before to stand before: no chain can run in a circle then.

@@ -103,7 +103,7 @@ func artifactLimit(steps []store.Step) *build.Limit {
 // check runs one check and stores what it brought.
 func (m *making) check(ctx context.Context, c CheckSpec, artifacts *build.Limit) error {
 	step := CheckStep(c.Name)
-	if err := m.start(ctx, "run", m.run.ID, step); err != nil {
+	if _, _, err := m.begin(ctx, "run", m.run.ID, step); err != nil {
 		return stepError{step, err}
 	}
 	outputs, err := m.outputs(c, artifacts)

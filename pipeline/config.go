@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"net/http"
 	"path"
 	"regexp"
 	"slices"
@@ -88,7 +89,7 @@ type Environment struct {
 	Manifests  string        `yaml:"manifests"`                // a folder or file, relative to the repository's root
 	Values     []string      `yaml:"values" json:",omitempty"` // files of values for the chart there, relative to the same; a later one wins
 	Deploy     string        `yaml:"deploy"`                   // Auto or Manual (default)
-	Timeout    time.Duration `yaml:"timeout"`                  // from apply until stable; default 30 minutes
+	Timeout    time.Duration `yaml:"timeout"`                  // of a deploy, from apply until stable, and of each Job of the flow; default 30 minutes
 	Approvals  Approvals     `yaml:"approvals"`
 	Deployers  []string      `yaml:"deployers"`   // logins and @org/team; empty: everyone with write
 	Rollback   string        `yaml:"rollback"`    // when a deploy fails after it began to apply: Auto (default) or Manual
@@ -99,7 +100,7 @@ type Environment struct {
 	RequireChecks RequiredChecks `yaml:"require_checks"` // of the commit, that must be green; empty: none
 
 	Strategy Strategy   `yaml:"strategy" json:"-"`
-	Flow     []FlowStep `yaml:"flow" json:"-"`
+	Flow     []FlowStep `yaml:"flow" json:",omitempty"` // how a release gets there, in order, with one deploy; empty: by a deploy alone
 }
 
 // Approvals say who must agree before a release goes to an environment.
@@ -125,20 +126,6 @@ func (s *Strategy) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%s is not supported by this version yet; remove it", text)
 	}
 	return fmt.Errorf("%q is no strategy; write rolling", text)
-}
-
-// FlowStep is a step of an environment's flow. This version knows one flow, a single deploy.
-type FlowStep struct {
-	Deploy *struct{} `yaml:"deploy"`
-}
-
-// UnmarshalText reads the short form, as in "flow: [deploy]".
-func (s *FlowStep) UnmarshalText(text []byte) error {
-	if string(text) != "deploy" {
-		return fmt.Errorf("%q is no step; write deploy", text)
-	}
-	s.Deploy = &struct{}{}
-	return nil
 }
 
 // Notices are the values of Notify.On.
@@ -175,11 +162,7 @@ var notYet = []string{
 	"environments[].registry",
 	"environments[].strategy.canary",
 	"environments[].strategy.blue-green",
-	"environments[].flow[].job",
-	"environments[].flow[].wait",
 	"environments[].flow[].approve",
-	"environments[].flow[].verify",
-	"environments[].flow[].webhook",
 }
 
 // Parse reads a repository file. The error is strictyaml.Errors and has every mistake in it; file is the name that
@@ -234,6 +217,11 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 		setDefault(&env.Conflicts, Refuse)
 		if !doc.Has(at + ".timeout") {
 			env.Timeout = 30 * time.Minute
+		}
+		for _, step := range env.Flow {
+			if v := step.Verify; v != nil && v.HTTP != "" && v.Status == 0 {
+				v.Status = http.StatusOK
+			}
 		}
 		if doc.Has(at+".approvals") && !doc.Has(at+".approvals.count") {
 			env.Approvals.Count = 1

@@ -94,7 +94,8 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	if err != nil {
 		return "", err
 	}
-	inventory, err := json.Marshal(kube.InventoryOf(objs))
+	applied, _ := split(objs)
+	inventory, err := json.Marshal(kube.InventoryOf(applied))
 	if err != nil {
 		return "", err
 	}
@@ -364,8 +365,8 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 		if err != nil || next == nil {
 			return wake, err
 		}
-		if err := e.rollout(ctx, *next, attempts); err != nil {
-			return wake, err
+		if until, err := e.rollout(ctx, *next); err != nil || !until.IsZero() {
+			return until, err
 		}
 	}
 }
@@ -385,41 +386,49 @@ func first(a, b store.Deployment) bool {
 	return a.Number < b.Number
 }
 
-// rollout takes a deployment that has begun to its end. An error means: try again later.
-func (e *Engine) rollout(ctx context.Context, d store.Deployment, attempts int) error {
+// A moment is which step a deployment is at, and until when that may take.
+type moment struct {
+	step  string
+	until time.Time
+}
+
+// rollout takes a deployment that has begun as far as it gets: to its end, or to a step that waits until a time. An error means: try
+// again later.
+func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Time, err error) {
 	env, cluster, err := e.environment(d)
 	if err != nil {
-		return e.fail(ctx, d, env, e.masked(failure(StepApply, err)))
+		return until, e.fail(ctx, d, env, e.masked(failure(StepApply, err)))
 	}
-	timeout := env.Timeout
-	step := StepApply
-	id := d.ID // d itself is written to meanwhile
-	err = e.while(ctx, func(tx *store.Tx) (bool, error) {
-		d, err := tx.Deployment(id)
-		return d.CancelBy != "" || store.Final(d.State), err
-	}, func(ctx context.Context) error {
-		ctx, cancel := context.WithDeadline(ctx, d.BeganAt.Add(timeout))
-		defer cancel()
-		if d.CancelBy != "" { // before a crash
-			return errStopped
-		}
-		return e.roll(ctx, &d, env, cluster, &step)
-	})
+	at := moment{StepApply, d.BeganAt.Add(env.Timeout)}
+	run, err := e.flow(ctx, d, env, cluster)
+	if err == nil {
+		err = e.while(ctx, func(tx *store.Tx) (bool, error) {
+			d, err := tx.Deployment(d.ID)
+			return d.CancelBy != "" || store.Final(d.State), err
+		}, func(ctx context.Context) (err error) {
+			if d.CancelBy != "" { // before a crash
+				return errStopped
+			}
+			until, err = run.roll(ctx, &at)
+			return err
+		})
+	}
 	switch {
 	case err == nil:
-		return nil
+		return until, nil
 	case errors.Is(err, errStopped):
-		return e.DB.Update(ctx, func(tx *store.Tx) error {
+		left := run.stopJobs(ctx)
+		return until, e.DB.Update(ctx, func(tx *store.Tx) error {
 			d, err := tx.Deployment(d.ID)
 			if err != nil || store.Final(d.State) {
 				return err
 			}
-			return tx.EndDeployment(d, store.Cancelled, "by "+d.CancelBy, nil)
+			return tx.EndDeployment(d, store.Cancelled, "by "+d.CancelBy, left)
 		})
 	case ctx.Err() != nil:
-		return err
+		return until, err
 	}
-	f := failure(step, err)
+	f := failure(at.step, err)
 	var k *kube.Failure
 	var api *kube.Error
 	switch {
@@ -428,16 +437,19 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment, attempts int) 
 		f.Logs, f.Event = k.Logs, k.Event
 	case errors.As(err, &api):
 		f.Where, f.Reason, f.Hint = api.Object, oneLine(api.Message), api.Hint
-		if api.Temporary && time.Now().Before(d.BeganAt.Add(timeout)) {
-			return err // the cluster could not be asked; nothing is known to be wrong with the release
+		if api.Temporary && time.Now().Before(at.until) {
+			return until, err // the cluster could not be asked; nothing is known to be wrong with the release
 		}
 	case errors.As(err, new(*kube.Conflict)), isPermanent(err):
-	case !time.Now().Before(d.BeganAt.Add(timeout)):
-		f.Reason = fmt.Sprintf("it took longer than its timeout of %s: %s", timeout, f.Reason)
+	case !time.Now().Before(at.until):
+		f.Reason = fmt.Sprintf("it took longer than its timeout of %s: %s", env.Timeout, f.Reason)
 	default:
-		return err
+		return until, err
 	}
-	return e.fail(ctx, d, env, e.masked(f))
+	if left := run.stopJobs(ctx); left != nil && f.Hint == "" {
+		f.Hint = left.Where + " " + left.Reason + "; " + left.Hint
+	}
+	return until, e.fail(ctx, d, env, e.masked(f))
 }
 
 // where names the object that fails, down to the container.
@@ -484,112 +496,138 @@ func (n *rolloutNews) String() string {
 	return strings.Join(open, "; ")
 }
 
-// roll does what is left to do of a rollout, from the state that it is in.
-func (e *Engine) roll(ctx context.Context, d *store.Deployment, env Environment, cluster Cluster, step *string) error {
-	plain, err := e.Sealer.Open(d.Objects, d.Repo)
-	if err != nil {
-		return permanent{err}
+// flow makes ready what is left to do of a deployment that has begun.
+func (e *Engine) flow(ctx context.Context, d store.Deployment, env Environment, cluster Cluster) (*flowRun, error) {
+	r := &flowRun{Engine: e, d: d, env: env, cluster: cluster}
+	var err error
+	if r.objs, r.jobs, err = e.Objects(d); err != nil {
+		return r, permanent{err}
 	}
-	objs, err := kube.Decode(plain)
-	if err != nil {
-		return permanent{err}
+	if err := e.owner(d, env).Allows(r.objs); err != nil { // the server's file may have changed
+		return r, permanent{err}
 	}
-	advance := func(ctx context.Context, state string) error {
-		return e.DB.Update(ctx, func(tx *store.Tx) error {
-			now, err := tx.Deployment(d.ID)
-			if err != nil {
-				return err
-			}
-			if now.CancelBy != "" { // a safe point
-				return errStopped
-			}
-			d.State = state
-			return tx.Advance(now, state)
-		})
-	}
-	var rel store.Release
-	var live *store.Deployment // nil before the first
-	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
+	return r, e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if r.rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
 			return err
 		}
-		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+		r.live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	images, owner := e.images(rel), e.owner(*d, env)
-	if err := owner.Allows(objs); err != nil { // the server's file may have changed
-		return permanent{err}
-	}
+}
 
-	if d.State == store.Applying {
-		ctx, stop := finishing(ctx)
-		defer stop()
-		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
-			if err := e.pullSecret(ctx, env, cluster, images); err != nil {
-				return "", err
+// roll does what is left to do, step by step. until is when to go on where a step waits.
+func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err error) {
+	var steps []store.Step
+	if err := r.DB.View(ctx, func(tx *store.Tx) (err error) { steps, err = tx.Steps(r.d.ID); return err }); err != nil {
+		return until, err
+	}
+	for _, s := range steps {
+		switch s.Kind {
+		case StepRender:
+		case StepApply, StepObserve, StepVerify:
+			if s.Kind == StepApply {
+				if s.StartedAt.IsZero() {
+					if s, _, err = r.begin(ctx, "deployment", r.d.ID, s.Kind); err != nil {
+						return until, err
+					}
+				}
+				at.until = s.StartedAt.Add(r.env.Timeout)
 			}
-			err := cluster.Apply(ctx, objs, kube.ApplyOptions{Force: env.Conflicts == Force, Adopt: Adopts(d.Spec.V)})
-			return fmt.Sprintf("%d objects", len(objs)), whole(err, owner)
-		})
-		if err != nil {
-			return err
-		}
-		if err := advance(ctx, store.Progressing); err != nil {
-			return err
-		}
-	}
-	*step = StepObserve
-	if d.State == store.Progressing {
-		var news rolloutNews
-		err := e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
-			err := cluster.Wait(ctx, objs, func(p kube.Progress) {
-				line := e.mask().String(news.add(p))
-				// Progress is told, not needed: an error here must not fail a rollout.
-				_ = e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(*d, line) })
-			})
-			return e.Mask(news.String()), err
-		})
-		if err != nil {
-			return err
-		}
-		if err := advance(ctx, store.Verifying); err != nil {
-			return err
-		}
-	}
-	*step = StepVerify
-	err = e.step(ctx, "deployment", d.ID, *step, func() (string, error) {
-		warnings, err := cluster.Verify(ctx, objs, images)
-		if err != nil {
-			return "", err
-		}
-		var before kube.Inventory
-		if live != nil {
-			if err := json.Unmarshal(live.Inventory.V, &before); err != nil {
-				return "", permanent{err}
+			at.step = s.Kind
+			err = r.deploy(ctx, s, *at)
+		default:
+			if s.State != store.StepSucceeded {
+				until, err = r.advance(ctx, s.Kind, at)
 			}
 		}
-		gone, err := cluster.Prune(ctx, before, kube.InventoryOf(objs), owner)
-		for _, g := range gone {
-			warnings = append(warnings, "removed "+g)
+		if err != nil || !until.IsZero() {
+			return until, err
 		}
-		return e.Mask(strings.Join(warnings, "; ")), err
-	})
-	if err != nil {
-		return err
 	}
-	return e.DB.Update(ctx, func(tx *store.Tx) error {
-		if err := errors.Join(tx.EndDeployment(*d, store.Succeeded, "", nil), overtake(tx, *d)); err != nil || d.RollbackOf == "" {
+	return until, r.DB.Update(ctx, func(tx *store.Tx) error {
+		if err := errors.Join(tx.EndDeployment(r.d, store.Succeeded, "", nil), overtake(tx, r.d)); err != nil || r.d.RollbackOf == "" {
 			return err
 		}
-		from, err := tx.Deployment(d.RollbackOf)
+		from, err := tx.Deployment(r.d.RollbackOf)
 		if err == nil && from.OrderID != "" {
 			err = tx.Wake(store.TaskReport, "order/"+from.OrderID)
 		}
-		return errors.Join(err, tx.Wake(store.TaskReport, "deployment/"+d.RollbackOf)) // which now says what it was taken back to
+		return errors.Join(err, tx.Wake(store.TaskReport, "deployment/"+r.d.RollbackOf)) // which now says what it was taken back to
 	})
+}
+
+// deploy does one of deploySteps where it is not done yet.
+func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
+	ctx, cancel := context.WithDeadline(ctx, at.until)
+	defer cancel()
+	switch {
+	case s.Kind == StepApply && r.d.State == store.Applying:
+		ctx, stop := finishing(ctx)
+		defer stop()
+		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+			if err := r.pullSecret(ctx, r.env, r.cluster, r.images(r.rel)); err != nil {
+				return "", err
+			}
+			err := r.cluster.Apply(ctx, r.objs, kube.ApplyOptions{Force: r.env.Conflicts == Force, Adopt: Adopts(r.d.Spec.V)})
+			return fmt.Sprintf("%d objects", len(r.objs)), whole(err, r.owner(r.d, r.env))
+		})
+		if err != nil {
+			return err
+		}
+		return r.enter(ctx, store.Progressing)
+	case s.Kind == StepObserve && r.d.State == store.Progressing:
+		var news rolloutNews
+		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+			err := r.cluster.Wait(ctx, r.objs, r.telling(ctx, &news))
+			return r.Mask(news.String()), err
+		})
+		if err != nil {
+			return err
+		}
+		return r.enter(ctx, store.Verifying)
+	case s.Kind == StepVerify && s.State != store.StepSucceeded:
+		return r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+			warnings, err := r.cluster.Verify(ctx, r.objs, r.images(r.rel))
+			if err != nil {
+				return "", err
+			}
+			var before kube.Inventory
+			if r.live != nil {
+				if err := json.Unmarshal(r.live.Inventory.V, &before); err != nil {
+					return "", permanent{err}
+				}
+			}
+			gone, err := r.cluster.Prune(ctx, before, kube.InventoryOf(r.objs), r.owner(r.d, r.env))
+			for _, g := range gone {
+				warnings = append(warnings, "removed "+g)
+			}
+			return r.Mask(strings.Join(warnings, "; ")), err
+		})
+	}
+	return nil
+}
+
+// enter moves the deployment on, unless somebody asked to stop it.
+func (r *flowRun) enter(ctx context.Context, state string) error {
+	return r.DB.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.Deployment(r.d.ID)
+		if err != nil {
+			return err
+		}
+		if now.CancelBy != "" { // a safe point
+			return errStopped
+		}
+		r.d.State = state
+		return tx.Advance(now, state)
+	})
+}
+
+// telling records how a rollout or a Job goes. It is told, not needed: an error here must not fail them.
+func (r *flowRun) telling(ctx context.Context, news *rolloutNews) func(kube.Progress) {
+	return func(p kube.Progress) {
+		line := r.Mask(news.add(p))
+		_ = r.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(r.d, line) })
+	}
 }
 
 // fail ends a deployment that began, and goes back to what was live before where the environment wants that.
@@ -602,15 +640,27 @@ func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, 
 		if now.CancelBy != "" { // whoever cancelled it meanwhile said what comes next
 			return tx.EndDeployment(d, store.Cancelled, "by "+now.CancelBy, f)
 		}
-		if err := tx.EndDeployment(d, store.Failed, f.Reason, f); err != nil {
-			return err
-		}
-		if env.Rollback == Manual || d.RollbackOf != "" { // a way back that failed is not tried in circles
-			return nil
-		}
 		live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
-		if err != nil || live == nil {
+		if err != nil {
 			return err
+		}
+		apply, err := tx.Step(d.ID, StepApply)
+		if err != nil {
+			return err
+		}
+		goBack := live != nil && env.Rollback != Manual && !apply.StartedAt.IsZero() &&
+			d.RollbackOf == "" // a way back that failed is not tried in circles
+		if goBack {
+			if f.Ran, err = tx.JobsOf(d.ID); err != nil {
+				return err
+			}
+		}
+		if err := tx.EndDeployment(d, store.Failed, f.Reason, f); err != nil || !goBack {
+			return err
+		}
+		if len(f.Ran) > 0 { // the release before may not be made for what they did: a person has to tell
+			return tx.Audit(store.Entry{Actor: "shipmate", Via: "engine", Action: "not recovered", Repo: d.Repo, Subject: "deployment/" + d.ID,
+				Detail: fmt.Sprintf("deployment %d failed after %s ran: release %d is not gone back to by itself", d.Number, strings.Join(f.Ran, ", "), live.Release)})
 		}
 		back, err := NewRollback(tx, d, *live, store.CauseRecovery, "shipmate", d.Event)
 		if err != nil {
@@ -621,14 +671,23 @@ func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, 
 	})
 }
 
-// Objects returns the rendered objects of a deployment, nil when it is not rendered yet.
-func (e *Engine) Objects(d store.Deployment) ([]*unstructured.Unstructured, error) {
+// Objects returns the rendered objects of a deployment and the Jobs that its flow runs, nil when it is not rendered yet. A way back
+// runs none.
+func (e *Engine) Objects(d store.Deployment) (applied, jobs []*unstructured.Unstructured, err error) {
 	if d.Objects == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	plain, err := e.Sealer.Open(d.Objects, d.Repo)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return kube.Decode(plain)
+	objs, err := kube.Decode(plain)
+	if err != nil {
+		return nil, nil, err
+	}
+	applied, jobs = split(objs)
+	if d.Restores != "" {
+		jobs = nil
+	}
+	return applied, jobs, nil
 }

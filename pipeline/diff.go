@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,8 +43,8 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 	return diffLines(changes, Adopts(d.Spec.V)), nil
 }
 
-// objects renders the environment's manifests at the release's commit, bound to the release's digests; dest is where the commit is
-// put.
+// objects renders the environment's manifests at the release's commit, bound to the release's digests, and behind them the Jobs of its
+// flow; dest is where the commit is put.
 func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) ([]*unstructured.Unstructured, error) {
 	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dest, source.Options{}); err != nil {
 		if source.IsPermanent(err) {
@@ -60,7 +61,13 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err != nil {
 		return nil, err
 	}
-	objs, err := kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Values: env.Values, Name: d.App, Namespace: env.Namespace,
+	var except []string
+	for _, step := range env.Flow {
+		if step.Job != "" {
+			except = append(except, path.Clean(step.Job))
+		}
+	}
+	objs, err := kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Except: except, Values: env.Values, Name: d.App, Namespace: env.Namespace,
 		Revision: rel.Number, Upgrade: live != nil, Capabilities: cluster.Capabilities})
 	var api *kube.Error
 	if err != nil && (ctx.Err() != nil || errors.As(err, &api) && api.Temporary || errors.Is(err, context.DeadlineExceeded)) {
@@ -75,7 +82,11 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {
 		return nil, permanent{err}
 	}
-	return objs, nil
+	jobs, err := e.flowJobs(ctx, dest, d, rel, env)
+	if err != nil {
+		return nil, permanent{err}
+	}
+	return append(objs, jobs...), nil
 }
 
 // released are the objects of what is live where d goes, none where nothing is or they are kept no more.
@@ -88,7 +99,8 @@ func (e *Engine) released(ctx context.Context, d store.Deployment) ([]*unstructu
 	if err != nil || live == nil {
 		return nil, err
 	}
-	return e.Objects(*live)
+	objs, _, err := e.Objects(*live)
+	return objs, err
 }
 
 // maxDriftLines is how much of what somebody changed of one object is told before it is overwritten.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,6 +38,9 @@ const (
 	StepObserve = "observe"
 	StepVerify  = "verify"
 )
+
+// deploySteps are the steps by which rendered objects get into a cluster: all that a way back does.
+var deploySteps = []string{StepApply, StepObserve, StepVerify}
 
 // Server is what the server's file says about who may use what, and how.
 type Server interface {
@@ -93,6 +97,10 @@ type Cluster interface {
 	Status(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error)
 	Drift(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Drift, error)
 	Capabilities(ctx context.Context) (kube.Capabilities, error)
+	HoldJob(ctx context.Context, job *unstructured.Unstructured) (uid string, err error)
+	RunJob(ctx context.Context, job *unstructured.Unstructured, uid string, report func(kube.Progress)) (logs []string, err error)
+	StopJob(ctx context.Context, job *unstructured.Unstructured) error
+	Proxy(ctx context.Context, namespace, service, port, pathAndQuery string) (status int, body []byte, err error)
 }
 
 // Engine advances runs and deployments. Every method is re-entrant: it reads the state, does what is next, and writes
@@ -106,6 +114,7 @@ type Engine struct {
 	Clusters map[string]Cluster
 	Sealer   *Sealer
 	DataDir  string
+	Outside  func(repo string) *http.Client // for addresses that a repository's file names; nil: they are not reached
 }
 
 // maxAttempts is how often work is tried that fails by no fault of its own (a far end that is down): about an hour at the
@@ -182,7 +191,7 @@ func finishing(ctx context.Context) (_ context.Context, stop func()) {
 
 // step runs fn as one step of a run or deployment.
 func (e *Engine) step(ctx context.Context, subject, owner, kind string, fn func() (detail string, err error)) error {
-	if err := e.start(ctx, subject, owner, kind); err != nil {
+	if _, _, err := e.begin(ctx, subject, owner, kind); err != nil {
 		return err
 	}
 	detail, err := fn()
@@ -198,20 +207,28 @@ func (e *Engine) step(ctx context.Context, subject, owner, kind string, fn func(
 	})
 }
 
-// start marks a step as running.
-func (e *Engine) start(ctx context.Context, subject, owner, kind string) error {
-	return e.DB.Update(ctx, func(tx *store.Tx) error {
+// begin marks a step as running, and returns it with the time that it is.
+func (e *Engine) begin(ctx context.Context, subject, owner, kind string) (step store.Step, now time.Time, err error) {
+	err = e.DB.Update(ctx, func(tx *store.Tx) error {
+		now = tx.Now()
 		if _, err := tx.StartStep(owner, kind); err != nil {
+			return err
+		}
+		if step, err = tx.Step(owner, kind); err != nil {
 			return err
 		}
 		return tx.Wake(store.TaskReport, subject+"/"+owner)
 	})
+	return step, now, err
 }
 
 // NewDeployment makes the deployment of a release that a request asks for.
 func NewDeployment(tx *store.Tx, rel store.Release, q store.Request) (store.Deployment, error) {
 	d := requested(rel, q)
-	err := tx.NewDeployment(&d, StepRender, StepApply, StepObserve, StepVerify)
+	steps, err := stepsOf(q)
+	if err == nil {
+		err = tx.NewDeployment(&d, steps...)
+	}
 	return d, err
 }
 
@@ -223,7 +240,7 @@ func requested(rel store.Release, q store.Request) store.Deployment {
 // NewRollback makes a deployment that applies the stored objects of an earlier one again.
 func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, event string) (store.Deployment, error) {
 	d := restoring(from, to, cause, requester, event)
-	err := tx.NewDeployment(&d, StepApply, StepObserve, StepVerify)
+	err := tx.NewDeployment(&d, deploySteps...)
 	return d, err
 }
 

@@ -55,7 +55,19 @@ func (c *Config) Explain(p Plan, t Trigger, missing func(path string) string) (l
 		say("  %s", why)
 		if env := &c.Environments[i]; slices.Contains(p.Deploys, env.Name) {
 			say("    %s to the namespace %s of the cluster %s%s", env.Manifests, env.Namespace, env.Cluster, waits(env))
+			if len(env.Flow) > 0 {
+				var flow []string
+				for _, step := range env.Flow {
+					flow = append(flow, step.String())
+				}
+				say("    step by step: %s", strings.Join(flow, ", "))
+			}
 			needs(env.Manifests)
+			for _, step := range env.Flow {
+				if step.Job != "" {
+					needs(step.Job)
+				}
+			}
 			for _, name := range env.Values {
 				needs(name)
 			}

@@ -1,9 +1,20 @@
 package pipeline
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
+
+func TestExplainFlow(t *testing.T) {
+	c := Config{Build: Build{Tags: []string{"{branch}"}}, Environments: []Environment{flowing(t, `[job: db/up.yaml, deploy, wait: 90m, verify: {http: "http://web/"}, webhook: {url: "https://hook.example.com/t0ken"}]`, nil)}}
+	asked := []string{}
+	lines, err := c.Explain(Plan{Build: true, Deploys: []string{"staging"}, Trace: []string{"push", "staging: automatic"}}, Trigger{Ref: "refs/heads/master"},
+		func(path string) string { asked = append(asked, path); return "" })
+	if want := "    step by step: job db/up.yaml, deploy, wait 1h30m, verify http://web/, webhook hook.example.com"; err != nil || !slices.Contains(lines, want) || !slices.Contains(asked, "db/up.yaml") {
+		t.Errorf("%q, %q, %v", lines, asked, err)
+	}
+}
 
 func TestWaits(t *testing.T) {
 	var env Environment

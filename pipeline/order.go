@@ -20,7 +20,10 @@ const MaxParts = 20
 func NewPart(tx *store.Tx, o store.Order, part int, rel store.Release, q store.Request) (store.Deployment, error) {
 	d := requested(rel, q)
 	d.OrderID, d.Part = o.ID, part
-	err := tx.NewDeployment(&d, StepRender, StepApply, StepObserve, StepVerify)
+	steps, err := stepsOf(q)
+	if err == nil {
+		err = tx.NewDeployment(&d, steps...)
+	}
 	return d, err
 }
 
@@ -28,7 +31,7 @@ func NewPart(tx *store.Tx, o store.Order, part int, rel store.Release, q store.R
 func NewRollbackPart(tx *store.Tx, o store.Order, part int, from, to store.Deployment) (store.Deployment, error) {
 	d := restoring(from, to, store.CauseRollback, o.Requester, o.Event)
 	d.Note, d.OrderID, d.Part = o.Note, o.ID, part
-	err := tx.NewDeployment(&d, StepApply, StepObserve, StepVerify)
+	err := tx.NewDeployment(&d, deploySteps...)
 	return d, err
 }
 

@@ -71,13 +71,7 @@ func ruleText(v reflect.Value) string {
 		if x == 0 {
 			return ""
 		}
-		text := x.String() // 72h0m0s
-		for _, zero := range []string{"m0s", "h0m"} {
-			if strings.HasSuffix(text, zero) {
-				text = strings.TrimSuffix(text, zero[1:])
-			}
-		}
-		return text
+		return shortDuration(x)
 	case encoding.TextMarshaler:
 		text, _ := x.MarshalText() // ours do not fail
 		return string(text)
@@ -98,6 +92,17 @@ func ruleText(v reflect.Value) string {
 	}
 	text, _ := json.Marshal(v.Interface()) // strings and numbers
 	return string(text)
+}
+
+// shortDuration is a time as a file writes it, as in 72h.
+func shortDuration(d time.Duration) string {
+	text := d.String() // 72h0m0s
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = strings.TrimSuffix(text, zero[1:])
+		}
+	}
+	return text
 }
 
 // ruleChanges compares the rules under which something was asked with those of now.

@@ -50,6 +50,13 @@ func (tx *Tx) AgeObjects(before time.Time) (int, error) {
 	return int(n), err
 }
 
+// AgeJobLogs drops what Jobs wrote that ended before the given time. It takes a batch, as AgeEvents does.
+func (tx *Tx) AgeJobLogs(before time.Time) (int, error) {
+	n, err := tx.exec(`UPDATE steps SET result = json_remove(result, '$.logs') WHERE rowid IN (SELECT rowid FROM steps
+		WHERE json_extract(result, '$.logs') IS NOT NULL AND finished_at < ? ORDER BY finished_at LIMIT ?)`, stamp(before), ageBatch)
+	return int(n), err
+}
+
 // EndedBefore tells whether a run ended before the given time, or is not known (any more).
 func (tx *Tx) EndedBefore(run string, before time.Time) (bool, error) {
 	r, err := Optional(tx.Run(run))

@@ -123,6 +123,35 @@ func TestAgeObjects(t *testing.T) {
 	})
 }
 
+func TestAgeJobLogs(t *testing.T) {
+	db, now := open(t)
+	r := run(t, db, "refs/heads/x", "aaaaaaaa")
+	made := []Deployment{}
+	for range 2 {
+		d := Deployment{Repo: r.Repo, App: r.App, Environment: "staging", Release: 1, Cause: CauseDeploy, Run: r.ID, Spec: JSON[json.RawMessage]{V: json.RawMessage("{}")}}
+		update(t, db, func(tx *Tx) error { return tx.NewDeployment(&d, "job/1/a.yaml", "apply") })
+		update(t, db, func(tx *Tx) error {
+			_, err := tx.StartStep(d.ID, "job/1/a.yaml")
+			return errors.Join(err, tx.NoteStep(d.ID, "job/1/a.yaml", StepResult{Object: "Job/a", UID: "1", Logs: []string{"done"}}), tx.EndStep(d.ID, "job/1/a.yaml", StepSucceeded, ""))
+		})
+		made = append(made, d)
+		*now = now.Add(48 * time.Hour)
+	}
+	if n := age(t, db, func(tx *Tx) (int, error) { return tx.AgeJobLogs(now.Add(-72 * time.Hour)) }); n != 1 {
+		t.Errorf("%d aged out", n)
+	}
+	update(t, db, func(tx *Tx) error {
+		for i, d := range made {
+			s, err := tx.Step(d.ID, "job/1/a.yaml")
+			jobs, also := tx.JobsOf(d.ID) // it ran, all the same
+			if err := errors.Join(err, also); err != nil || len(s.Result.V.Logs) != i || len(jobs) != 1 {
+				t.Errorf("%d: %+v, %v, %v", i, s.Result.V, jobs, err)
+			}
+		}
+		return nil
+	})
+}
+
 // However often the file is filled and aged, it does not grow, and what was freed is given back.
 func TestShrink(t *testing.T) {
 	db, now := open(t)

@@ -153,12 +153,12 @@ func (tx *Tx) finish(t Task, update string, args ...any) error {
 }
 
 // Recover is called once at start, by the holder of the data directory's lock: whoever held a lease is gone, and steps
-// that were running are interrupted.
+// that were running are interrupted, but for those of a flow in which nothing happens but time.
 func (tx *Tx) Recover() error {
 	if _, err := tx.exec("UPDATE tasks SET lease_until = NULL WHERE lease_until IS NOT NULL"); err != nil {
 		return err
 	}
-	_, err := tx.exec("UPDATE steps SET state = 'interrupted' WHERE state = 'running'")
+	_, err := tx.exec("UPDATE steps SET state = 'interrupted' WHERE state = 'running' AND kind NOT LIKE 'wait/%'")
 	return err
 }
 

@@ -77,6 +77,7 @@ type Failure struct {
 	Event   string   `json:"event,omitempty"`   // the newest warning event
 	Hint    string   `json:"hint,omitempty"`    // what to do
 	Command string   `json:"command,omitempty"` // the command that failed
+	Ran     []string `json:"ran,omitempty"`     // Jobs that ran before, for which it is not gone back by itself
 }
 
 // Request asks for a deployment of the release that a run will make.
@@ -365,6 +366,11 @@ func (tx *Tx) Steps(owner string) ([]Step, error) {
 	return list[Step](tx, "SELECT * FROM steps WHERE owner = ? ORDER BY seq", owner)
 }
 
+// Step reads one step of a run or deployment.
+func (tx *Tx) Step(owner, kind string) (Step, error) {
+	return get[Step](tx, "step "+kind, "SELECT * FROM steps WHERE owner = ? AND kind = ?", owner, kind)
+}
+
 func (tx *Tx) newSteps(owner string, kinds []string) error {
 	for i, k := range kinds {
 		if err := tx.insert("steps", "owner seq kind state", Step{Owner: owner, Seq: i + 1, Kind: k, State: StepPending}); err != nil {
@@ -376,7 +382,7 @@ func (tx *Tx) newSteps(owner string, kinds []string) error {
 
 // StartStep moves a step to running; one that is running stays so. It returns whether the step is still to be done.
 func (tx *Tx) StartStep(owner, kind string) (todo bool, err error) {
-	s, err := get[Step](tx, "step "+kind, "SELECT * FROM steps WHERE owner = ? AND kind = ?", owner, kind)
+	s, err := tx.Step(owner, kind)
 	if err != nil || s.State == StepSucceeded || s.State == StepSkipped {
 		return false, err
 	}

@@ -144,8 +144,14 @@ func (l Lang) Step(kind string) string {
 	if check, ok := strings.CutPrefix(kind, "check/"); ok {
 		return l.Say(CheckNamed, check)
 	}
+	verb, rest, _ := strings.Cut(kind, "/") // of a flow, as in job/1/deploy/migrate.yaml
+	if _, what, ok := strings.Cut(rest, "/"); ok && flowSteps[verb] != 0 {
+		return l.Say(flowSteps[verb], what)
+	}
 	return l.name(steps, kind)
 }
+
+var flowSteps = map[string]Key{"job": StepJob, "wait": StepWait, "verify": StepVerify, "webhook": StepWebhook}
 
 func (l Lang) name(known map[string]words, name string) string {
 	if w, ok := known[name]; ok {

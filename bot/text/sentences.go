@@ -44,6 +44,7 @@ const (
 	DeployFailed                  // reason
 	RolledBack                    // release
 	FailedRolledBack              // reason of the failure, release
+	FailedAfterJobs               // reason of the failure, names, command
 	Rejected                      // login, reason
 	Expired                       // duration
 
@@ -145,6 +146,7 @@ const (
 	NothingLive          // environment
 	NothingToRollBackTo  // environment
 	RollbackStarted      // deployment number, environment, release, command that ends the hold, address
+	JobsRanSince         // names
 	NothingWaits         //
 	NoSuchDeployment     // deployment number
 	NotWaiting           // deployment number, state
@@ -228,6 +230,10 @@ const (
 	// Checks. Tests are counted by what a check's report says.
 
 	CheckNamed       // name
+	StepJob          // path of its manifest
+	StepWait         // duration
+	StepVerify       // what is asked
+	StepWebhook      // host
 	CheckPassed      // duration
 	CheckNotRun      //
 	TestsPassed      // how many passed
@@ -472,6 +478,7 @@ var sentences = [keyCount]words{
 	DeployFailed:       {"failed: %v", "部署失败：%v"},
 	// The release stands first: it must be there when a long reason is cut off.
 	FailedRolledBack: {"rolled back to release %[2]v; failed: %[1]v", "部署失败，已回滚到版本 %[2]v；原因：%[1]v"},
+	FailedAfterJobs:  {"not rolled back, since %[2]v ran before; %[3]v goes back all the same; failed: %[1]v", "部署失败，此前已运行 %[2]v，因此未自动回滚，仍要回滚请发送 %[3]v；原因：%[1]v"},
 	RolledBack:       {"rolled back to release %v", "已回滚到版本 %v"},
 	Rejected:         {"rejected by %v: %v", "已被 %v 驳回：%v"},
 	Expired:          {"expired: not approved within %v", "已过期：%v内未通过审批"},
@@ -568,6 +575,7 @@ var sentences = [keyCount]words{
 	NothingLive:          {"Nothing is live in %v.", "%v 没有线上版本。"},
 	NothingToRollBackTo:  {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
 	RollbackStarted:      {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
+	JobsRanSince:         {"Since what it goes back to was live, %v ran; what that did stays.", "回滚目标上线之后运行过 %v，其所做的更改不会撤销。"},
 	NothingWaits:         {"Nothing waits for approval.", "没有等待审批的部署。"},
 	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
 	NotWaiting:           {"Deployment %v does not wait for approval of what you saw: it is %v, or has changed since.", "部署 %v 等待审批的不是你所见的内容：当前状态为%v，或此后有变更。"},
@@ -640,6 +648,10 @@ var sentences = [keyCount]words{
 	CancelledBy:         {"cancelled by %v", "已被 %v 取消"},
 	CancelledMidway:     {"cancelled half-way by %v; release %v may be partly live", "中途被 %v 取消；版本 %v 可能已部分上线"},
 	CheckNamed:          {"check %v", "检查 %v"},
+	StepJob:             {"job %v", "任务 %v"},
+	StepWait:            {"wait %v", "等待 %v"},
+	StepVerify:          {"verify %v", "验证 %v"},
+	StepWebhook:         {"webhook %v", "回调 %v"},
 	CheckPassed:         {"passed in %v", "通过，耗时 %v"},
 	CheckNotRun:         {"not run: the run ended before", "未执行：运行已提前结束"},
 	TestsPassed:         {"%v passed", "%v 项通过"},

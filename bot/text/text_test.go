@@ -83,6 +83,11 @@ func TestEveryNameHasBothLanguages(t *testing.T) {
 	if En.State("odd") != "odd" || Zh.State("odd") != "odd" || Zh.State("failed") != "失败" || En.Step("observe") != "rollout" {
 		t.Error("State or Step")
 	}
+	for kind, want := range map[string]string{"job/1/deploy/up.yaml": "任务 deploy/up.yaml", "wait/2/10m": "等待 10m", "verify/3/http://a/": "验证 http://a/", "webhook/4/a.example": "回调 a.example"} {
+		if got := Zh.Step(kind); got != want {
+			t.Errorf("%s: %s", kind, got)
+		}
+	}
 }
 
 func TestArgumentsAreNotFormat(t *testing.T) {

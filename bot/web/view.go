@@ -220,6 +220,9 @@ func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) 
 	if v.Hidden {
 		v.Deployment.Changes = ""
 		withhold(v.Deployment.Failure.V)
+		for i := range v.Steps {
+			v.Steps[i].Result.V = nil
+		}
 	}
 	return v, nil
 }

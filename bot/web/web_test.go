@@ -579,9 +579,16 @@ func TestPublicRepositoryShowsNoLogAndNoObject(t *testing.T) {
 		if _, err := tx.SucceedRun(run, []store.Image{{Repository: "registry.example.com/team/devops-app", Digest: digest}}); err != nil {
 			return err
 		}
-		return errors.Join(tx.NewDeployment(&d), tx.EndDeployment(d, store.Failed, "the reason", fail))
+		const job = "job/1/migrate.yaml"
+		if err := tx.NewDeployment(&d, job); err != nil {
+			return err
+		}
+		if _, err := tx.StartStep(d.ID, job); err != nil {
+			return err
+		}
+		return errors.Join(tx.NoteStep(d.ID, job, store.StepResult{Logs: []string{"a line of the Job"}}), tx.EndDeployment(d, store.Failed, "the reason", fail))
 	})
-	hidden := []string{"a line of the log", "a line of the diff", "a line of the pod", "an event"}
+	hidden := []string{"a line of the log", "a line of the diff", "a line of the pod", "an event", "a line of the Job"}
 	wants(t, s.page("/runs/"+run.ID)+s.page("/deployments/"+d.ID), hidden...)
 
 	s.update(func(tx *store.Tx) error {

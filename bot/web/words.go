@@ -105,6 +105,19 @@ func (l lang) step(kind string) string {
 	if check, ok := strings.CutPrefix(kind, stepCheck); ok {
 		return l.say("Check %s", check)
 	}
+	verb, rest, _ := strings.Cut(kind, "/") // of a flow, as in job/1/deploy/migrate.yaml
+	if _, what, ok := strings.Cut(rest, "/"); ok {
+		switch verb {
+		case "job":
+			return l.say("Run the Job of %s", what)
+		case "wait":
+			return l.say("Wait %s", what)
+		case "verify":
+			return l.say("Verify %s", what)
+		case "webhook":
+			return l.say("Call %s", what)
+		}
+	}
 	return kind
 }
 

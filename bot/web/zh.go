@@ -83,6 +83,8 @@ var chinese = map[string]string{
 	": the registry keeps it for another image and lets no tag change. The digest is what is deployed.": "：镜像仓库已将它用于另一个镜像，且不允许更改标签。部署以摘要为准。",
 	"Steps": "步骤", "Step": "步骤", "Fetch the source": "拉取代码", "Build the image": "构建镜像", "Read the digest back, and tag it": "读回摘要并打标签", "Render the manifests": "渲染清单",
 	"Apply to the cluster": "应用到集群", "Watch the rollout": "等待就绪", "Verify what runs": "核对运行内容", "Check %s": "检查 %s",
+	"Run the Job of %s": "运行任务 %s", "Wait %s": "等待 %s", "Verify %s": "验证 %s", "Call %s": "调用 %s", "What it wrote": "输出",
+	"Before it failed, %s ran, and what that did stays: so nothing went back by itself. Comment <code>%s</code> to go back all the same.": "失败前已运行 %s，其所做的更改不会撤销，因此未自动回滚。仍要回滚，请评论 <code>%s</code>。",
 	"Why it failed": "失败原因", "Where": "位置", "Command": "命令", "Event": "事件", "What to do": "处理办法", "Last lines of the log": "日志末尾",
 	"Checks": "检查", "%d tests passed": "%d 个测试通过", "%d of %d tests failed": "%d/%d 个测试失败", ", %d skipped": "，跳过 %d 个", "Taken over from run %d": "沿用运行 %d 的结果",
 	"No report: %s": "没有报告：%s", "and %d more": "还有 %d 个", "1 file": "1 个文件", "%d files": "%d 个文件", "Not kept: %s": "未保留：%s",

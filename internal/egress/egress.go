@@ -3,6 +3,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 	"syscall"
 	"time"
 )
+
+// ErrPrivate is returned (wrapped) of an address that is reached only where private ones are.
+var ErrPrivate = errors.New("an address of a private network, which must be allowed")
 
 // Client is an HTTP client that connects to nothing of this machine or of the cloud that it runs in, whatever a name resolves to: to no
 // loopback, link-local, multicast or metadata address, and, unless private, to none of a private network (RFC 1918, 4193, 6598 and the
@@ -58,7 +62,7 @@ func Check(a netip.Addr, private bool) error {
 	case private:
 		return nil
 	case contains(inside, a), a.IsLoopback(), a.IsPrivate():
-		return fmt.Errorf("%s is an address of a private network, which must be allowed", a)
+		return fmt.Errorf("%s is %w", a, ErrPrivate)
 	}
 	return nil
 }

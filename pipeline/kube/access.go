@@ -49,6 +49,7 @@ func Needs() []Need {
 		{"", "pods/log", []string{"get"}, true},
 		{"", "events", read, false},
 		{"", "services", waited, true},
+		{"", "services/proxy", []string{"get"}, false}, // Proxy
 		{"", "configmaps", pruned, true},
 		{"", "secrets", pruned, false},
 		{"", "serviceaccounts", pruned, false},

@@ -52,9 +52,10 @@ func newAPI(t *testing.T, answer http.HandlerFunc) (*api, *Cluster) {
 
 var discoveryAnswers = map[string]string{
 	"/api":                 `{"kind":"APIVersions","versions":["v1"]}`,
-	"/apis":                `{"kind":"APIGroupList","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]},{"name":"example.com","versions":[{"groupVersion":"example.com/v1","version":"v1"}]}]}`,
+	"/apis":                `{"kind":"APIGroupList","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]},{"name":"batch","versions":[{"groupVersion":"batch/v1","version":"v1"}]},{"name":"example.com","versions":[{"groupVersion":"example.com/v1","version":"v1"}]}]}`,
 	"/api/v1":              `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","kind":"Pod","namespaced":true},{"name":"events","kind":"Event","namespaced":true},{"name":"secrets","kind":"Secret","namespaced":true},{"name":"services","kind":"Service","namespaced":true},{"name":"configmaps","kind":"ConfigMap","namespaced":true}]}`,
 	"/apis/apps/v1":        `{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"deployments","kind":"Deployment","namespaced":true},{"name":"replicasets","kind":"ReplicaSet","namespaced":true}]}`,
+	"/apis/batch/v1":       `{"kind":"APIResourceList","groupVersion":"batch/v1","resources":[{"name":"jobs","kind":"Job","namespaced":true}]}`,
 	"/apis/example.com/v1": `{"kind":"APIResourceList","groupVersion":"example.com/v1","resources":[{"name":"things","kind":"Thing","namespaced":true},{"name":"worlds","kind":"World","namespaced":false}]}`,
 }
 

@@ -61,11 +61,11 @@ const (
 	lineSize = 500
 )
 
-// logs returns the last lines of a container's log.
-func (c *Cluster) logs(ctx context.Context, namespace, pod, container string, previous bool) ([]string, error) {
+// logs returns the last lines of a container's log, at most so many.
+func (c *Cluster) logs(ctx context.Context, namespace, pod, container string, previous bool, most int) ([]string, error) {
 	query := url.Values{
 		"container":  {container},
-		"tailLines":  {strconv.Itoa(logLines)},
+		"tailLines":  {strconv.Itoa(most)},
 		"limitBytes": {strconv.Itoa(logBytes)},
 		"previous":   {strconv.FormatBool(previous)},
 	}
@@ -85,7 +85,7 @@ func (c *Cluster) logs(ctx context.Context, namespace, pod, container string, pr
 		return nil, nil
 	}
 	lines := strings.Split(text, "\n")
-	lines = lines[max(0, len(lines)-logLines):]
+	lines = lines[max(0, len(lines)-most):]
 	for i, line := range lines {
 		if len(line) > lineSize {
 			line = strings.ToValidUTF8(line[:lineSize], "") + "…"

@@ -43,6 +43,8 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 type Manifests struct {
 	Root string // the checkout; nothing outside is read
 	Path string // of a folder or a single file, a slash path inside Root
+	// Except are files, slash paths inside Root, that are not read of a folder of plain YAML.
+	Except []string
 
 	// The rest is for charts.
 	Values    []string // files of values, slash paths inside Root; a later one wins over an earlier, and all over the chart's own
@@ -81,7 +83,7 @@ func Render(ctx context.Context, m Manifests) ([]*unstructured.Unstructured, err
 		return nil, fmt.Errorf("manifests %s: %w", dir, err)
 	}
 	defer r.Close()
-	tree := &tree{root: r, top: dir}
+	tree := &tree{root: r, top: dir, except: m.Except}
 
 	chart, err := tree.has(dir, chartFile)
 	if err != nil {
@@ -176,10 +178,11 @@ func collect(dir string, files []file, chart bool) ([]*unstructured.Unstructured
 
 // tree reads the checkout, within the limits.
 type tree struct {
-	root  *os.Root
-	top   string // the manifests
-	files int
-	total int64 // bytes
+	root   *os.Root
+	top    string // the manifests
+	except []string
+	files  int
+	total  int64 // bytes
 }
 
 // has returns the path of the first of names in a folder, "" where there is none of them.
@@ -215,7 +218,7 @@ func (t *tree) plain() ([]file, error) {
 		if d.Name() == chartFile || slices.Contains(kustomizationFiles, d.Name()) {
 			return false, fmt.Errorf("%s: makes its folder more than plain YAML; name %s under manifests", name, path.Dir(name))
 		}
-		return d.IsDir() || isManifest(name), nil
+		return d.IsDir() || isManifest(name) && !slices.Contains(t.except, name), nil
 	})
 }
 
@@ -445,6 +448,7 @@ func objectsOf(value any, depth int) ([]*unstructured.Unstructured, error) {
 	}
 	if annotations, ok := metadata["annotations"].(map[string]any); ok {
 		delete(annotations, lastApplied)
+		delete(annotations, AnnotationStep) // of a Job that ran: which are, we say
 	}
 	delete(content, "status")
 	return []*unstructured.Unstructured{obj}, nil

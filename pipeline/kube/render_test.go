@@ -83,6 +83,15 @@ func TestRender(t *testing.T) {
 	}
 }
 
+func TestRenderExcept(t *testing.T) {
+	job := "{apiVersion: batch/v1, kind: Job, metadata: {name: a, annotations: {shipmate.dev/step: '1', b: c}}}"
+	root := repository(t, map[string]string{"deploy/a.yaml": job, "deploy/db/migrate.yaml": named("b")})
+	objs, err := Render(t.Context(), Manifests{Root: root, Path: "deploy", Except: []string{"deploy/db/migrate.yaml"}})
+	if err != nil || len(objs) != 1 || len(objs[0].GetAnnotations()) != 1 {
+		t.Error(objs, err)
+	}
+}
+
 func TestRenderRefuses(t *testing.T) {
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c < 'j'; c++ {

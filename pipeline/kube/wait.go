@@ -280,7 +280,7 @@ func (c *Cluster) conclude(ctx context.Context, p problem, w *waiter) error {
 		}
 	}
 	if p.hasLog {
-		lines, err := c.logs(ctx, f.Namespace, f.Pod, f.Container, p.previous)
+		lines, err := c.logs(ctx, f.Namespace, f.Pod, f.Container, p.previous, logLines)
 		if err != nil {
 			lines = []string{"(log not available: " + oneLine(err.Error()) + ")"}
 		}

@@ -79,3 +79,6 @@ CREATE TABLE outbox (
   PRIMARY KEY (chat, kind, key)
 ) STRICT;
 CREATE INDEX outbox_rank ON outbox (chat, rank, at);
+
+-- What Jobs of flows wrote, until it ages out.
+CREATE INDEX steps_logs ON steps (finished_at) WHERE json_extract(result, '$.logs') IS NOT NULL;
