@@ -881,3 +881,76 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestJob: a Job of a flow runs once on the real cluster, whatever is repeated; one that is stopped is gone, and one that fails says why.
+func TestJob(t *testing.T) {
+	w := newWorld(t)
+	job := func(name, mode string) *unstructured.Unstructured {
+		objs := w.ready(`apiVersion: batch/v1
+kind: Job
+metadata: {name: ` + name + `}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 0
+      containers: [{name: app, image: IMAGE, args: [` + mode + `]}]
+`)
+		if err := RunOnce(objs[0], "0a1b2c3d-1", "1"); err != nil {
+			t.Fatal(err)
+		}
+		return objs[0]
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	once := job("migrate", "done")
+	uid, err := w.cluster.HoldJob(ctx, once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := w.cluster.HoldJob(ctx, once); err != nil || again != uid {
+		t.Errorf("held again: %s, %v", again, err)
+	}
+	for range 2 { // who is killed before the end is written down asks again
+		logs, err := w.cluster.RunJob(ctx, once, uid, silent)
+		if err != nil || !strings.Contains(strings.Join(logs, "\n"), "done") {
+			t.Fatalf("%q, %v", logs, err)
+		}
+	}
+	r, err := w.cluster.resource(ctx, w.cluster.client, ObjectRef{Version: "v1", Kind: "Pod", Namespace: w.owner.Namespace, Name: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods, err := r.List(ctx, metav1.ListOptions{LabelSelector: "batch.kubernetes.io/job-name=" + once.GetName()})
+	if err != nil || len(pods.Items) != 1 {
+		t.Errorf("%d pods, %v", len(pods.Items), err)
+	}
+	if _, err := w.cluster.RunJob(ctx, once, "another", silent); err == nil {
+		t.Error("a Job of another id is taken for ours")
+	}
+
+	bad := job("fails", "crash")
+	if uid, err = w.cluster.HoldJob(ctx, bad); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.cluster.RunJob(ctx, bad, uid, silent)
+	var failure *Failure
+	if !errors.As(err, &failure) || !strings.Contains(strings.Join(failure.Logs, "\n"), "no database at db:5432") {
+		t.Errorf("%v: %+v", err, failure)
+	}
+
+	long := job("long", "serve")
+	if uid, err = w.cluster.HoldJob(ctx, long); err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithTimeout(ctx, 10*time.Second)
+	defer stop()
+	_, _ = w.cluster.RunJob(running, long, uid, func(Progress) { stop() }) // until it is seen to run
+	if err := w.cluster.StopJob(ctx, long); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.cluster.RunJob(ctx, long, uid, silent); err == nil {
+		t.Error("a Job that was stopped runs again")
+	}
+}
