@@ -368,6 +368,6 @@ func hook(obj *unstructured.Unstructured) (test bool, err error) {
 	if len(others) == 0 {
 		return true, nil
 	}
-	return false, fmt.Errorf("%s is a hook of Helm (%s), and those are not run: turn it off by the chart's values, or take it out; a step in flow is to do such work, which this version does not have yet",
+	return false, fmt.Errorf("%s is a hook of Helm (%s), and those are not run: turn it off by the chart's values, or take it out, and have a job step in flow do such work",
 		RefOf(obj), strings.Join(others, ", "))
 }
