@@ -61,13 +61,14 @@ type worker struct {
 	figures *figures // may be nil
 
 	mu      sync.Mutex
-	running map[string]int
+	running map[string]int       // by kind
+	held    map[int64]store.Task // what is being worked, by id
 	freed   chan struct{}
 }
 
 // Run works until ctx ends, then waits for what is running, at most for grace, and gives the rest back.
 func (w *worker) Run(ctx context.Context) error {
-	w.running, w.freed = map[string]int{}, make(chan struct{}, 1)
+	w.running, w.held, w.freed = map[string]int{}, map[int64]store.Task{}, make(chan struct{}, 1)
 	// Work goes on for a while after ctx has ended.
 	doing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -152,7 +153,13 @@ func (w *worker) claim(ctx context.Context, standing bool) (tasks []store.Task, 
 	if wait > 0 {
 		return nil, wait, nil
 	}
+	w.mu.Lock()
+	held := slices.Collect(maps.Values(w.held))
+	w.mu.Unlock()
 	err = w.db.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.KeepLeases(held, w.lease); err != nil {
+			return err
+		}
 		for ; len(kinds) > 0; kinds = w.room(tasks, standing) {
 			t, ok, err := tx.Claim(kinds, w.lease)
 			if err != nil || !ok {
@@ -169,6 +176,7 @@ func (w *worker) claim(ctx context.Context, standing bool) (tasks []store.Task, 
 	defer w.mu.Unlock()
 	for _, t := range tasks {
 		w.running[t.Kind]++
+		w.held[t.ID] = t
 	}
 	return tasks, 0, nil
 }
@@ -199,6 +207,9 @@ func (w *worker) one(ctx context.Context, t store.Task) {
 	defer func() {
 		w.mu.Lock()
 		w.running[t.Kind]--
+		if w.held[t.ID].Claims == t.Claims {
+			delete(w.held, t.ID)
+		}
 		w.mu.Unlock()
 		select {
 		case w.freed <- struct{}{}:

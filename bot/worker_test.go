@@ -141,6 +141,36 @@ func TestLeaseIsRenewed(t *testing.T) {
 	}
 }
 
+// TestClockJumps: what is being worked is not begun a second time because the clock says that its lease is over.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	var c counter
+	finish := make(chan struct{})
+	s := newShop(t, map[string]work{
+		"x": {parallel: 2, do: func(ctx context.Context, key string, _ int) (time.Time, error) {
+			if key == "after" {
+				return time.Time{}, nil
+			}
+			c.enter()
+			defer c.leave()
+			<-finish
+			return time.Time{}, nil
+		}},
+	})
+	s.wake("x", "1")
+	s.start()
+	s.sees("lease_until IS NOT NULL", "1")
+	s.Advance(time.Hour)
+	s.wake("x", "after") // so that the worker looks
+	s.sees("count(*)", "1")
+	close(finish)
+	s.sees("count(*)", "0")
+	s.end()
+	if c.calls() != 1 {
+		t.Errorf("it was begun %d times", c.calls())
+	}
+}
+
 func TestLostLeaseStopsTheWork(t *testing.T) {
 	t.Parallel()
 	stopped := make(chan error, 1)

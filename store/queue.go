@@ -100,6 +100,21 @@ func (tx *Tx) Renew(t Task, lease time.Duration) error {
 	return tx.finish(t, "UPDATE tasks SET lease_until = ?", stamp(tx.now.Add(lease)))
 }
 
+// KeepLeases extends the leases of tasks that are being worked and that have run out all the same, as when the clock jumped or the
+// machine slept: nobody else is to take them.
+func (tx *Tx) KeepLeases(worked []Task, lease time.Duration) error {
+	out, err := get[bool](tx, "leases", "SELECT EXISTS (SELECT 1 FROM tasks WHERE lease_until <= ?)", stamp(tx.now))
+	if err != nil || !out {
+		return err
+	}
+	for _, t := range worked {
+		if _, err := tx.exec("UPDATE tasks SET lease_until = ? WHERE id = ? AND claims = ? AND lease_until <= ?", stamp(tx.now.Add(lease)), t.ID, t.Claims, stamp(tx.now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Done completes the generation that was claimed: the row goes, unless it was woken meanwhile.
 func (tx *Tx) Done(t Task) error {
 	n, err := tx.exec("DELETE FROM tasks WHERE id = ? AND claims = ? AND lease_until IS NOT NULL AND gen = claimed_gen", t.ID, t.Claims)
