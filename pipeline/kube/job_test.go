@@ -36,6 +36,10 @@ func newJobServer(t *testing.T) (*jobServer, *Cluster) {
 }
 
 func (s *jobServer) answer(t *testing.T, w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("watch") != "" { // nothing changes, and others are answered meanwhile
+		<-r.Context().Done()
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := filepath.Base(r.URL.Path)
@@ -48,8 +52,6 @@ func (s *jobServer) answer(t *testing.T, w http.ResponseWriter, r *http.Request)
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/log"):
 		fmt.Fprintln(w, "migrated "+r.URL.Query().Get("container"))
-	case r.URL.Query().Get("watch") != "":
-		<-r.Context().Done()
 	case name == "pods":
 		var items []string
 		for _, j := range s.jobs {
