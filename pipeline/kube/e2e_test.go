@@ -840,7 +840,7 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 			t.Errorf("it lacks %v of %s", n.Verbs, n)
 		}
 	}
-	if want := len(Needs()) - 7; len(lacks) != want {
+	if want := len(Needs()) - 8; len(lacks) != want {
 		t.Errorf("it lacks %v, want %d", lacks, want)
 	}
 	if lacks, err := w.cluster.Lacks(t.Context(), ns); err != nil || len(lacks) > 0 {
