@@ -1153,6 +1153,15 @@ func (c *fakeCluster) Prune(ctx context.Context, old, now kube.Inventory, _ kube
 	return gone, nil
 }
 
+func (c *fakeCluster) Live(ctx context.Context, ref kube.ObjectRef) (*unstructured.Unstructured, error) {
+	if err := errors.Join(c.call("live", nil), ctx.Err()); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.objects[ref.Namespace+"/"+ref.String()].DeepCopy(), nil
+}
+
 func (c *fakeCluster) EnsurePullSecret(_ context.Context, _, _, host, username, password string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

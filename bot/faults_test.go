@@ -387,6 +387,10 @@ func (c remoteCluster) Prune(ctx context.Context, old, now kube.Inventory, _ kub
 	return gone, c.ask(ctx, http.MethodPost, "/prune", gone, new(any))
 }
 
+func (c remoteCluster) Live(context.Context, kube.ObjectRef) (*unstructured.Unstructured, error) {
+	return nil, errors.New("no strategy is played here")
+}
+
 func (c remoteCluster) EnsurePullSecret(context.Context, string, string, string, string, string) error {
 	return nil
 }

@@ -199,6 +199,7 @@ func (c *Config) checkEnvironment(doc *strictyaml.Document, i int) {
 	if doc.Has(at + ".pull_secret") {
 		checkLabel(doc, at+".pull_secret", env.PullSecret)
 	}
+	env.Strategy.check(doc, at+".strategy")
 	checkFlow(doc, at+".flow", env.Flow)
 }
 

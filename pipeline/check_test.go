@@ -132,8 +132,8 @@ notify:
 		"approvals, misspelled":   {in(production, `    aprovals: {count: 2}`), `f:8: environments[1].aprovals: unknown key; did you mean approvals?`},
 		"deployers":               {in(production, `    deployers: ["acme/dev"]`), `f:8: environments[1].deployers[0]: "acme/dev" is neither a person nor a team; write a GitHub login, or @org/team in quotes`},
 		"pull secret":             {in(production, `    pull_secret: A`), `f:8: environments[1].pull_secret: "A" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
-		"strategy":                {in(production, `    strategy: fast`), `f:8: environments[1].strategy: "fast" is no strategy; write rolling`},
-		"strategy, short":         {in(production, `    strategy: canary`), `f:8: environments[1].strategy: canary is not supported by this version yet; remove it`},
+		"strategy":                {in(production, `    strategy: fast`), `f:8: environments[1].strategy: "fast" is no strategy; write rolling, blue-green or canary: {steps: …}`},
+		"strategy, short":         {in(production, `    strategy: canary`), `f:8: environments[1].strategy: canary needs steps; write for example canary: {steps: [{weight: 10, pause: 5m}]}`},
 		"flow, no step": {in(production, `    flow: [jump]`), "f:8: environments[1].flow[0]: \"jump\" is no step; write deploy, or one of job, wait, verify and webhook with what it is to do\n" +
 			"f:8: environments[1].flow: has deploy 0 times; it has to be there once"},
 

@@ -99,7 +99,7 @@ type Environment struct {
 
 	RequireChecks RequiredChecks `yaml:"require_checks"` // of the commit, that must be green; empty: none
 
-	Strategy Strategy   `yaml:"strategy" json:"-"`
+	Strategy Strategy   `yaml:"strategy" json:",omitzero"`
 	Flow     []FlowStep `yaml:"flow" json:",omitempty"` // how a release gets there, in order, with one deploy; empty: by a deploy alone
 }
 
@@ -109,23 +109,6 @@ type Approvals struct {
 	By     []string      `yaml:"by"`     // logins and @org/team; empty: everyone with maintain
 	Self   bool          `yaml:"self"`   // whether those whose work it is may approve it
 	Expire time.Duration `yaml:"expire"` // default 72 hours
-}
-
-// Strategy is how a release replaces the one before. This version knows one, rolling.
-type Strategy struct {
-	Rolling *struct{} `yaml:"rolling"`
-}
-
-// UnmarshalText reads the short form, as in "strategy: rolling".
-func (s *Strategy) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "rolling":
-		s.Rolling = &struct{}{}
-		return nil
-	case "canary", "blue-green":
-		return fmt.Errorf("%s is not supported by this version yet; remove it", text)
-	}
-	return fmt.Errorf("%q is no strategy; write rolling", text)
 }
 
 // Notices are the values of Notify.On.
@@ -218,8 +201,22 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 		if !doc.Has(at + ".timeout") {
 			env.Timeout = 30 * time.Minute
 		}
+		if b := env.Strategy.BlueGreen; b != nil && !doc.Has(at+".strategy.blue-green.keep") {
+			b.Keep = defaultKeep
+		}
+		var verifications []*Verify
+		for j := range env.Strategy.between() {
+			s := &env.Strategy.between()[j]
+			if s.Header != "" {
+				setDefault(&s.Value, "always")
+			}
+			verifications = append(verifications, s.Verify)
+		}
 		for _, step := range env.Flow {
-			if v := step.Verify; v != nil && v.HTTP != "" && v.Status == 0 {
+			verifications = append(verifications, step.Verify)
+		}
+		for _, v := range verifications {
+			if v != nil && v.HTTP != "" && v.Status == 0 {
 				v.Status = http.StatusOK
 			}
 		}

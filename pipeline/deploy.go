@@ -365,7 +365,11 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 		if err != nil || next == nil {
 			return wake, err
 		}
-		if until, err := e.rollout(ctx, *next); err != nil || !until.IsZero() {
+		until, err := e.rollout(ctx, *next)
+		if errors.Is(err, errRests) {
+			return time.Time{}, nil
+		}
+		if err != nil || !until.IsZero() {
 			return until, err
 		}
 	}
@@ -392,8 +396,8 @@ type moment struct {
 	until time.Time
 }
 
-// rollout takes a deployment that has begun as far as it gets: to its end, or to a step that waits until a time. An error means: try
-// again later.
+// rollout takes a deployment that has begun as far as it gets: to its end, or to a step that waits until a time, or for a person, which
+// is errRests. Another error means: try again later.
 func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Time, err error) {
 	env, cluster, err := e.environment(d)
 	if err != nil {
@@ -401,6 +405,9 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 	}
 	at := moment{StepApply, d.BeganAt.Add(env.Timeout)}
 	run, err := e.flow(ctx, d, env, cluster)
+	if err == nil && d.Failure.V != nil { // before a crash, or before the cluster could be asked again
+		return until, run.giveUp(ctx, d.Failure.V)
+	}
 	if err == nil {
 		err = e.while(ctx, func(tx *store.Tx) (bool, error) {
 			d, err := tx.Deployment(d.ID)
@@ -414,17 +421,10 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 		})
 	}
 	switch {
-	case err == nil:
-		return until, nil
+	case err == nil, errors.Is(err, errRests):
+		return until, err
 	case errors.Is(err, errStopped):
-		left := run.stopJobs(ctx)
-		return until, e.DB.Update(ctx, func(tx *store.Tx) error {
-			d, err := tx.Deployment(d.ID)
-			if err != nil || store.Final(d.State) {
-				return err
-			}
-			return tx.EndDeployment(d, store.Cancelled, "by "+d.CancelBy, left)
-		})
+		return until, run.stop(ctx)
 	case ctx.Err() != nil:
 		return until, err
 	}
@@ -446,10 +446,7 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 	default:
 		return until, err
 	}
-	if left := run.stopJobs(ctx); left != nil && f.Hint == "" {
-		f.Hint = left.Where + " " + left.Reason + "; " + left.Hint
-	}
-	return until, e.fail(ctx, d, env, e.masked(f))
+	return until, run.giveUp(ctx, e.masked(f))
 }
 
 // where names the object that fails, down to the container.
@@ -522,23 +519,28 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		return until, err
 	}
 	for _, s := range steps {
-		switch s.Kind {
-		case StepRender:
-		case StepApply, StepObserve, StepVerify:
+		if s.Kind == StepRender {
+			continue
+		}
+		if err := r.rest(ctx, steps); err != nil {
+			return until, err
+		}
+		if slices.Contains(deploySteps, s.Kind) {
 			if s.Kind == StepApply {
 				if s.StartedAt.IsZero() {
 					if s, _, err = r.begin(ctx, "deployment", r.d.ID, s.Kind); err != nil {
 						return until, err
 					}
 				}
-				at.until = s.StartedAt.Add(r.env.Timeout)
+				at.until = r.since(s.StartedAt.Time).Add(r.env.Timeout)
 			}
 			at.step = s.Kind
 			err = r.deploy(ctx, s, *at)
-		default:
-			if s.State != store.StepSucceeded {
-				until, err = r.advance(ctx, s.Kind, at)
-			}
+		} else if s.State != store.StepSucceeded {
+			until, err = r.advance(ctx, s.Kind, at)
+		}
+		if errors.Is(err, errRests) && r.d.State != store.Paused { // it was asked for while something was waited for
+			err = r.rest(ctx, steps)
 		}
 		if err != nil || !until.IsZero() {
 			return until, err
@@ -561,34 +563,48 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 	ctx, cancel := context.WithDeadline(ctx, at.until)
 	defer cancel()
 	switch {
-	case s.Kind == StepApply && r.d.State == store.Applying:
+	case s.State == store.StepSucceeded && s.Kind == StepApply: // it may have been killed in between
+		return r.enter(ctx, store.Progressing)
+	case s.State == store.StepSucceeded:
+	case s.Kind == StepApply:
 		ctx, stop := finishing(ctx)
 		defer stop()
 		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
-			if err := r.pullSecret(ctx, r.env, r.cluster, r.images(r.rel)); err != nil {
+			objs, err := r.rollout().set(ctx)
+			if err != nil {
 				return "", err
 			}
-			err := r.cluster.Apply(ctx, r.objs, kube.ApplyOptions{Force: r.env.Conflicts == Force, Adopt: Adopts(r.d.Spec.V)})
-			return fmt.Sprintf("%d objects", len(r.objs)), whole(err, r.owner(r.d, r.env))
+			return fmt.Sprintf("%d objects", len(objs)), r.apply(ctx, objs)
 		})
 		if err != nil {
 			return err
 		}
 		return r.enter(ctx, store.Progressing)
-	case s.Kind == StepObserve && r.d.State == store.Progressing:
+	case s.Kind == StepObserve:
 		var news rolloutNews
 		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
-			err := r.cluster.Wait(ctx, r.objs, r.telling(ctx, &news))
+			objs, err := r.rollout().set(ctx)
+			if err == nil {
+				err = r.thaw(ctx, objs)
+			}
+			if err == nil {
+				err = r.unlessPaused(ctx, func(ctx context.Context) error { return r.cluster.Wait(ctx, objs, r.telling(ctx, &news)) })
+			}
 			return r.Mask(news.String()), err
 		})
 		if err != nil {
 			return err
 		}
-		return r.enter(ctx, store.Verifying)
-	case s.Kind == StepVerify && s.State != store.StepSucceeded:
+	case s.Kind == StepVerify:
+		if err := r.enter(ctx, store.Verifying); err != nil {
+			return err
+		}
 		return r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
 			warnings, err := r.cluster.Verify(ctx, r.objs, r.images(r.rel))
 			if err != nil {
+				return "", err
+			}
+			if err := r.rollout().finish(ctx); err != nil {
 				return "", err
 			}
 			var before kube.Inventory
@@ -607,8 +623,21 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 	return nil
 }
 
-// enter moves the deployment on, unless somebody asked to stop it.
+// apply brings objects to the cluster, after the secret by which it pulls their images.
+func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) error {
+	if err := r.pullSecret(ctx, r.env, r.cluster, r.images(r.rel)); err != nil {
+		return err
+	}
+	err := r.cluster.Apply(ctx, objs, kube.ApplyOptions{Force: r.env.Conflicts == Force, Adopt: Adopts(r.d.Spec.V)})
+	return whole(err, r.owner(r.d, r.env))
+}
+
+// enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.
 func (r *flowRun) enter(ctx context.Context, state string) error {
+	order := []string{store.Applying, store.Progressing, store.Verifying}
+	if slices.Index(order, r.d.State) >= slices.Index(order, state) {
+		return nil
+	}
 	return r.DB.Update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Deployment(r.d.ID)
 		if err != nil {
@@ -637,19 +666,22 @@ func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, 
 		if err != nil {
 			return err
 		}
-		if now.CancelBy != "" { // whoever cancelled it meanwhile said what comes next
+		if now.CancelBy != "" && !now.Abort { // whoever cancelled it meanwhile said what comes next
 			return tx.EndDeployment(d, store.Cancelled, "by "+now.CancelBy, f)
 		}
 		live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		if err != nil {
 			return err
 		}
-		apply, err := tx.Step(d.ID, StepApply)
+		changed, err := tx.Step(d.ID, env.Strategy.changes())
 		if err != nil {
 			return err
 		}
-		goBack := live != nil && env.Rollback != Manual && !apply.StartedAt.IsZero() &&
+		goBack := live != nil && (env.Rollback != Manual || now.Abort) && !changed.StartedAt.IsZero() &&
 			d.RollbackOf == "" // a way back that failed is not tried in circles
+		if now.Abort {
+			return e.aborted(tx, now, live, goBack, f)
+		}
 		if goBack {
 			if f.Ran, err = tx.JobsOf(d.ID); err != nil {
 				return err

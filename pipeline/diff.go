@@ -82,6 +82,9 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {
 		return nil, permanent{err}
 	}
+	if err := env.Strategy.fits(objs, e.images(rel)); err != nil {
+		return nil, permanent{err}
+	}
 	jobs, err := e.flowJobs(ctx, dest, d, rel, env)
 	if err != nil {
 		return nil, permanent{err}

@@ -36,10 +36,11 @@ const (
 	StepRender  = "render"
 	StepApply   = "apply"
 	StepObserve = "observe"
+	StepSwitch  = "switch" // of blue-green: the Services are turned to the new release
 	StepVerify  = "verify"
 )
 
-// deploySteps are the steps by which rendered objects get into a cluster: all that a way back does.
+// deploySteps are the steps by which rendered objects get into a cluster.
 var deploySteps = []string{StepApply, StepObserve, StepVerify}
 
 // Server is what the server's file says about who may use what, and how.
@@ -93,6 +94,8 @@ type Cluster interface {
 	Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error
 	Verify(ctx context.Context, objs []*unstructured.Unstructured, images []kube.Image) (warnings []string, err error)
 	Prune(ctx context.Context, old, new kube.Inventory, o kube.Owner) ([]string, error)
+	// Live reads an object, nil where there is none.
+	Live(ctx context.Context, ref kube.ObjectRef) (*unstructured.Unstructured, error)
 	EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error
 	Status(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error)
 	Drift(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Drift, error)
@@ -240,7 +243,10 @@ func requested(rel store.Release, q store.Request) store.Deployment {
 // NewRollback makes a deployment that applies the stored objects of an earlier one again.
 func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, event string) (store.Deployment, error) {
 	d := restoring(from, to, cause, requester, event)
-	err := tx.NewDeployment(&d, deploySteps...)
+	steps, err := backSteps(d)
+	if err == nil {
+		err = tx.NewDeployment(&d, steps...)
+	}
 	return d, err
 }
 

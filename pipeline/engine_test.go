@@ -68,10 +68,11 @@ type bench struct {
 	calls    []string
 	on       map[string]func(context.Context) error // what a call does before its effect
 	servers  server
-	outputs  map[string]string // by path: what checks leave behind
-	says     []build.Line      // what a build writes
-	jobs     map[string]int    // in the cluster, by name: how often each has run
-	status   int               // what a Service answers
+	outputs  map[string]string                     // by path: what checks leave behind
+	says     []build.Line                          // what a build writes
+	jobs     map[string]int                        // in the cluster, by name: how often each has run
+	status   int                                   // what a Service answers
+	objects  map[string]*unstructured.Unstructured // in the cluster, as in Deployment/web
 }
 
 // server allows everything.
@@ -107,7 +108,7 @@ func (s server) Floor(_ string, a Approvals) Approvals { a.Count = max(a.Count, 
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, jobs: map[string]int{}, status: 200, pushed: map[string]bool{}, tags: map[string]string{}, on: map[string]func(context.Context) error{}}
+	b := &bench{t: t, jobs: map[string]int{}, objects: map[string]*unstructured.Unstructured{}, status: 200, pushed: map[string]bool{}, tags: map[string]string{}, on: map[string]func(context.Context) error{}}
 	b.open(t.TempDir())
 	b.update(func(tx *store.Tx) error {
 		return tx.PutRepo(store.Repo{Name: testRepo, ID: 1, Installation: 1, DefaultBranch: "master", HTMLURL: "https://github.example.com/acme/web"})
@@ -137,7 +138,7 @@ func (b *bench) copy() *bench {
 	data, err := os.ReadFile(filepath.Join(b.DataDir, "test.db"))
 	b.ok(err)
 	b.ok(os.WriteFile(filepath.Join(dir, "test.db"), data, 0o600))
-	c := &bench{t: b.t, jobs: maps.Clone(b.jobs), status: b.status, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, outputs: b.outputs, files: b.files, on: map[string]func(context.Context) error{}}
+	c := &bench{t: b.t, jobs: maps.Clone(b.jobs), objects: maps.Clone(b.objects), status: b.status, pushed: maps.Clone(b.pushed), tags: maps.Clone(b.tags), builds: b.builds, running: b.running, outputs: b.outputs, files: b.files, on: map[string]func(context.Context) error{}}
 	c.open(dir)
 	return c
 }
@@ -272,6 +273,9 @@ func (f *fakeCluster) Drift(context.Context, []*unstructured.Unstructured) ([]ku
 func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
 	return (*bench)(f).call(ctx, "apply", func() {
 		f.running = imageOf(objs)
+		for _, obj := range objs {
+			f.objects[kube.RefOf(obj).String()] = obj.DeepCopy()
+		}
 		var err error
 		f.applied, err = kube.Encode(objs)
 		(*bench)(f).ok(err)
@@ -291,8 +295,16 @@ func (f *fakeCluster) Verify(ctx context.Context, _ []*unstructured.Unstructured
 	return nil, (*bench)(f).call(ctx, "verify", nil)
 }
 
-func (f *fakeCluster) Prune(ctx context.Context, _, _ kube.Inventory, _ kube.Owner) ([]string, error) {
-	return nil, (*bench)(f).call(ctx, "prune", nil)
+func (f *fakeCluster) Prune(ctx context.Context, old, new kube.Inventory, _ kube.Owner) (gone []string, err error) {
+	err = (*bench)(f).call(ctx, "prune", func() {
+		for _, ref := range old {
+			if _, there := f.objects[ref.String()]; there && !slices.Contains(new, ref) {
+				delete(f.objects, ref.String())
+				gone = append(gone, ref.String())
+			}
+		}
+	})
+	return gone, err
 }
 
 func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, name, _, user, _ string) error {
@@ -324,6 +336,11 @@ func (f *fakeCluster) RunJob(ctx context.Context, job *unstructured.Unstructured
 		}
 	}
 	return []string{"migrated"}, (*bench)(f).call(ctx, "watch job", nil)
+}
+
+func (f *fakeCluster) Live(ctx context.Context, ref kube.ObjectRef) (obj *unstructured.Unstructured, err error) {
+	err = (*bench)(f).call(ctx, "live", func() { obj = f.objects[ref.String()].DeepCopy() })
+	return obj, err
 }
 
 func (f *fakeCluster) StopJob(ctx context.Context, job *unstructured.Unstructured) error {

@@ -115,11 +115,11 @@ const (
 // steps are the kinds of the steps by which a release gets to the environment once it is rendered.
 func (e *Environment) steps() (kinds []string) {
 	if len(e.Flow) == 0 {
-		return deploySteps
+		return e.Strategy.steps(false)
 	}
 	for i, s := range e.Flow {
 		if s.Deploy != nil {
-			kinds = append(kinds, deploySteps...)
+			kinds = append(kinds, e.Strategy.steps(false)...)
 			continue
 		}
 		verb, what := s.verb()
@@ -146,6 +146,15 @@ func stepsOf(q store.Request) ([]string, error) {
 		return nil, err
 	}
 	return append([]string{StepRender}, spec.Environment.steps()...), nil
+}
+
+// backSteps are those of a way back.
+func backSteps(d store.Deployment) ([]string, error) {
+	var spec Spec
+	if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
+		return nil, err
+	}
+	return spec.Environment.Strategy.steps(true), nil
 }
 
 const maxFlow = 20

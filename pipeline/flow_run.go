@@ -49,6 +49,10 @@ type flowRun struct {
 // advance does what is next of a step that is no part of the deploy itself. until is when to call it again; the zero time: it is done.
 // An error that is no passing one fails the deployment.
 func (r *flowRun) advance(ctx context.Context, kind string, at *moment) (until time.Time, err error) {
+	verb, _, _ := strings.Cut(kind, "/")
+	if slices.Contains([]string{verbCanary, verbPause, verbProve, StepSwitch}, verb) {
+		return r.advanceBetween(ctx, kind, at)
+	}
 	verb, position, of, err := r.env.flowStep(kind)
 	if err != nil {
 		return until, permanent{err}

@@ -30,6 +30,7 @@ const (
 	BlockFreeze   = "freeze"   // the window Text of the file goes until Until
 	BlockChecks   = "checks"   // Names of the commit's checks are not green: Text says how they stand, or why it can't be told
 	BlockPart     = "part"     // part Number of its order comes first; 0: the order itself waits, for approvals (Have of Need, By) or to be prepared
+	BlockPause    = "pause"    // By paused it at Since; without By the step rests that it is at, until Until, or without until somebody resumes it
 	BlockRatify   = "ratify"   // deployment Number went before it was approved, and By may agree to that until Until
 )
 
@@ -128,6 +129,12 @@ type Deployment struct {
 	RatifiedBy  string                `db:"ratified_by"` // who did
 	RemindedAt  Time                  `db:"reminded_at"` // when its approvers were reminded, or told that it is too late
 	Rules       JSON[*Rules]          `db:"rules"`       // nil: it was not asked about yet
+	Colour      string                `db:"colour"`      // of blue-green: the one that it runs as; empty: under the manifest's own names
+	Pause       JSON[*Pause]          `db:"pause"`       // nil: nobody asked it to rest
+	PausedFrom  string                `db:"paused_from"` // the state that it goes back to
+	ResumedAt   Time                  `db:"resumed_at"`  // when it last went on; its time counts from then
+	Abort       bool                  `db:"abort"`       // CancelBy wants what was live before back
+	RetireAt    Time                  `db:"retire_at"`   // when what it replaced, and still runs, is removed
 }
 
 // An Approval is one person's vote on one deployment.

@@ -7,6 +7,7 @@
 //	            (queued may also end as failed, cancelled or superseded)
 //	Step        pending → running → succeeded | failed | cancelled | skipped ;  running → interrupted → pending | failed
 //	Deployment  blocked ⇄ queued → applying → progressing ⇄ paused → verifying → succeeded
+//	            (applying and verifying may rest as paused, too, and go back to what they were)
 //	            from blocked also → rejected | expired ;  from any of them → failed | cancelled | superseded
 //	Order       draft → waiting ⇄ approved → running → succeeded | failed | cancelled ;  waiting → rejected | expired
 //

@@ -65,10 +65,10 @@ var from = map[string]map[string][]string{
 	"deployments": {
 		Blocked:     {Queued},
 		Queued:      {Blocked},
-		Applying:    {Queued},
+		Applying:    {Queued, Paused},
 		Progressing: {Applying, Paused},
-		Paused:      {Progressing},
-		Verifying:   {Progressing},
+		Paused:      {Applying, Progressing, Verifying}, // and back to the one that it was
+		Verifying:   {Progressing, Paused},
 		Succeeded:   {Verifying},
 		Rejected:    {Blocked},
 		Expired:     {Blocked},

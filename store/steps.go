@@ -21,6 +21,8 @@ type StepResult struct {
 	Logs   []string  `json:"logs,omitempty"`   // the last lines of it
 	Misses int       `json:"misses,omitempty"` // how often in a row it was not as it should be
 	Again  time.Time `json:"again,omitzero"`   // when it is asked again
+	By     string    `json:"by,omitempty"`     // of a pause: who ended it
+	Held   bool      `json:"held,omitempty"`   // the rollout that it watches is held in the cluster
 }
 
 // Tests is the sum of a check's report. What its tests say is masked and capped.

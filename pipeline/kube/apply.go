@@ -81,6 +81,11 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 	return nil
 }
 
+// Live returns the object as it is in the cluster, nil if there is none.
+func (c *Cluster) Live(ctx context.Context, ref ObjectRef) (*unstructured.Unstructured, error) {
+	return c.get(ctx, ref)
+}
+
 // get returns the live object, nil if there is none.
 func (c *Cluster) get(ctx context.Context, ref ObjectRef) (*unstructured.Unstructured, error) {
 	r, err := c.resource(ctx, c.client, ref)

@@ -271,10 +271,18 @@ func hashContents(objs []*unstructured.Unstructured) error {
 // specification mounts or takes its environment from.
 func mentions(spec map[string]any) []string {
 	found := map[string]bool{}
+	eachMention(spec, func(kind string, from map[string]any, field string) {
+		found[kind+"/"+from[field].(string)] = true
+	})
+	return sortedKeys(found)
+}
+
+// eachMention shows every place where a pod specification names a ConfigMap or Secret: field of from.
+func eachMention(spec map[string]any, see func(kind string, from map[string]any, field string)) {
 	add := func(kind string, from any, field string) {
 		if m, ok := from.(map[string]any); ok {
 			if name, _ := m[field].(string); name != "" {
-				found[kind+"/"+name] = true
+				see(kind, m, field)
 			}
 		}
 	}
@@ -306,7 +314,6 @@ func mentions(spec map[string]any) []string {
 			add("Secret", from["secretKeyRef"], "name")
 		})
 	}
-	return sortedKeys(found)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -20,7 +20,7 @@ const (
 	LabelManagedBy    = "app.kubernetes.io/managed-by" // always shipmate
 	LabelApp          = "shipmate.dev/app"
 	LabelEnvironment  = "shipmate.dev/environment"
-	LabelTrack        = "shipmate.dev/track" // in pod templates: stable
+	LabelTrack        = "shipmate.dev/track" // in pod templates: TrackStable or TrackCanary
 	AnnotationRelease = "shipmate.dev/release"
 )
 
@@ -176,7 +176,7 @@ func (o Owner) mark(obj *unstructured.Unstructured) error {
 			if err != nil {
 				return err
 			}
-			labels[LabelTrack] = "stable"
+			labels[LabelTrack] = TrackStable
 		}
 		if o.PullSecret != "" {
 			secrets, _ := pod.spec["imagePullSecrets"].([]any)

@@ -1,0 +1,113 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Pause is somebody's wish that a deployment rests. It is kept at the next point where that is possible.
+type Pause struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+}
+
+// stepPause is the first part of the kind of a step that rests, for a time or until somebody resumes it.
+const stepPause = "pause/"
+
+// AskPause asks a deployment that is being made to rest. ErrState: it is not being made, or somebody stops it.
+func (tx *Tx) AskPause(d Deployment, by string) error {
+	if !Active(d.State) || d.CancelBy != "" {
+		return ErrState
+	}
+	_, err := tx.exec("UPDATE deployments SET pause = ? WHERE id = ?", JSON[*Pause]{&Pause{by, tx.now}}, d.ID)
+	return errors.Join(err, tx.wakeDeployment(d))
+}
+
+// Pause lets a deployment rest, for the reasons that blocks give.
+func (tx *Tx) Pause(d Deployment, blocks []Block) error {
+	if d.State != Paused {
+		if err := tx.move("deployments", Paused, "paused_from = ?, blocks = ?", []any{d.State, JSON[[]Block]{blocks}}, "id = ?", d.ID); err != nil {
+			return err
+		}
+		return tx.wakeDeployment(d)
+	}
+	if slices.EqualFunc(d.Blocks.V, blocks, sameBlock) {
+		return nil
+	}
+	_, err := tx.exec("UPDATE deployments SET blocks = ? WHERE id = ?", JSON[[]Block]{blocks}, d.ID)
+	return errors.Join(err, tx.changed("deployment", d.ID, Paused), tx.Wake(TaskReport, "deployment/"+d.ID))
+}
+
+func sameBlock(a, b Block) bool {
+	return a.Kind == b.Kind && a.Text == b.Text && a.Have == b.Have && a.Need == b.Need && slices.Equal(a.By, b.By) && a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
+}
+
+// Unpause lets a deployment go on that rests. One that does not is left as it is.
+func (tx *Tx) Unpause(d Deployment) error {
+	if d.State != Paused {
+		return nil
+	}
+	return errors.Join(
+		tx.move("deployments", d.PausedFrom, "blocks = '[]', resumed_at = ?", []any{stamp(tx.now)}, "id = ?", d.ID),
+		tx.wakeDeployment(d))
+}
+
+// AskResume ends whatever lets a deployment rest: somebody's wish, and a step that rests. ErrState: nothing does.
+func (tx *Tx) AskResume(d Deployment, by string) error {
+	steps, err := tx.Steps(d.ID)
+	if err != nil {
+		return err
+	}
+	rests := d.Pause.V != nil
+	for _, s := range steps {
+		if !strings.HasPrefix(s.Kind, stepPause) || s.State != StepRunning {
+			continue
+		}
+		rests = true
+		var r StepResult
+		if s.Result.V != nil {
+			r = *s.Result.V
+		}
+		r.By = by
+		if err := tx.NoteStep(d.ID, s.Kind, r); err != nil {
+			return err
+		}
+	}
+	if !rests || Final(d.State) {
+		return ErrState
+	}
+	_, err = tx.exec("UPDATE deployments SET pause = 'null' WHERE id = ?", d.ID)
+	return errors.Join(err, tx.Unpause(d), tx.wakeDeployment(d))
+}
+
+// AskAbort is AskCancel, after which what was live before is given back everything.
+func (tx *Tx) AskAbort(d Deployment, by string) error {
+	_, err := tx.exec("UPDATE deployments SET abort = 1 WHERE id = ? AND cancel_by = ''", d.ID)
+	return errors.Join(err, tx.AskCancel(d, by))
+}
+
+// WillFail records why a deployment fails that has something to take back first. The first reason stays.
+func (tx *Tx) WillFail(d Deployment, f *Failure) error {
+	_, err := tx.exec("UPDATE deployments SET failure = ? WHERE id = ? AND failure = 'null'", JSON[*Failure]{f}, d.ID)
+	return err
+}
+
+// RunAs records the colour that a deployment runs as, before it is used.
+func (tx *Tx) RunAs(d Deployment, colour string) error {
+	_, err := tx.exec("UPDATE deployments SET colour = ? WHERE id = ?", colour, d.ID)
+	return err
+}
+
+// SetInventory records what there is in the cluster because of a deployment, as JSON.
+func (tx *Tx) SetInventory(d Deployment, inventory []byte) error {
+	_, err := tx.exec("UPDATE deployments SET inventory = ? WHERE id = ?", string(inventory), d.ID)
+	return err
+}
+
+// RetireAt says when what a deployment replaced, and still runs, is to be removed; the zero time: it is.
+func (tx *Tx) RetireAt(d Deployment, at time.Time) error {
+	_, err := tx.exec("UPDATE deployments SET retire_at = ? WHERE id = ?", Time{at}, d.ID)
+	return errors.Join(err, tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, d.Environment)))
+}
