@@ -15,7 +15,7 @@ import (
 type Change struct {
 	Object string   // as in Deployment/web
 	Action string   // create, update, none, or unknown where it can't be tried
-	Text   string   // lines of a unified diff, YAML, values of Secrets masked; at most 200
+	Text   string   // lines of a unified diff, YAML, values of Secrets masked
 	Note   string   // why it can't be tried, or which conflict an apply would meet; may be empty
 	Takes  []string // managers such as kubectl-client-side-apply, whose fields an adoption would take over
 	Loses  []string // fields that it would remove by that, as far as kubectl tells
@@ -24,10 +24,7 @@ type Change struct {
 	Drift    []Drift // what somebody changed of what was released before, and an apply may undo
 }
 
-const (
-	maxDiffLines = 200
-	diffContext  = 2 // unchanged lines around a change
-)
+const diffContext = 2 // unchanged lines around a change
 
 // Diff says what applying objs would change, by a server-side dry run of each
 // against the live object. What only the server or Shipmate's bookkeeping sets is left out.
@@ -212,9 +209,6 @@ func unified(old, new []string) string {
 		}
 		shown = true
 		out = append(out, string(e.op)+e.line)
-	}
-	if len(out) > maxDiffLines {
-		out = append(out[:maxDiffLines-1], fmt.Sprintf("… %d more lines", len(out)-maxDiffLines+1))
 	}
 	return strings.Join(out, "\n")
 }

@@ -28,8 +28,7 @@ func TestUnified(t *testing.T) {
 		old = append(old, fmt.Sprint("old", i))
 		new = append(new, fmt.Sprint("new", i))
 	}
-	got := strings.Split(unified(old, new), "\n")
-	if len(got) != maxDiffLines || got[maxDiffLines-1] != "… 9801 more lines" {
+	if got := strings.Split(unified(old, new), "\n"); len(got) != 10000 { // whoever shows them counts the rest
 		t.Errorf("%d lines, the last is %q", len(got), got[len(got)-1])
 	}
 }
