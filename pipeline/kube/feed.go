@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +23,9 @@ type feed struct {
 	watch    dynamic.ResourceInterface
 	optional bool // done without where it is forbidden
 
+	of    *feed // that fills it, where it does not by itself (targets)
+	picks func(*unstructured.Unstructured) bool
+
 	mu    sync.Mutex
 	items map[types.UID]*unstructured.Unstructured // nil until listed
 	gone  *unstructured.Unstructured               // the last one that was deleted
@@ -42,6 +44,12 @@ func (c *Cluster) feed(ctx context.Context, ref ObjectRef, opts metav1.ListOptio
 	return &feed{ref: ref, opts: opts, read: read, watch: watch}, nil
 }
 
+// slim is obj without who owns its fields, half of what it takes to keep, and nothing to who waits.
+func slim(obj *unstructured.Unstructured) *unstructured.Unstructured {
+	obj.SetManagedFields(nil)
+	return obj
+}
+
 // list fills the feed with what there is now, and returns from where to watch on.
 func (f *feed) list(ctx context.Context) (resourceVersion string, err error) {
 	list, err := f.read.List(ctx, f.opts)
@@ -50,7 +58,7 @@ func (f *feed) list(ctx context.Context) (resourceVersion string, err error) {
 	}
 	items := map[types.UID]*unstructured.Unstructured{}
 	for i := range list.Items {
-		items[list.Items[i].GetUID()] = &list.Items[i]
+		items[list.Items[i].GetUID()] = slim(&list.Items[i])
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,7 +149,7 @@ func (f *feed) observe(ctx context.Context, from string, w *waiter) error {
 				delete(f.items, obj.GetUID())
 				f.gone = obj
 			} else {
-				f.items[obj.GetUID()] = obj
+				f.items[obj.GetUID()] = slim(obj)
 			}
 			f.mu.Unlock()
 			w.poke()
@@ -149,13 +157,37 @@ func (f *feed) observe(ctx context.Context, from string, w *waiter) error {
 	}
 }
 
+// source is the feed that holds the objects of f.
+func (f *feed) source() *feed {
+	if f.of != nil {
+		return f.of
+	}
+	return f
+}
+
+// all returns the objects of the feed.
+func (f *feed) all() []*unstructured.Unstructured {
+	from := f.source()
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	objs := make([]*unstructured.Unstructured, 0, len(from.items))
+	for _, obj := range from.items {
+		if f.picks == nil || f.picks(obj) {
+			objs = append(objs, obj)
+		}
+	}
+	return objs
+}
+
 func (f *feed) listed() bool {
+	f = f.source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.items != nil
 }
 
 func (f *feed) trouble() error {
+	f = f.source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
@@ -163,9 +195,7 @@ func (f *feed) trouble() error {
 
 // one returns the only object of the feed, nil if there is none.
 func (f *feed) one() *unstructured.Unstructured {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, obj := range f.items {
+	for _, obj := range f.all() {
 		return obj
 	}
 	return nil
@@ -181,9 +211,8 @@ func (f *feed) lastDeleted() *unstructured.Unstructured {
 
 // decodeAll returns the objects of a feed, by name.
 func decodeAll[T any](f *feed) ([]*T, error) {
-	f.mu.Lock()
-	objs := slices.SortedFunc(maps.Values(f.items), func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
-	f.mu.Unlock()
+	objs := f.all()
+	slices.SortFunc(objs, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
 	decoded := make([]*T, len(objs))
 	for i, obj := range objs {
 		var err error
