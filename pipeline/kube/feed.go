@@ -30,6 +30,8 @@ type feed struct {
 	items map[types.UID]*unstructured.Unstructured // nil until listed
 	gone  *unstructured.Unstructured               // the last one that was deleted
 	err   error                                    // why it is out of date, nil if it is not
+
+	decoded map[types.UID]decoding // of items, as far as it was asked for
 }
 
 func (c *Cluster) feed(ctx context.Context, ref ObjectRef, opts metav1.ListOptions) (*feed, error) {
@@ -209,17 +211,43 @@ func (f *feed) lastDeleted() *unstructured.Unstructured {
 	return f.gone
 }
 
-// decodeAll returns the objects of a feed, by name.
+// decodeAll returns the objects of a feed, of a type of the Kubernetes API, by name. They are for reading.
 func decodeAll[T any](f *feed) ([]*T, error) {
 	objs := f.all()
-	slices.SortFunc(objs, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
 	decoded := make([]*T, len(objs))
 	for i, obj := range objs {
 		var err error
-		if decoded[i], err = decode[T](obj); err != nil {
+		if decoded[i], err = decodedOf[T](f.source(), obj); err != nil {
 			return nil, err
 		}
 	}
+	slices.SortFunc(decoded, func(a, b *T) int {
+		return strings.Compare(any(a).(metav1.Object).GetName(), any(b).(metav1.Object).GetName())
+	})
+	return decoded, nil
+}
+
+// decoding is an object of a feed and what it decodes to.
+type decoding struct {
+	of, to any
+}
+
+// decodedOf decodes an object of a feed once, however often it is looked at until it changes. Nobody may change what it returns.
+func decodedOf[T any](f *feed, obj *unstructured.Unstructured) (*T, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	uid := obj.GetUID()
+	if known, ok := f.decoded[uid].to.(*T); ok && f.decoded[uid].of == obj {
+		return known, nil
+	}
+	decoded, err := decode[T](obj)
+	if err != nil {
+		return nil, err
+	}
+	if f.decoded == nil || len(f.decoded) > 2*len(f.items) { // most of them are gone
+		f.decoded = map[types.UID]decoding{}
+	}
+	f.decoded[uid] = decoding{obj, decoded}
 	return decoded, nil
 }
 
