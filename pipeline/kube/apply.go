@@ -30,8 +30,8 @@ const crdTimeout = 30 * time.Second
 // Apply makes the cluster's objects what objs say, by server-side apply: definitions
 // and namespaces first, workloads last; what is of the same rank, several at a time.
 // What is as objs say already is left alone. Everything else is tried by a dry run before
-// anything is changed, as far as that is possible, so a refusal usually leaves the
-// cluster as it was. It is safe to repeat.
+// anything is changed, unless Diff has just done that, as far as that is possible, so a
+// refusal usually leaves the cluster as it was. It is safe to repeat.
 //
 // A field that another manager owns is a *Conflict unless forced; an object of
 // another app or environment of Shipmate is one even then. Other refusals are an
@@ -53,7 +53,7 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 			}
 			ordered[i] = scaled(ordered[i], live)
 			adopts := opts.Adopt && live != nil && len(adoptable(live)) > 0
-			if done[i] = !adopts && current(ordered[i], live); done[i] {
+			if done[i] = !adopts && current(ordered[i], live); done[i] || !adopts && c.trials.has(ordered[i], live, time.Now()) {
 				return nil
 			}
 			_, err = c.patch(ctx, ordered[i], opts.Force, true)

@@ -132,6 +132,7 @@ type shelf struct {
 	slow     time.Duration // what an apply takes
 	together int           // applies under way
 	most     int
+	version  int // of the object that was written last
 }
 
 func (s *shelf) answer(w http.ResponseWriter, r *http.Request) {
@@ -178,6 +179,8 @@ func (s *shelf) answer(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.together--
 		if r.URL.Query().Get("dryRun") == "" {
+			s.version++
+			o.SetResourceVersion(fmt.Sprint(s.version))
 			s.objects[kind+"/"+name] = o
 			manage(o, `{"f:metadata":{"f:annotations":{"f:shipmate.dev/release":{}},"f:labels":{"f:app.kubernetes.io/managed-by":{},"f:shipmate.dev/app":{},"f:shipmate.dev/environment":{}}},"f:data":{"f:a":{}}}`)
 		}
@@ -284,6 +287,54 @@ func TestUnchanged(t *testing.T) {
 	s.objects["ConfigMap/c00"] = shelved(t, "ConfigMap", 1, "1")[0]
 	s.objects["ConfigMap/c00"].SetLabels(map[string]string{LabelManagedBy: FieldManager, LabelApp: "other", LabelEnvironment: "staging"})
 	if err := c.Apply(t.Context(), next, ApplyOptions{Force: true}); err == nil || !strings.Contains(err.Error(), "app other") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestTriedOnce: what Diff has just tried is not tried again, unless it or what is there is another by now, or time has passed.
+func TestTriedOnce(t *testing.T) {
+	s := &shelf{objects: map[string]*unstructured.Unstructured{}}
+	a, c := newAPI(t, s.answer)
+	diff := func(objs []*unstructured.Unstructured) {
+		t.Helper()
+		if _, err := c.Diff(t.Context(), objs, nil); err != nil {
+			t.Fatal(err)
+		}
+		a.asks()
+	}
+	apply := func(objs []*unstructured.Unstructured, want string) {
+		t.Helper()
+		err := c.Apply(t.Context(), objs, ApplyOptions{})
+		if got := a.asks(); err != nil || got != want {
+			t.Errorf("%v: asked %s\nwant %s", err, got, want)
+		}
+	}
+	first := shelved(t, "ConfigMap", 1, "1")
+	diff(first)
+	apply(first, "GET c00, PATCH c00")
+
+	next := shelved(t, "ConfigMap", 1, "2")
+	diff(next)
+	apply(shelved(t, "ConfigMap", 1, "3"), "GET c00, PATCH c00, patch c00")
+	apply(next, "GET c00, PATCH c00, patch c00")
+
+	next = shelved(t, "ConfigMap", 1, "4")
+	diff(next)
+	for ref, made := range c.trials.made {
+		made.at = made.at.Add(-trialTTL)
+		c.trials.made[ref] = made
+	}
+	apply(next, "GET c00, PATCH c00, patch c00")
+	diff(shelved(t, "ConfigMap", 2, "5")[1:])
+	if len(c.trials.made) != 1 {
+		t.Errorf("%d are remembered", len(c.trials.made))
+	}
+
+	// A conflict is none that went well, though Diff goes on to show what a forced apply would do.
+	next = shelved(t, "ConfigMap", 1, "6")
+	s.conflict = "c00"
+	diff(next)
+	if err := c.Apply(t.Context(), next, ApplyOptions{}); err == nil || a.asks() != "GET c00, patch c00" {
 		t.Errorf("%v", err)
 	}
 }

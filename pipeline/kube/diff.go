@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -73,7 +74,9 @@ func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructur
 	}
 	var after *unstructured.Unstructured
 	if err == nil {
-		after, err = c.patch(ctx, obj, false, true)
+		if after, err = c.patch(ctx, obj, false, true); err == nil {
+			c.trials.add(obj, live, time.Now())
+		}
 	}
 	var conflict *Conflict
 	if errors.As(err, &conflict) {

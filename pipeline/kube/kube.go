@@ -56,6 +56,7 @@ type Cluster struct {
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
 
 	discovery *discovery.DiscoveryClient // uncached
+	trials    trials
 }
 
 // Open makes a client from cfg. It reads the kubeconfig but does not reach the
