@@ -133,8 +133,14 @@ bench-build: ## build and push beside buildctl, on real parts
 	$(GO) build -o bin/bench-build ./bench/build
 	ci/on-parts.sh $(TOOLS) bin/bench-build -buildctl $(TOOLS)/buildctl $(ARGS)
 
+.PHONY: bench-deploy
+bench-deploy: ## deploy and roll back beside kubectl, API requests, and what watching 500 pods takes, on real parts; ARGS=-parts=time,requests,memory
+	e2e/setup.sh --with-clients
+	$(GO) build -o bin/bench-deploy ./bench/deploy
+	ci/on-parts.sh $(TOOLS) bin/bench-deploy -kubectl $(TOOLS)/kubectl $(ARGS)
+
 .PHONY: bench
-bench: bench-spine bench-page bench-log bench-build ## all of that, and Shipmate beside the same steps by hand, on real parts
+bench: bench-spine bench-page bench-log bench-build bench-deploy ## all of that, and Shipmate beside the same steps by hand, on real parts
 	e2e/setup.sh --with-clients
 	$(GO) run ./bench -bot bin/bot -bin $(TOOLS) $(ARGS)
 

@@ -1210,7 +1210,7 @@ func (c *fakeCluster) Status(_ context.Context, objs []*unstructured.Unstructure
 		if o.GetKind() != "Deployment" {
 			continue
 		}
-		s := kube.WorkloadStatus{Object: kube.RefOf(o).String()}
+		s := kube.WorkloadStatus{Object: kube.RefOf(o).String(), Released: o.GetAnnotations()[kube.AnnotationRelease]}
 		if there := c.objects[o.GetNamespace()+"/"+s.Object]; there != nil {
 			s.Found, s.Desired, s.Ready, s.Stable, s.Release = true, 1, 1, true, there.GetAnnotations()[kube.AnnotationRelease]
 			if problem := there.GetAnnotations()["test/problem"]; problem != "" { // a test put it there

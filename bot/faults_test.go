@@ -402,7 +402,8 @@ func (c remoteCluster) Drift(context.Context, []*unstructured.Unstructured) ([]k
 func (c remoteCluster) Status(_ context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error) {
 	var all []kube.WorkloadStatus
 	for _, o := range objs {
-		all = append(all, kube.WorkloadStatus{Object: kube.RefOf(o).String(), Found: true, Desired: 1, Ready: 1, Stable: true, Release: o.GetAnnotations()[kube.AnnotationRelease]})
+		release := o.GetAnnotations()[kube.AnnotationRelease]
+		all = append(all, kube.WorkloadStatus{Object: kube.RefOf(o).String(), Found: true, Desired: 1, Ready: 1, Stable: true, Release: release, Released: release})
 	}
 	return all, nil
 }

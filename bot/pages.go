@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -173,7 +172,7 @@ func (b *Bot) lookIn(ctx context.Context, d store.Deployment, cluster string) er
 	said := b.looks.parts[key]
 	b.looks.mu.Unlock()
 	if silent(said.err) && time.Since(said.at) < statusTTL {
-		b.statuses.put(d.ID, clusterSaid{err: said.err, at: said.at, release: strconv.Itoa(d.Release), state: d.State})
+		b.statuses.put(d.ID, clusterSaid{err: said.err, at: said.at, state: d.State})
 		return said.err
 	}
 	_, err := b.workloads(ctx, d, cluster)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +37,6 @@ type clusterSaid struct {
 	read      time.Time    // when it said that; zero: never
 	err       error        // why it could not be asked at last
 	at        time.Time    // of that
-	release   string       // that should be there
 	state     string       // of the deployment then
 }
 
@@ -57,7 +55,7 @@ func (s clusterSaid) gone(w kube.WorkloadStatus) bool {
 
 // foreign tells whether somebody put another release's workload there, or one of none.
 func (s clusterSaid) foreign(w kube.WorkloadStatus) bool {
-	return s.state == store.Succeeded && w.Found && w.Release != s.release
+	return s.state == store.Succeeded && w.Found && w.Release != w.Released
 }
 
 // workloads reads from its cluster what runs of a deployment, and what somebody changed of it. The error is that of what it says.
@@ -68,7 +66,7 @@ func (b *Bot) workloads(ctx context.Context, d store.Deployment, cluster string)
 	if ok && !known.old() {
 		return known, known.err
 	}
-	now := clusterSaid{at: time.Now(), release: strconv.Itoa(d.Release), state: d.State}
+	now := clusterSaid{at: time.Now(), state: d.State}
 	if k, ok := b.engine.Clusters[cluster]; !ok {
 		now.err = fmt.Errorf("the server knows no cluster %q", cluster)
 	} else if objs, _, err := b.engine.Objects(d); err != nil {
@@ -164,7 +162,7 @@ func (c *call) driftWords(said clusterSaid) (words []string) {
 		case said.gone(w):
 			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object})
 		case said.foreign(w):
-			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object, Field: kube.AnnotationRelease, Live: w.Release, Released: said.release})
+			drifts = append(slices.Clone(drifts), kube.Drift{Object: w.Object, Field: kube.AnnotationRelease, Live: w.Release, Released: w.Released})
 		}
 	}
 	if len(drifts) > 0 && !c.private() {

@@ -78,7 +78,7 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 		return "", err
 	}
 	defer remove()
-	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
+	objs, released, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
 	if err != nil {
 		return "", err
 	}
@@ -96,10 +96,6 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	}
 	applied, _ := split(objs)
 	inventory, err := json.Marshal(kube.InventoryOf(applied))
-	if err != nil {
-		return "", err
-	}
-	released, err := e.released(ctx, d)
 	if err != nil {
 		return "", err
 	}

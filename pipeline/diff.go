@@ -28,11 +28,7 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 		return nil, err
 	}
 	defer remove()
-	objs, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
-	if err != nil {
-		return nil, err
-	}
-	released, err := e.released(ctx, d)
+	objs, released, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -44,22 +40,23 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 }
 
 // objects renders the environment's manifests at the release's commit, bound to the release's digests, and behind them the Jobs of its
-// flow; dest is where the commit is put.
-func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) ([]*unstructured.Unstructured, error) {
+// flow; dest is where the commit is put. What it changes nothing of still names the release that it has in released, the objects of
+// what is live.
+func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) (objs, released []*unstructured.Unstructured, err error) {
 	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dest, source.Options{}); err != nil {
 		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	// Whether a chart is installed or upgraded is asked when it is rendered, which may be before what is under way ends.
 	var live *store.Deployment
-	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
 		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var except []string
 	for _, step := range env.Flow {
@@ -67,29 +64,35 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 			except = append(except, path.Clean(step.Job))
 		}
 	}
-	objs, err := kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Except: except, Values: env.Values, Name: d.App, Namespace: env.Namespace,
+	objs, err = kube.Render(ctx, kube.Manifests{Root: dest, Path: env.Manifests, Except: except, Values: env.Values, Name: d.App, Namespace: env.Namespace,
 		Revision: rel.Number, Upgrade: live != nil, Capabilities: cluster.Capabilities})
 	var api *kube.Error
 	if err != nil && (ctx.Err() != nil || errors.As(err, &api) && api.Temporary || errors.Is(err, context.DeadlineExceeded)) {
-		return nil, err // nobody said what a chart asks of the cluster
+		return nil, nil, err // nobody said what a chart asks of the cluster
 	}
 	if err != nil {
-		return nil, permanent{err}
+		return nil, nil, permanent{err}
 	}
 	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
-		return nil, permanent{err}
+		return nil, nil, permanent{err}
 	}
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {
-		return nil, permanent{err}
+		return nil, nil, permanent{err}
+	}
+	if released, err = e.released(ctx, d); err != nil {
+		return nil, nil, err
+	}
+	if err := kube.KeepRelease(objs, released); err != nil {
+		return nil, nil, permanent{err}
 	}
 	if err := env.Strategy.fits(objs, e.images(rel)); err != nil {
-		return nil, permanent{err}
+		return nil, nil, permanent{err}
 	}
 	jobs, err := e.flowJobs(ctx, dest, d, rel, env)
 	if err != nil {
-		return nil, permanent{err}
+		return nil, nil, permanent{err}
 	}
-	return append(objs, jobs...), nil
+	return append(objs, jobs...), released, nil
 }
 
 // released are the objects of what is live where d goes, none where nothing is or they are kept no more.

@@ -274,8 +274,8 @@ func (r rolling) advance(context.Context, store.Step, string, StrategyStep) (tim
 	return time.Time{}, permanent{fmt.Errorf("rolling has no such step")}
 }
 func (r rolling) set(context.Context) ([]*unstructured.Unstructured, error) { return r.objs, nil }
-func (r rolling) finish(context.Context) error                             { return nil }
-func (r rolling) undo(context.Context) error                               { return nil }
+func (r rolling) finish(context.Context) error                              { return nil }
+func (r rolling) undo(context.Context) error                                { return nil }
 
 // steps are the kinds of the steps of a deploy; those of a way back do not stop in between.
 func (s Strategy) steps(back bool) []string {

@@ -33,14 +33,15 @@ func (n Need) String() string {
 }
 
 var (
-	applied = []string{"get", "create", "patch"}            // Apply and Diff: a server-side apply of what is not there needs create too
-	pruned  = append(slices.Clone(applied), "delete")       // Prune
-	waited  = append(slices.Clone(pruned), "list", "watch") // Wait, Verify and Status
+	applied = []string{"get", "create", "patch"}      // Apply and Diff: a server-side apply of what is not there needs create too
+	pruned  = append(slices.Clone(applied), "delete") // Prune
+	listed  = append(slices.Clone(pruned), "list")    // several are read at once
+	waited  = append(slices.Clone(listed), "watch")   // Wait, Verify and Status
 	read    = []string{"list", "watch"}
 )
 
 // Needs lists every verb that this package uses of the kinds that manifests mostly have. Other kinds, such as custom ones,
-// need what a Deployment needs.
+// need what a Deployment needs; without list they are read one by one.
 func Needs() []Need {
 	return []Need{
 		{"apps", "deployments", waited, true},
@@ -50,18 +51,18 @@ func Needs() []Need {
 		{"", "events", read, false},
 		{"", "services", waited, true},
 		{"", "services/proxy", []string{"get"}, false}, // Proxy
-		{"", "configmaps", pruned, true},
-		{"", "secrets", pruned, false},
-		{"", "serviceaccounts", pruned, false},
+		{"", "configmaps", listed, true},
+		{"", "secrets", pruned, false}, // whoever lists them reads them all
+		{"", "serviceaccounts", listed, false},
 		{"", "persistentvolumeclaims", append(slices.Clone(applied), "list", "watch"), false}, // never pruned
 		{"apps", "statefulsets", waited, false},
 		{"apps", "daemonsets", waited, false},
 		{"batch", "jobs", waited, false},
-		{"batch", "cronjobs", pruned, false},
+		{"batch", "cronjobs", listed, false},
 		{"networking.k8s.io", "ingresses", waited, false},
-		{"networking.k8s.io", "networkpolicies", pruned, false},
-		{"autoscaling", "horizontalpodautoscalers", pruned, false},
-		{"policy", "poddisruptionbudgets", pruned, false},
+		{"networking.k8s.io", "networkpolicies", listed, false},
+		{"autoscaling", "horizontalpodautoscalers", listed, false},
+		{"policy", "poddisruptionbudgets", listed, false},
 	}
 }
 

@@ -28,9 +28,10 @@ type ApplyOptions struct {
 const crdTimeout = 30 * time.Second
 
 // Apply makes the cluster's objects what objs say, by server-side apply: definitions
-// and namespaces first, workloads last. Everything is tried by a dry run before
-// anything is changed, as far as that is possible, so a refusal usually leaves the
-// cluster as it was. It is safe to repeat.
+// and namespaces first, workloads last; what is of the same rank, several at a time.
+// What is as objs say already is left alone. Everything else is tried by a dry run before
+// anything is changed, unless Diff has just done that, as far as that is possible, so a
+// refusal usually leaves the cluster as it was. It is safe to repeat.
 //
 // A field that another manager owns is a *Conflict unless forced; an object of
 // another app or environment of Shipmate is one even then. Other refusals are an
@@ -38,45 +39,53 @@ const crdTimeout = 30 * time.Second
 // HorizontalPodAutoscaler owns.
 func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, opts ApplyOptions) error {
 	opts.Force = opts.Force || opts.Adopt
-	var adopted []*unstructured.Unstructured
 	ordered := slices.Clone(objs)
 	slices.SortStableFunc(ordered, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
 	coming := comingWith(objs)
+	found := c.read(ctx, ordered)
 
-	for i, obj := range ordered {
-		live, err := c.get(ctx, RefOf(obj))
+	done := make([]bool, len(ordered))
+	err := each(len(ordered), func(i int) error {
+		live, err := found[i].live, found[i].err
 		if err == nil {
-			if err := ownedByAnother(obj, live); err != nil {
+			if err := ownedByAnother(ordered[i], live); err != nil {
 				return err
 			}
-			if live != nil && opts.Adopt {
-				adopted = append(adopted, live)
+			ordered[i] = scaled(ordered[i], live)
+			adopts := opts.Adopt && live != nil && len(adoptable(live)) > 0
+			if done[i] = !adopts && current(ordered[i], live); done[i] || !adopts && c.trials.has(ordered[i], live, time.Now()) {
+				return nil
 			}
-			if scaledByHPA(live) {
-				obj = obj.DeepCopy()
-				unstructured.RemoveNestedField(obj.Object, "spec", "replicas")
-				ordered[i] = obj
-			}
-			_, err = c.patch(ctx, obj, opts.Force, true)
+			_, err = c.patch(ctx, ordered[i], opts.Force, true)
 		}
 		if err != nil && !coming.explains(err) && !noDryRun(err) {
 			return err
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for _, live := range adopted {
-		if err := c.adopt(ctx, live); err != nil {
-			return err
-		}
-	}
-	for i, obj := range ordered {
-		if _, err := c.patch(ctx, obj, opts.Force, false); err != nil {
-			return err
-		}
-		if last := i+1 == len(ordered) || !isCRD(ordered[i+1]); isCRD(obj) && last {
-			if err := c.established(ctx, ordered[:i+1]); err != nil {
-				return err
+	if opts.Adopt {
+		err = each(len(ordered), func(i int) error {
+			if found[i].live == nil || done[i] {
+				return nil
 			}
+			return c.adopt(ctx, found[i].live)
+		})
+		if err != nil {
+			return err
 		}
+	}
+	for first := 0; first < len(ordered); {
+		next := first + 1
+		for next < len(ordered) && rank(ordered[next]) == rank(ordered[first]) {
+			next++
+		}
+		if err := c.applyRank(ctx, ordered[first:next], done[first:next], opts.Force); err != nil {
+			return err
+		}
+		first = next
 	}
 	return nil
 }
@@ -84,6 +93,27 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 // Live returns the object as it is in the cluster, nil if there is none.
 func (c *Cluster) Live(ctx context.Context, ref ObjectRef) (*unstructured.Unstructured, error) {
 	return c.get(ctx, ref)
+}
+
+// applyRank applies those of objs, all of one rank, that are not done, and waits for definitions among them.
+func (c *Cluster) applyRank(ctx context.Context, objs []*unstructured.Unstructured, done []bool, force bool) error {
+	var todo, crds []*unstructured.Unstructured
+	for i, obj := range objs {
+		if !done[i] {
+			todo = append(todo, obj)
+		}
+		if !done[i] && isCRD(obj) {
+			crds = append(crds, obj)
+		}
+	}
+	err := each(len(todo), func(i int) error {
+		_, err := c.patch(ctx, todo[i], force, false)
+		return err
+	})
+	if err != nil || len(crds) == 0 {
+		return err
+	}
+	return c.established(ctx, crds)
 }
 
 // get returns the live object, nil if there is none.
@@ -233,6 +263,15 @@ func ownedByAnother(obj, live *unstructured.Unstructured) error {
 		return nil
 	}
 	return &Conflict{Object: RefOf(obj).String(), Manager: fmt.Sprintf("app %s, environment %s", have[LabelApp], have[LabelEnvironment])}
+}
+
+// scaled is obj without its replicas where a HorizontalPodAutoscaler owns those of live.
+func scaled(obj, live *unstructured.Unstructured) *unstructured.Unstructured {
+	if scaledByHPA(live) {
+		obj = obj.DeepCopy()
+		unstructured.RemoveNestedField(obj.Object, "spec", "replicas")
+	}
+	return obj
 }
 
 // scaledByHPA reports whether a HorizontalPodAutoscaler set the live object's

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -27,29 +28,30 @@ type Change struct {
 const diffContext = 2 // unchanged lines around a change
 
 // Diff says what applying objs would change, by a server-side dry run of each
-// against the live object. What only the server or Shipmate's bookkeeping sets is left out.
+// that is not as it says already, against the live object. What only the server or Shipmate's bookkeeping sets is left out.
 // What the cluster would refuse is an error, as in Apply, but a conflict is a note.
 // released is what was applied before, to tell what drifted of it; it may be empty.
 func (c *Cluster) Diff(ctx context.Context, objs, released []*unstructured.Unstructured) ([]Change, error) {
 	coming := comingWith(objs)
-	changes := make([]Change, 0, len(objs))
-	for _, obj := range objs {
+	found := c.read(ctx, objs)
+	changes := make([]Change, len(objs))
+	err := each(len(objs), func(n int) (err error) {
 		var before *unstructured.Unstructured
-		if i := slices.IndexFunc(released, func(r *unstructured.Unstructured) bool { return RefOf(r).same(RefOf(obj)) }); i >= 0 {
+		if i := slices.IndexFunc(released, func(r *unstructured.Unstructured) bool { return RefOf(r).same(RefOf(objs[n])) }); i >= 0 {
 			before = released[i]
 		}
-		change, err := c.diff(ctx, obj, before, coming)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, change)
+		changes[n], err = c.diff(ctx, objs[n], before, found[n], coming)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return changes, nil
 }
 
-func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructured, coming coming) (Change, error) {
+func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructured, found sight, coming coming) (Change, error) {
 	change := Change{Object: RefOf(obj).String()}
-	live, err := c.get(ctx, RefOf(obj))
+	live, err := found.live, found.err
 	if err == nil && ownedByAnother(obj, live) != nil {
 		change.Action, change.Note = "unknown", ownedByAnother(obj, live).Error()
 		return change, nil
@@ -62,13 +64,16 @@ func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructur
 			change.Loses = lost(obj, live)
 		}
 	}
+	obj = scaled(obj, live)
+	if err == nil && current(obj, live) {
+		change.Action = "none"
+		return change, nil
+	}
 	var after *unstructured.Unstructured
 	if err == nil {
-		if scaledByHPA(live) {
-			obj = obj.DeepCopy()
-			unstructured.RemoveNestedField(obj.Object, "spec", "replicas")
+		if after, err = c.patch(ctx, obj, false, true); err == nil {
+			c.trials.add(obj, live, time.Now())
 		}
-		after, err = c.patch(ctx, obj, false, true)
 	}
 	var conflict *Conflict
 	if errors.As(err, &conflict) {

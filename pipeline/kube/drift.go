@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -46,7 +45,6 @@ func (d Drift) String() string {
 const (
 	maxDrifts     = 20 // told of all objects together
 	maxDriftValue = 60 // characters of a value
-	driftReads    = 8  // objects that are read at a time
 )
 
 // Drift compares objs, as they were applied, with what is live, and returns the fields that somebody changed or removed since,
@@ -55,23 +53,17 @@ const (
 // that have no pods: Status tells of the others.
 func (c *Cluster) Drift(ctx context.Context, objs []*unstructured.Unstructured) ([]Drift, error) {
 	found := make([][]Drift, len(objs))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(driftReads)
-	for i, obj := range objs {
-		g.Go(func() error {
-			live, err := c.get(ctx, RefOf(obj))
-			switch {
-			case err != nil:
-				return err
-			case live != nil:
-				found[i] = drift(obj, live)
-			case len(podSpecs(obj)) == 0:
-				found[i] = []Drift{{Object: RefOf(obj).String()}}
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
+	seen := c.read(ctx, objs)
+	err := each(len(objs), func(i int) error {
+		obj, live := objs[i], seen[i].live
+		switch {
+		case live != nil:
+			found[i] = drift(obj, live)
+		case seen[i].err == nil && len(podSpecs(obj)) == 0:
+			found[i] = []Drift{{Object: RefOf(obj).String()}}
+		}
+		return seen[i].err
+	})
 	all := slices.Concat(found...)
 	return all[:min(len(all), maxDrifts)], err
 }

@@ -359,11 +359,11 @@ func TestIndex(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Errorf("verify: %v, %v", warnings, err)
 	}
-	present, err := w.cluster.present(t.Context(), objs[0])
-	if err != nil || len(present.pods) == 0 {
+	present, err := w.cluster.present(t.Context(), objs[:1])
+	if err != nil || len(present[0].pods) == 0 {
 		t.Fatalf("no pod (%v)", err)
 	}
-	t.Log("the kubelet reports ", present.pods[0].Status.ContainerStatuses[0].ImageID, " of the index ", digest)
+	t.Log("the kubelet reports ", present[0].pods[0].Status.ContainerStatuses[0].ImageID, " of the index ", digest)
 }
 
 func TestFatal(t *testing.T) {

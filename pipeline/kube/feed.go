@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,10 +23,15 @@ type feed struct {
 	watch    dynamic.ResourceInterface
 	optional bool // done without where it is forbidden
 
+	of    *feed // that fills it, where it does not by itself (targets)
+	picks func(*unstructured.Unstructured) bool
+
 	mu    sync.Mutex
 	items map[types.UID]*unstructured.Unstructured // nil until listed
 	gone  *unstructured.Unstructured               // the last one that was deleted
 	err   error                                    // why it is out of date, nil if it is not
+
+	decoded map[types.UID]decoding // of items, as far as it was asked for
 }
 
 func (c *Cluster) feed(ctx context.Context, ref ObjectRef, opts metav1.ListOptions) (*feed, error) {
@@ -42,6 +46,12 @@ func (c *Cluster) feed(ctx context.Context, ref ObjectRef, opts metav1.ListOptio
 	return &feed{ref: ref, opts: opts, read: read, watch: watch}, nil
 }
 
+// slim is obj without who owns its fields, half of what it takes to keep, and nothing to who waits.
+func slim(obj *unstructured.Unstructured) *unstructured.Unstructured {
+	obj.SetManagedFields(nil)
+	return obj
+}
+
 // list fills the feed with what there is now, and returns from where to watch on.
 func (f *feed) list(ctx context.Context) (resourceVersion string, err error) {
 	list, err := f.read.List(ctx, f.opts)
@@ -50,7 +60,7 @@ func (f *feed) list(ctx context.Context) (resourceVersion string, err error) {
 	}
 	items := map[types.UID]*unstructured.Unstructured{}
 	for i := range list.Items {
-		items[list.Items[i].GetUID()] = &list.Items[i]
+		items[list.Items[i].GetUID()] = slim(&list.Items[i])
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -141,7 +151,7 @@ func (f *feed) observe(ctx context.Context, from string, w *waiter) error {
 				delete(f.items, obj.GetUID())
 				f.gone = obj
 			} else {
-				f.items[obj.GetUID()] = obj
+				f.items[obj.GetUID()] = slim(obj)
 			}
 			f.mu.Unlock()
 			w.poke()
@@ -149,13 +159,37 @@ func (f *feed) observe(ctx context.Context, from string, w *waiter) error {
 	}
 }
 
+// source is the feed that holds the objects of f.
+func (f *feed) source() *feed {
+	if f.of != nil {
+		return f.of
+	}
+	return f
+}
+
+// all returns the objects of the feed.
+func (f *feed) all() []*unstructured.Unstructured {
+	from := f.source()
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	objs := make([]*unstructured.Unstructured, 0, len(from.items))
+	for _, obj := range from.items {
+		if f.picks == nil || f.picks(obj) {
+			objs = append(objs, obj)
+		}
+	}
+	return objs
+}
+
 func (f *feed) listed() bool {
+	f = f.source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.items != nil
 }
 
 func (f *feed) trouble() error {
+	f = f.source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
@@ -163,9 +197,7 @@ func (f *feed) trouble() error {
 
 // one returns the only object of the feed, nil if there is none.
 func (f *feed) one() *unstructured.Unstructured {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, obj := range f.items {
+	for _, obj := range f.all() {
 		return obj
 	}
 	return nil
@@ -179,18 +211,43 @@ func (f *feed) lastDeleted() *unstructured.Unstructured {
 	return f.gone
 }
 
-// decodeAll returns the objects of a feed, by name.
+// decodeAll returns the objects of a feed, of a type of the Kubernetes API, by name. They are for reading.
 func decodeAll[T any](f *feed) ([]*T, error) {
-	f.mu.Lock()
-	objs := slices.SortedFunc(maps.Values(f.items), func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
-	f.mu.Unlock()
+	objs := f.all()
 	decoded := make([]*T, len(objs))
 	for i, obj := range objs {
 		var err error
-		if decoded[i], err = decode[T](obj); err != nil {
+		if decoded[i], err = decodedOf[T](f.source(), obj); err != nil {
 			return nil, err
 		}
 	}
+	slices.SortFunc(decoded, func(a, b *T) int {
+		return strings.Compare(any(a).(metav1.Object).GetName(), any(b).(metav1.Object).GetName())
+	})
+	return decoded, nil
+}
+
+// decoding is an object of a feed and what it decodes to.
+type decoding struct {
+	of, to any
+}
+
+// decodedOf decodes an object of a feed once, however often it is looked at until it changes. Nobody may change what it returns.
+func decodedOf[T any](f *feed, obj *unstructured.Unstructured) (*T, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	uid := obj.GetUID()
+	if known, ok := f.decoded[uid].to.(*T); ok && f.decoded[uid].of == obj {
+		return known, nil
+	}
+	decoded, err := decode[T](obj)
+	if err != nil {
+		return nil, err
+	}
+	if f.decoded == nil || len(f.decoded) > 2*len(f.items) { // most of them are gone
+		f.decoded = map[types.UID]decoding{}
+	}
+	f.decoded[uid] = decoding{obj, decoded}
 	return decoded, nil
 }
 

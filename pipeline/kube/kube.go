@@ -56,6 +56,7 @@ type Cluster struct {
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
 
 	discovery *discovery.DiscoveryClient // uncached
+	trials    trials
 }
 
 // Open makes a client from cfg. It reads the kubeconfig but does not reach the
@@ -66,7 +67,7 @@ func Open(cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	rc.UserAgent = "shipmate"
-	rc.QPS, rc.Burst = 50, 100
+	rc.QPS = -1 // what is asked at a time is bounded (atOnce), and the API server shares out what it has: a 429 is waited for
 	rc.WarningHandlerWithContext = rest.NoWarnings{}
 	rc.Timeout = requestTimeout
 	endless := rest.CopyConfig(rc)

@@ -17,10 +17,11 @@ import (
 
 // Labels and annotations that Own sets.
 const (
-	LabelManagedBy    = "app.kubernetes.io/managed-by" // always shipmate
-	LabelApp          = "shipmate.dev/app"
-	LabelEnvironment  = "shipmate.dev/environment"
-	LabelTrack        = "shipmate.dev/track" // in pod templates: TrackStable or TrackCanary
+	LabelManagedBy   = "app.kubernetes.io/managed-by" // always shipmate
+	LabelApp         = "shipmate.dev/app"
+	LabelEnvironment = "shipmate.dev/environment"
+	LabelTrack       = "shipmate.dev/track" // in pod templates: TrackStable or TrackCanary
+	// The release that brought what the object says. A release which changes nothing of it leaves it as it is (KeepRelease).
 	AnnotationRelease = "shipmate.dev/release"
 )
 
@@ -190,6 +191,41 @@ func (o Owner) mark(obj *unstructured.Unstructured) error {
 		}
 	}
 	return nil
+}
+
+// KeepRelease lets those of objs, as Own marked them, that say what they say in released too name the release that they name
+// there, in place: so there is nothing to apply of them.
+func KeepRelease(objs, released []*unstructured.Unstructured) error {
+	before := map[string]string{} // release by what it brought
+	for _, obj := range released {
+		text, err := withoutRelease(obj)
+		if err != nil {
+			return err
+		}
+		before[text] = obj.GetAnnotations()[AnnotationRelease]
+	}
+	for _, obj := range objs {
+		text, err := withoutRelease(obj)
+		if err != nil {
+			return err
+		}
+		if release := before[text]; release != "" {
+			annotations := obj.GetAnnotations()
+			annotations[AnnotationRelease] = release
+			obj.SetAnnotations(annotations)
+		}
+	}
+	return nil
+}
+
+func withoutRelease(obj *unstructured.Unstructured) (string, error) {
+	obj = obj.DeepCopy()
+	unstructured.RemoveNestedField(obj.Object, "metadata", "annotations", AnnotationRelease)
+	text, err := json.Marshal(obj.Object)
+	if err != nil {
+		return "", fmt.Errorf("encode %s: %w", RefOf(obj), err)
+	}
+	return string(text), nil
 }
 
 func selectsTrack(obj *unstructured.Unstructured) bool {

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -286,7 +287,7 @@ func controlledBy(refs []metav1.OwnerReference, uid types.UID) bool {
 
 // sameTemplate compares two pod templates but for the hash label of ReplicaSets.
 func sameTemplate(a, b corev1.PodTemplateSpec) bool {
-	a, b = *a.DeepCopy(), *b.DeepCopy()
+	a.Labels, b.Labels = maps.Clone(a.Labels), maps.Clone(b.Labels)
 	delete(a.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
 	delete(b.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
 	return apiequality.Semantic.DeepEqual(a, b)

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Verify compares the running pods of the present rollout with the release: in every
@@ -22,25 +23,29 @@ func (c *Cluster) Verify(ctx context.Context, objs []*unstructured.Unstructured,
 	for _, image := range images {
 		byDigest[image.Digest] = image
 	}
+	var bound []map[string]Image // by container
+	var holding []*unstructured.Unstructured
 	for _, obj := range objs {
-		bound := map[string]Image{} // by container
+		in := map[string]Image{}
 		for _, spec := range podSpecs(obj) {
 			for _, container := range spec.containers() {
 				name, _ := container.content["name"].(string)
 				ref, _ := container.content["image"].(string)
 				_, digest, _ := strings.Cut(ref, "@")
 				if image, ok := byDigest[digest]; ok {
-					bound[name] = image
+					in[name] = image
 				}
 			}
 		}
-		if len(bound) == 0 {
-			continue
+		if len(in) > 0 {
+			bound, holding = append(bound, in), append(holding, obj)
 		}
-		w, err := c.present(ctx, obj)
-		if err != nil {
-			return warnings, err
-		}
+	}
+	present, err := c.present(ctx, holding)
+	if err != nil {
+		return nil, err
+	}
+	for i, w := range present {
 		if w == nil {
 			continue // a CronJob, say: it has no pods of its own
 		}
@@ -48,7 +53,7 @@ func (c *Cluster) Verify(ctx context.Context, objs []*unstructured.Unstructured,
 			if pod.Status.Phase != corev1.PodRunning {
 				continue
 			}
-			warned, err := verifyPod(RefOf(obj).String(), pod, bound)
+			warned, err := verifyPod(w.target.ref.String(), pod, bound[i])
 			warnings = append(warnings, warned...)
 			if err != nil {
 				return warnings, err
@@ -84,31 +89,32 @@ func verifyPod(object string, pod *corev1.Pod, bound map[string]Image) (warnings
 
 // WorkloadStatus is what the cluster says of one workload now.
 type WorkloadStatus struct {
-	Object  string   // as in Deployment/web
-	Found   bool     // it is there; all below is empty otherwise
-	Release string   // that was applied last
-	Desired int      // pods that should run
-	Updated int      // pods of the present rollout
-	Ready   int      // pods that are ready, old ones included
-	Images  []string // in the specifications of pods that are ready, sorted
-	Stable  bool
-	Text    string // as in Progress
-	Problem string // what holds it up; may be empty
+	Object   string   // as in Deployment/web
+	Released string   // the release that it should name
+	Found    bool     // it is there; all below is empty otherwise
+	Release  string   // that it names; see AnnotationRelease
+	Desired  int      // pods that should run
+	Updated  int      // pods of the present rollout
+	Ready    int      // pods that are ready, old ones included
+	Images   []string // in the specifications of pods that are ready, sorted
+	Stable   bool
+	Text     string // as in Progress
+	Problem  string // what holds it up; may be empty
 }
 
 // Status reads the Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and Pods
 // among objs from the cluster, and returns them in the same order.
 func (c *Cluster) Status(ctx context.Context, objs []*unstructured.Unstructured) ([]WorkloadStatus, error) {
+	present, err := c.present(ctx, objs)
+	if err != nil {
+		return nil, err
+	}
 	var all []WorkloadStatus
-	for _, obj := range objs {
-		w, err := c.present(ctx, obj)
-		if err != nil {
-			return nil, err
-		}
+	for i, w := range present {
 		if w == nil {
 			continue
 		}
-		s := WorkloadStatus{Object: RefOf(obj).String()}
+		s := WorkloadStatus{Object: w.target.ref.String(), Released: objs[i].GetAnnotations()[AnnotationRelease]}
 		if w.live != nil {
 			if err := w.describe(&s); err != nil {
 				return nil, err
@@ -126,28 +132,54 @@ type presence struct {
 	pods   []*corev1.Pod              // of the present rollout
 }
 
-// present reads the workload obj, nil if it is of a kind that has no pods.
-func (c *Cluster) present(ctx context.Context, obj *unstructured.Unstructured) (*presence, error) {
-	if len(podSpecs(obj)) == 0 {
-		return nil, nil
+// present reads the workloads among objs, in the order of objs; nil stands for what is of a kind that has no pods.
+func (c *Cluster) present(ctx context.Context, objs []*unstructured.Unstructured) ([]*presence, error) {
+	var holding []*unstructured.Unstructured
+	var at []int
+	for i, obj := range objs {
+		if hasPods(obj) {
+			holding, at = append(holding, obj), append(at, i)
+		}
 	}
-	t, err := c.target(ctx, obj)
+	targets, feeds, err := c.targets(ctx, holding)
 	if err != nil {
 		return nil, err
 	}
-	if t.pods == nil {
-		return nil, nil
+	err = each(len(feeds), func(i int) error { _, err := feeds[i].list(ctx); return err })
+	if err != nil {
+		return nil, err
 	}
-	for _, f := range t.feeds() {
-		if _, err := f.list(ctx); err != nil {
-			return nil, err
+	all := make([]*presence, len(objs))
+	err = each(len(targets), func(i int) (err error) {
+		t := targets[i]
+		w := &presence{target: t, live: t.self.one()}
+		if w.live == nil && t.self.of != nil { // somebody may have taken our labels from it
+			if w.live, err = c.get(ctx, t.ref); err != nil || w.live == nil {
+				all[at[i]] = w
+				return err
+			}
+			self := &feed{items: map[types.UID]*unstructured.Unstructured{w.live.GetUID(): w.live}}
+			if t.pods == t.self {
+				t.pods = self
+			}
+			t.self = self
 		}
+		if w.live != nil {
+			w.pods, _, err = t.rollout(w.live)
+		}
+		all[at[i]] = w
+		return err
+	})
+	return all, err
+}
+
+// hasPods reports whether obj is of a kind whose pods target finds.
+func hasPods(obj *unstructured.Unstructured) bool {
+	switch obj.GroupVersionKind().GroupKind().String() {
+	case "Pod", "Job.batch", "Deployment.apps", "StatefulSet.apps", "DaemonSet.apps", "ReplicaSet.apps":
+		return true
 	}
-	w := &presence{target: t, live: t.self.one()}
-	if w.live != nil {
-		w.pods, _, err = t.rollout(w.live)
-	}
-	return w, err
+	return false
 }
 
 func (w *presence) describe(s *WorkloadStatus) error {

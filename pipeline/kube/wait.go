@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,26 +35,30 @@ func (c *Cluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, r
 		since:    map[string]time.Time{},
 		reported: map[string]string{},
 	}
-	events := map[string]*feed{} // by namespace
+	var waited []*unstructured.Unstructured
 	for _, obj := range objs {
-		if inert(obj) {
-			continue
+		if !inert(obj) {
+			waited = append(waited, obj)
 		}
-		t, err := c.target(ctx, obj)
-		if err != nil {
-			return err
-		}
+	}
+	var feeds []*feed
+	var err error
+	if w.targets, feeds, err = c.targets(ctx, waited); err != nil {
+		return err
+	}
+	events := map[string]*feed{} // by namespace
+	for _, t := range w.targets {
 		if t.pods != nil {
-			ns := obj.GetNamespace()
+			ns := t.ref.Namespace
 			if events[ns] == nil {
 				if events[ns], err = c.feed(ctx, ObjectRef{Version: "v1", Kind: "Event", Namespace: ns}, metav1.ListOptions{FieldSelector: "type=Warning"}); err != nil {
 					return err
 				}
 				events[ns].optional = true
+				feeds = append(feeds, events[ns])
 			}
 			t.events = events[ns]
 		}
-		w.targets = append(w.targets, t)
 	}
 	if len(w.targets) == 0 {
 		return nil
@@ -65,10 +68,6 @@ func (c *Cluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, r
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer stop()
-	feeds := slices.Collect(maps.Values(events))
-	for _, t := range w.targets {
-		feeds = append(feeds, t.feeds()...)
-	}
 	for _, f := range feeds {
 		group.Go(func() { f.follow(watching, w) })
 	}
