@@ -177,7 +177,7 @@ func (d *doctor) exams() []exam {
 	clusters := map[string]*kube.Cluster{}
 	broken := map[string]error{}
 	for name, k := range c.Clusters {
-		clusters[name], broken[name] = kube.Open(k.config())
+		clusters[name], broken[name] = kube.Open(k.config(name))
 	}
 	if len(c.Builder.BuildKit) == 0 {
 		exams = append(exams, exam{"builder", func(_ context.Context, f *findings) {
