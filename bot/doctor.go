@@ -711,7 +711,11 @@ func mayApply(ctx context.Context, f *findings, k *kube.Cluster, kinds []string)
 func unasked(f *findings, err error) {
 	var known *kube.Error
 	remedy := "see that the API server can be reached from here, and that its certificate and our credentials are valid"
-	if errors.As(err, &known) && known.Hint != "" {
+	if errors.As(err, &known) && strings.HasPrefix(known.Object, "cluster ") { // which the line begins with
+		f.fail(known.Hint, "%s", known.Message)
+		return
+	}
+	if known != nil && known.Hint != "" {
 		remedy = "" // it is in the error
 	}
 	f.fail(remedy, "%s", cause(err))

@@ -8,8 +8,9 @@ import (
 
 const (
 	beatEvery = 3 * time.Second
-	awayTold  = 3 * time.Second // a connection that is lost and had again is no news
-	awayMost  = time.Minute     // how long Wait holds its caller while nothing can be seen
+	awayTold  = 3 * time.Second  // a connection that is lost and had again is no news
+	awayAgain = 20 * time.Second // until another cause is told
+	awayMost  = time.Minute      // how long Wait holds its caller while nothing can be seen
 )
 
 // beat asks the API server every few seconds whether it is there and knows us: a watch that is open tells neither.
@@ -108,15 +109,15 @@ func (w *waiter) tellAway(now time.Time, report func(Progress)) (recheck time.Du
 	trouble, since := w.trouble()
 	if trouble == nil {
 		if w.told != "" {
-			w.told = ""
+			w.told, w.toldAt = "", time.Time{}
 			report(Progress{Object: w.place, Stable: true})
 		}
 		return 0, false, nil
 	}
 	e := w.outOfSight(trouble, since)
 	gone := now.Sub(since)
-	if gone >= awayTold && e.Message != w.told {
-		w.told = e.Message
+	if gone >= awayTold && e.Message != w.told && now.Sub(w.toldAt) >= awayAgain {
+		w.told, w.toldAt = e.Message, now
 		report(Progress{Object: w.place, Text: e.Message})
 	}
 	if gone >= awayMost {

@@ -62,15 +62,23 @@ func (l *link) WrappedRoundTripper() http.RoundTripper { return l.base }
 
 // check returns nil if the API server has answered in the last maxAge, or does so now; else an *unreachable or a *refusal.
 func (l *link) check(ctx context.Context, maxAge time.Duration) error {
-	if err, known := l.known(maxAge); known {
+	err, known := l.known(maxAge)
+	if known {
 		return err
 	}
 	select {
 	case l.checking <- struct{}{}:
-		defer func() { <-l.checking }()
-	case <-ctx.Done():
-		return ctx.Err()
+	default:
+		if err != nil { // one finds out whether it is back; the others need not wait for that
+			return err
+		}
+		select {
+		case l.checking <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	defer func() { <-l.checking }()
 	if err, known := l.known(maxAge); known { // by whoever checked meanwhile
 		return err
 	}
@@ -101,7 +109,7 @@ func (l *link) check(ctx context.Context, maxAge time.Duration) error {
 
 var errSlow = fmt.Errorf("no answer within %s", checkTimeout)
 
-// known tells what was found out in the last maxAge.
+// known tells what was found out last, and whether that still counts.
 func (l *link) known(maxAge time.Duration) (err error, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

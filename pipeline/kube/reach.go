@@ -95,6 +95,10 @@ func (u *unreachable) explain(e *Error) {
 		return
 	}
 	cause := oneLine(u.err.Error())
+	var op *net.OpError
+	if errors.As(u.err, &op) && op.Err != nil { // without our own port, which is another one each time
+		cause = oneLine(op.Op + ": " + op.Err.Error())
+	}
 	var dns *net.DNSError
 	var slow net.Error
 	switch {

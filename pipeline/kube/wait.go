@@ -136,6 +136,7 @@ type waiter struct {
 	away      error // why the API server does not answer, nil if it does
 	awaySince time.Time
 	told      string // of what is out of sight
+	toldAt    time.Time
 
 	stable   bool
 	since    map[string]time.Time // when a problem or a running container was first seen, by its key
