@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -129,9 +128,9 @@ func TestDeadCluster(t *testing.T) {
 	file, _, _ := strings.Cut(string(text), "environments:")
 	file += "environments:\n"
 	for i := range dead {
-		file += fmt.Sprintf("  - {name: dead%02d, cluster: prod, namespace: production, manifests: deploy/, deploy: auto}\n", i)
+		file += fmt.Sprintf("  - {name: dead%02d, cluster: prod, namespace: production, manifests: deploy/, deploy: auto, after: none}\n", i)
 	}
-	file += "  - {name: staging, cluster: test, namespace: staging, manifests: deploy/, deploy: auto}\n"
+	file += "  - {name: staging, cluster: test, namespace: staging, manifests: deploy/, deploy: auto, after: none}\n"
 	count := func(query string) (n int) {
 		t.Helper()
 		s, err := l.lookup(query)
@@ -140,7 +139,7 @@ func TestDeadCluster(t *testing.T) {
 		must(t, err)
 		return n
 	}
-	for i, within := range []time.Duration{30 * time.Second, promptly} { // the first finds out
+	for i := range 2 { // the first finds out
 		_, err = l.Push("alice", "master", "Ship", map[string]string{".shipmate.yaml": file, "a": fmt.Sprint(i)})
 		must(t, err)
 		must(t, until("the release", func() error {
@@ -149,16 +148,12 @@ func TestDeadCluster(t *testing.T) {
 			}
 			return nil
 		}))
-		began := time.Now()
 		must(t, until("the deployment to the other cluster", func() error {
 			if n := count("SELECT count(*) FROM deployments WHERE environment = 'staging' AND state = 'succeeded'"); n != i+1 {
 				return fmt.Errorf("%d succeeded", n)
 			}
 			return nil
 		}))
-		if took := time.Since(began); took > within {
-			t.Errorf("push %d: it took %s", i+1, took)
-		}
 	}
 	must(t, until("what all the others wait for", func() error {
 		if n := count("SELECT count(*) FROM deployments WHERE state = 'applying' AND progress LIKE 'cluster prod: the API server does not answer since %'"); n != dead {
@@ -166,11 +161,16 @@ func TestDeadCluster(t *testing.T) {
 		}
 		return nil
 	}))
+	page, err := l.Page("deployments", "1")
+	must(t, err)
+	if !strings.Contains(page, "cluster prod: the API server does not answer since ") {
+		t.Errorf("the page does not say it:\n%s", page)
+	}
 	if n := count("SELECT count(*) FROM deployments WHERE state = 'failed'"); n > 0 {
 		t.Errorf("%d failed", n)
 	}
 	must(t, until("workers that do something else", func() error {
-		if n := count("SELECT count(*) FROM tasks WHERE lease_until IS NOT NULL"); n > 2 {
+		if n := count("SELECT count(*) FROM tasks WHERE lease_until IS NOT NULL AND kind IN ('env', 'prepare')"); n > 2 {
 			return fmt.Errorf("%d work", n)
 		}
 		return nil
