@@ -594,7 +594,7 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 		}
 		return r.enter(ctx, store.Verifying)
 	case s.Kind == StepVerify && s.State != store.StepSucceeded:
-		return r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
 			warnings, err := r.cluster.Verify(ctx, r.objs, r.images(r.rel))
 			if err != nil {
 				return "", err
@@ -610,6 +610,13 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 				warnings = append(warnings, "removed "+g)
 			}
 			return r.Mask(strings.Join(warnings, "; ")), err
+		})
+		if err != nil {
+			return err
+		}
+		return r.DB.Update(ctx, func(tx *store.Tx) error { // what kept it from being verified is over
+			observed, err := tx.Step(r.d.ID, StepObserve)
+			return errors.Join(err, tx.Progress(r.d, observed.Detail))
 		})
 	}
 	return nil

@@ -26,6 +26,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // passage is a proxy of TCP that can be cut off, and made to swallow everything.
@@ -415,6 +417,7 @@ func TestTokenRenewed(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
 	kubeconfig, external := filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "external")
+	plugin, answer := filepath.Join(dir, "plugin"), filepath.Join(dir, "answer")
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -424,7 +427,9 @@ func TestTokenRenewed(t *testing.T) {
 	renew := func(token string) {
 		t.Helper()
 		write(file, token+"\n")
-		for name, user := range map[string]string{kubeconfig: "token: " + token, external: "tokenFile: " + file} {
+		write(answer, fmt.Sprintf(`{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": %q}}`, token))
+		for name, user := range map[string]string{kubeconfig: "token: " + token, external: "tokenFile: " + file,
+			plugin: "exec: {apiVersion: client.authentication.k8s.io/v1, command: cat, interactiveMode: Never, args: [" + answer + "]}"} {
 			write(name, fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}],
 clusters: [{name: c, cluster: {server: %q, certificate-authority-data: %s}}], users: [{name: u, user: {%s}}]}`,
 				a.URL, base64.StdEncoding.EncodeToString([]byte(caOf(a.Server))), user))
@@ -438,6 +443,7 @@ clusters: [{name: c, cluster: {server: %q, certificate-authority-data: %s}}], us
 		"file":                    {Config{Server: a.URL, CA: caOf(a.Server), TokenFile: file}, "renew the token in the file of clusters.test.token, which is read again by itself"},
 		"kubeconfig":              {Config{Kubeconfig: kubeconfig}, "renew the token of the kubeconfig of clusters.test.kubeconfig, which is read again by itself"},
 		"kubeconfig, tokenFile":   {Config{Kubeconfig: external}, "renew the token of the kubeconfig of clusters.test.kubeconfig, which is read again by itself"},
+		"kubeconfig, exec":        {Config{Kubeconfig: plugin}, "see what the exec plugin in the kubeconfig of clusters.test.kubeconfig says"},
 		"environment, no renewal": {Config{Server: a.URL, CA: caOf(a.Server), Token: "one"}, "renew the token of clusters.test.token and restart the bot"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -656,4 +662,70 @@ func (c *Cluster) sendPatch(t *testing.T) (int, error) {
 	}
 	status, _, err := c.do(req, ObjectRef{Kind: "Thing", Name: "a"}, 1<<10)
 	return status, err
+}
+
+// TestWaitGoesOn: a watch that ends in the usual way is gone on with from the newest state that it told, bookmarks too, and
+// nothing is listed again.
+func TestWaitGoesOn(t *testing.T) {
+	t.Parallel()
+	var lists, watches atomic.Int32
+	_, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("watch") == "" {
+			lists.Add(1)
+			fmt.Fprint(w, list(thing("False")))
+			return
+		}
+		if q.Get("allowWatchBookmarks") != "true" || q.Get("timeoutSeconds") != "60" {
+			t.Errorf("watches by %s", r.URL.RawQuery)
+		}
+		from, event := "", ""
+		switch watches.Add(1) {
+		case 1:
+			from, event = "7", `{"type":"BOOKMARK","object":{"apiVersion":"example.com/v1","kind":"Thing","metadata":{"resourceVersion":"8"}}}`
+		case 2:
+			from, event = "8", `{"type":"MODIFIED","object":`+strings.Replace(thing("False"), `"uid":"1"`, `"uid":"1","resourceVersion":"9"`, 1)+`}`
+		default:
+			from, event = "9", `{"type":"MODIFIED","object":`+thing("True")+`}`
+		}
+		if q.Get("resourceVersion") != from {
+			t.Errorf("watch %d from %s, want %s", watches.Load(), q.Get("resourceVersion"), from)
+		}
+		fmt.Fprintln(w, event)
+		if from == "9" {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.Wait(ctx, wantedThing(), func(Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	if lists.Load() != 1 || watches.Load() != 3 {
+		t.Errorf("%d lists and %d watches", lists.Load(), watches.Load())
+	}
+}
+
+// TestGoneMeanwhile: a Job that was complete, and that removed itself while nobody could look, is complete.
+func TestGoneMeanwhile(t *testing.T) {
+	t.Parallel()
+	job := `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"j","namespace":"n","uid":"j"},"status":{"conditions":[{"type":"Complete","status":"True"}]}}`
+	items := []string{job, ""}
+	_, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"apiVersion":"batch/v1","kind":"JobList","metadata":{"resourceVersion":"7"},"items":[`+items[0]+`]}`)
+		items = items[1:]
+	})
+	f, err := c.feed(t.Context(), ObjectRef{Group: "batch", Version: "v1", Kind: "Job", Namespace: "n", Name: "j"}, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := f.list(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if gone := f.lastDeleted(); f.one() != nil || gone == nil || gone.GetName() != "j" {
+		t.Errorf("there is %v, gone %v", f.one(), gone)
+	}
 }
