@@ -675,7 +675,11 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 	c := d.cfg.Clusters[name]
 	if broken != nil {
 		return []exam{{"cluster " + name, func(_ context.Context, f *findings) {
-			f.fail("mend the kubeconfig, or name another context", "%s", broken)
+			remedy := "mend the kubeconfig, or name another context"
+			if c.Kubeconfig == "" {
+				remedy = "mend what clusters." + name + " says: server, ca and token"
+			}
+			f.fail(remedy, "%s", broken)
 		}}}
 	}
 	var namespaces, kinds []string

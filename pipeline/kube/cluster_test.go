@@ -177,7 +177,7 @@ func TestWaitEnds(t *testing.T) {
 		want    string
 		failure bool
 	}{
-		{"time is up", notReady, 300 * time.Millisecond, "Thing/a: Timeout: time is up: Thing/a is not ready: soon", true},
+		{"time is up", notReady, 3 * time.Second, "Thing/a: Timeout: time is up: Thing/a is not ready: soon", true},
 		{"forbidden", func(w http.ResponseWriter, r *http.Request) {
 			writeStatus(w, apierrors.NewForbidden(schema.GroupResource{Group: "example.com", Resource: "things"}, "",
 				errors.New(`User "u" cannot list resource "things" in API group "example.com" in the namespace "n"`)))
@@ -193,7 +193,7 @@ func TestWaitEnds(t *testing.T) {
 		}, 20 * time.Second, "Thing/a: NotFound", true},
 		{"out of sight", func(w http.ResponseWriter, r *http.Request) {
 			writeStatus(w, apierrors.NewInternalError(errors.New("etcd is away")))
-		}, time.Second, "the cluster is out of sight", false},
+		}, 3 * time.Second, "the cluster is out of sight", false},
 		{"stalled", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("watch") != "" {
 				hold(w, r)
