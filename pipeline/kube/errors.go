@@ -19,6 +19,7 @@ type Error struct {
 	Message   string // what went wrong, one line
 	Hint      string // what to do about it; may be empty
 	Temporary bool   // the same request may succeed later: no connection, overload, restart
+	Away      bool   // Temporary, since the API server itself could not be reached
 	Err       error  // as client-go returned it
 }
 

@@ -90,7 +90,7 @@ func (r *refusal) explain(e *Error) {
 
 // explain says why the API server does not answer, and what to write where.
 func (u *unreachable) explain(e *Error) {
-	e.Object, e.Temporary = u.where.String(), true
+	e.Object, e.Temporary, e.Away = u.where.String(), true, true
 	if u.explainTLS(e) {
 		return
 	}
@@ -182,7 +182,7 @@ func (u *unreachable) explainTLS(e *Error) bool {
 	default:
 		return false
 	}
-	e.Temporary = false
+	e.Temporary, e.Away = false, false
 	return true
 }
 

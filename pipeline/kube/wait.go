@@ -251,7 +251,7 @@ func (w *waiter) poke() {
 func (c *Cluster) timeUp(ctx context.Context, w *waiter) error {
 	if err, since := w.trouble(); err != nil {
 		e := w.outOfSight(err, since)
-		e.Message = "time is up, and the cluster is out of sight: " + e.Message
+		e.Message = "the cluster is out of sight: " + e.Message // that time is up is said by whoever gave it
 		return e
 	}
 	var texts []string
