@@ -89,7 +89,7 @@ func connect(cfg *Config) (world, error) {
 	var err error
 	clusters := map[string]*kube.Cluster{}
 	for name, c := range cfg.Clusters {
-		if clusters[name], err = kube.Open(c.config()); err != nil {
+		if clusters[name], err = kube.Open(c.config(name)); err != nil {
 			return w, fmt.Errorf("clusters.%s: %w", name, err)
 		}
 		w.clusters[name] = clusters[name]
@@ -107,9 +107,13 @@ func (c *Config) registries() map[string]image.Registry {
 	return registries
 }
 
-// config is how the cluster is reached.
-func (c *ClusterConfig) config() kube.Config {
-	return kube.Config{Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), Token: c.Token.Value()}
+// config is how the cluster of that name is reached. A token that stands in a file is read there again when it is used.
+func (c *ClusterConfig) config(name string) kube.Config {
+	k := kube.Config{Name: name, Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), TokenFile: c.Token.file}
+	if k.TokenFile == "" {
+		k.Token = c.Token.Value()
+	}
+	return k
 }
 
 func open(ctx context.Context, cfg *Config, w world, version string, log *slog.Logger) (_ *Bot, err error) {

@@ -19,6 +19,7 @@ const masked = "•••"
 // unexported field, and would print a string there.
 type Secret struct {
 	ref   string
+	file  string // where it stands, where that is a file
 	value *string
 }
 
@@ -52,7 +53,8 @@ func (s *Secret) resolve(dir string) error {
 		}
 		value = v
 	} else {
-		data, err := readSmall(inDir(dir, name))
+		s.file = inDir(dir, name)
+		data, err := readSmall(s.file)
 		if err != nil {
 			return fmt.Errorf("%w; put the secret into that file", err)
 		}

@@ -42,7 +42,7 @@ func TestAPITokens(t *testing.T) {
 func TestToken(t *testing.T) {
 	t.Parallel()
 	one, two := "1"+strings.Repeat("x", 40), "2"+strings.Repeat("x", 40)
-	c := &Config{APITokens: []APIToken{{Name: "one", Token: Secret{"env:A", &one}}, {Name: "two", Token: Secret{"env:B", &two}}, {Name: "unset"}}}
+	c := &Config{APITokens: []APIToken{{Name: "one", Token: Secret{ref: "env:A", value: &one}}, {Name: "two", Token: Secret{ref: "env:B", value: &two}}, {Name: "unset"}}}
 	for given, want := range map[string]string{one: "one", two: "two", "": "", one + " ": "", one[:40]: "", "•••": ""} {
 		if got := c.token(given); got == nil && want != "" || got != nil && got.Name != want {
 			t.Errorf("%q is of %v, want %q", given, got, want)

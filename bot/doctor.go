@@ -177,7 +177,7 @@ func (d *doctor) exams() []exam {
 	clusters := map[string]*kube.Cluster{}
 	broken := map[string]error{}
 	for name, k := range c.Clusters {
-		clusters[name], broken[name] = kube.Open(k.config())
+		clusters[name], broken[name] = kube.Open(k.config(name))
 	}
 	if len(c.Builder.BuildKit) == 0 {
 		exams = append(exams, exam{"builder", func(_ context.Context, f *findings) {
@@ -675,7 +675,11 @@ func (d *doctor) cluster(name string, k *kube.Cluster, broken error) []exam {
 	c := d.cfg.Clusters[name]
 	if broken != nil {
 		return []exam{{"cluster " + name, func(_ context.Context, f *findings) {
-			f.fail("mend the kubeconfig, or name another context", "%s", broken)
+			remedy := "mend the kubeconfig, or name another context"
+			if c.Kubeconfig == "" {
+				remedy = "mend what clusters." + name + " says: server, ca and token"
+			}
+			f.fail(remedy, "%s", broken)
 		}}}
 	}
 	var namespaces, kinds []string
@@ -711,7 +715,11 @@ func mayApply(ctx context.Context, f *findings, k *kube.Cluster, kinds []string)
 func unasked(f *findings, err error) {
 	var known *kube.Error
 	remedy := "see that the API server can be reached from here, and that its certificate and our credentials are valid"
-	if errors.As(err, &known) && known.Hint != "" {
+	if errors.As(err, &known) && strings.HasPrefix(known.Object, "cluster ") { // which the line begins with
+		f.fail(known.Hint, "%s", known.Message)
+		return
+	}
+	if known != nil && known.Hint != "" {
 		remedy = "" // it is in the error
 	}
 	f.fail(remedy, "%s", cause(err))

@@ -341,8 +341,8 @@ func TestDoctorFinds(t *testing.T) {
 			w.refuse(func(r *http.Request) bool { return r.Method == http.MethodDelete }, http.StatusMethodNotAllowed)
 		}, []string{`^ok    registry 127.*/team: .*does not let it be deleted, so`}, 0},
 		"no path":         {func(t *testing.T, w *ward) { w.change(t, "paths: [team, team/web]", "paths: []") }, []string{`^warn  registry 127\S+: no repository may use it.*; write which under registries`}, 0},
-		"another cluster": {func(t *testing.T, w *ward) { w.change(t, "token: file:kube", "token: file:wrong") }, []string{`^FAIL  cluster prod, namespace production: .*refuses our credentials; renew`}, 0},
-		"a cluster's CA":  {func(t *testing.T, w *ward) { w.change(t, "ca: file:ca.pem, ", "") }, []string{`^FAIL  cluster prod, namespace production: .*x509.*; does the CA`}, 0},
+		"another cluster": {func(t *testing.T, w *ward) { w.change(t, "token: file:kube", "token: file:wrong") }, []string{`^FAIL  cluster prod, namespace production: the API server refuses our credentials; renew the token in the file of clusters.prod.token`}, 0},
+		"a cluster's CA":  {func(t *testing.T, w *ward) { w.change(t, "ca: file:ca.pem, ", "") }, []string{`^FAIL  cluster prod, namespace production: the API server's certificate is signed by an authority that we don't know; write the certificate of that authority .* clusters.prod.ca: file:./ca.pem`}, 0},
 		"no namespace":    {func(t *testing.T, w *ward) { w.gone.Store(true) }, []string{`^FAIL  cluster prod, namespace production: .*does not exist; create it`}, 0},
 		"no namespaces":   {func(t *testing.T, w *ward) { w.change(t, "namespaces: [production]", "namespaces: []") }, []string{`^warn  cluster prod: .*; write which under clusters.prod.allow`}, 0},
 		"kinds": {func(t *testing.T, w *ward) {

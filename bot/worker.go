@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/shipmate-dev/shipmate/pipeline/build"
+	"github.com/shipmate-dev/shipmate/pipeline/kube"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -30,6 +31,8 @@ const (
 	standBack = 100 * time.Millisecond
 	// maxBackoff bounds the wait between two attempts, unless a far end asked for more.
 	maxBackoff = 5 * time.Minute
+	// maxAwayBackoff is the same for a deployment whose cluster does not answer.
+	maxAwayBackoff = 15 * time.Second
 	// maxFaults is how many attempts may fail by our own fault until a task is buried: about a quarter of an hour.
 	maxFaults = 12
 	// longAttempts is the attempt from which on a far end that is down is no hiccup: after about six minutes.
@@ -277,6 +280,15 @@ func (w *worker) finish(tx *store.Tx, t store.Task, again time.Time, err error) 
 		at = tx.Now().Add(d)
 	}
 	level := slog.LevelWarn
+	var api *kube.Error
+	if t.Kind == store.TaskEnv && errors.As(err, &api) && api.Temporary { // finding out costs next to nothing, and somebody waits
+		if most := tx.Now().Add(maxAwayBackoff); at.After(most) {
+			at = most
+		}
+		if t.Reason == reason {
+			level = slog.LevelDebug
+		}
+	}
 	if t.Attempts+1 == longAttempts { // said once where somebody looks
 		level = slog.LevelError
 	}

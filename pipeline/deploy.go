@@ -433,8 +433,12 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 		f.Logs, f.Event = k.Logs, k.Event
 	case errors.As(err, &api):
 		f.Where, f.Reason, f.Hint = api.Object, oneLine(api.Message), api.Hint
-		if api.Temporary && time.Now().Before(at.until) {
-			return until, err // the cluster could not be asked; nothing is known to be wrong with the release
+		if api.Temporary && time.Now().Before(at.until) { // the cluster could not be asked; nothing is known to be wrong with the release
+			line := e.Mask(api.Object + ": " + oneLine(api.Message))
+			return until, errors.Join(err, e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(d, line) }))
+		}
+		if api.Temporary {
+			f.Reason = fmt.Sprintf("it took longer than its timeout of %s: %s", env.Timeout, f.Reason)
 		}
 	case errors.As(err, new(*kube.Conflict)), isPermanent(err):
 	case !time.Now().Before(at.until):
@@ -462,9 +466,13 @@ type rolloutNews struct{ all []kube.Progress }
 
 func (n *rolloutNews) add(p kube.Progress) string {
 	i := slices.IndexFunc(n.all, func(o kube.Progress) bool { return o.Object == p.Object })
-	if i < 0 {
+	switch {
+	case p.Text == "" && i >= 0:
+		n.all = slices.Delete(n.all, i, i+1)
+	case p.Text == "":
+	case i < 0:
 		n.all = append(n.all, p)
-	} else {
+	default:
 		n.all[i] = p
 	}
 	return n.String()
@@ -595,7 +603,7 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 		if err := r.enter(ctx, store.Verifying); err != nil {
 			return err
 		}
-		return r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
 			warnings, err := r.cluster.Verify(ctx, r.objs, r.images(r.rel))
 			if err != nil {
 				return "", err
@@ -614,6 +622,13 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 				warnings = append(warnings, "removed "+g)
 			}
 			return r.Mask(strings.Join(warnings, "; ")), err
+		})
+		if err != nil {
+			return err
+		}
+		return r.DB.Update(ctx, func(tx *store.Tx) error { // what kept it from being verified is over
+			observed, err := tx.Step(r.d.ID, StepObserve)
+			return errors.Join(err, tx.Progress(r.d, observed.Detail))
 		})
 	}
 	return nil
@@ -643,7 +658,10 @@ func (r *flowRun) enter(ctx context.Context, state string) error {
 			return errStopped
 		}
 		r.d.State = state
-		return tx.Advance(now, state)
+		if state == store.Progressing { // what kept it from being applied is over
+			err = tx.Progress(r.d, "")
+		}
+		return errors.Join(err, tx.Advance(now, state))
 	})
 }
 

@@ -1276,3 +1276,64 @@ func TestChartClusterAway(t *testing.T) {
 		t.Errorf("%s: %+v", d.State, d.Failure.V)
 	}
 }
+
+// TestClusterAway: a deployment whose cluster does not answer says so and waits, before anything was applied and afterwards, goes
+// on when it is back, and fails only when its time is up, and says why.
+func TestClusterAway(t *testing.T) {
+	t.Parallel()
+	away := &kube.Error{Object: "cluster test", Message: "the API server does not answer since 12:00:00 UTC: connection refused", Temporary: true}
+	const said = "cluster test: the API server does not answer since 12:00:00 UTC: connection refused"
+	for _, verb := range []string{"apply", "wait release 1", "verify"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.on[verb] = func(context.Context) error { return away }
+			b.run('a', environment(nil), nil)
+			for range 3 {
+				if err := b.work(t.Context()); !errors.Is(err, away) {
+					t.Fatalf("got %v", err)
+				}
+				b.update(func(tx *store.Tx) error { return tx.Recover() })
+				if d := b.deployment(1); !store.Active(d.State) || d.Progress != said {
+					t.Errorf("%s, %q", d.State, d.Progress)
+				}
+			}
+			delete(b.on, verb)
+			if err := b.work(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if d := b.deployment(1); d.State != store.Succeeded || strings.Contains(d.Progress, "does not answer") {
+				t.Errorf("%s, %q", d.State, d.Progress)
+			}
+		})
+	}
+	b := newBench(t)
+	b.on["apply"] = func(ctx context.Context) error { <-ctx.Done(); return away } // until its time is up
+	b.run('a', environment(func(e *Environment) { e.Timeout = 100 * time.Millisecond }), nil)
+	if err := b.work(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d := b.deployment(1)
+	if f := d.Failure.V; d.State != store.Failed || f == nil || f.Where != "cluster test" || f.Reason != "it took longer than its timeout of 100ms: "+away.Message {
+		t.Errorf("%s: %+v", d.State, f)
+	}
+}
+
+// TestNewsOfCluster: that a cluster is out of sight is told beside what is known of its objects, and goes when it is over.
+func TestNewsOfCluster(t *testing.T) {
+	var n rolloutNews
+	for _, step := range []struct {
+		p    kube.Progress
+		want string
+	}{
+		{kube.Progress{Object: "Deployment/web", Text: "0 of 1 pods ready"}, "Deployment/web: 0 of 1 pods ready"},
+		{kube.Progress{Object: "cluster test", Text: "does not answer"}, "Deployment/web: 0 of 1 pods ready; cluster test: does not answer"},
+		{kube.Progress{Object: "cluster test", Stable: true}, "Deployment/web: 0 of 1 pods ready"},
+		{kube.Progress{Object: "cluster test", Stable: true}, "Deployment/web: 0 of 1 pods ready"},
+		{kube.Progress{Object: "Deployment/web", Text: "1 of 1 pods ready", Stable: true}, "Deployment/web: 1 of 1 pods ready"},
+	} {
+		if got := n.add(step.p); got != step.want {
+			t.Errorf("got %q, want %q", got, step.want)
+		}
+	}
+}

@@ -79,6 +79,7 @@ func (r *flowRun) advance(ctx context.Context, kind string, at *moment) (until t
 	case verbVerify:
 		good, said, err := r.measure(ctx, *of.Verify)
 		if err != nil {
+			at.until = step.StartedAt.Add(of.Verify.For + r.env.Timeout)
 			return until, err
 		}
 		return r.judge(ctx, step, good, said, of.Verify.For)
@@ -213,6 +214,9 @@ func (r *flowRun) measure(ctx context.Context, v Verify) (good bool, said string
 		status, _, err := r.cluster.Proxy(within, r.env.Namespace, service, port, what)
 		if ctx.Err() != nil {
 			return false, "", ctx.Err()
+		}
+		if api := new(kube.Error); errors.As(err, &api) && api.Away { // which says nothing about the service
+			return false, "", err
 		}
 		if err != nil {
 			return false, err.Error(), nil

@@ -372,6 +372,52 @@ func TestVerifyFails(t *testing.T) {
 	}
 }
 
+// TestVerifyClusterAway: an API server that cannot be reached says nothing about the service behind it, until time is up.
+func TestVerifyClusterAway(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]bool{"it is back": true, "it stays away": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := flowBench(t)
+			const ask = "proxy staging/web:80/"
+			away := &kube.Error{Object: "cluster test", Message: "the API server does not answer", Temporary: true, Away: true}
+			b.on[ask] = func(context.Context) error { return away }
+			b.run('a', flowing(t, `[deploy, verify: {http: "http://web/"}]`, func(e *Environment) {
+				if !back {
+					e.Timeout = 5 * time.Second
+				}
+			}), nil)
+			if !back {
+				for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+					err := b.work(t.Context())
+					if err == nil {
+						break
+					}
+					if !errors.Is(err, away) || time.Now().After(deadline) {
+						t.Fatal(err)
+					}
+					b.update((*store.Tx).Recover)
+				}
+				if r := b.deployment(1).Reason; r != "it took longer than its timeout of 5s: the API server does not answer" {
+					t.Error(r)
+				}
+				return
+			}
+			for range verifyMisses + 1 {
+				if err := b.work(t.Context()); !errors.Is(err, away) {
+					t.Fatalf("got %v", err)
+				}
+				b.update((*store.Tx).Recover)
+			}
+			delete(b.on, ask)
+			b.ok(b.work(t.Context()))
+			if got := b.deployments(); got != "automatic 1 succeeded" {
+				t.Error(got)
+			}
+		})
+	}
+}
+
 // TestVerifyFailsGoesBack does so only where something was applied.
 func TestVerifyFailsGoesBack(t *testing.T) {
 	t.Parallel()

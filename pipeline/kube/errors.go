@@ -1,10 +1,8 @@
 package kube
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -13,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // Error is a request that the cluster refused or did not answer.
@@ -22,6 +19,7 @@ type Error struct {
 	Message   string // what went wrong, one line
 	Hint      string // what to do about it; may be empty
 	Temporary bool   // the same request may succeed later: no connection, overload, restart
+	Away      bool   // Temporary, since the API server itself could not be reached
 	Err       error  // as client-go returned it
 }
 
@@ -77,7 +75,7 @@ func explain(verb string, ref ObjectRef, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if outOfTime(err) {
 		return fmt.Errorf("%s %s: %w", verb, ref, err)
 	}
 	if c := conflictOf(ref, err); c != nil {
@@ -147,24 +145,23 @@ func explainForbidden(e *Error) {
 	}
 }
 
+// explainTransport explains a request that got no answer.
 func explainTransport(e *Error, err error) {
-	e.Temporary = true
-	var u *url.Error
-	if !errors.As(err, &u) {
+	var no *refusal
+	if errors.As(err, &no) {
+		no.explain(e)
 		return
 	}
-	host := u.URL
-	if parsed, perr := url.Parse(u.URL); perr == nil {
-		host = parsed.Host
+	e.Temporary = true
+	var away *unreachable
+	var u *url.Error
+	if !errors.As(err, &away) {
+		if !errors.As(err, &u) {
+			return
+		}
+		away = &unreachable{where: placeOf(Config{}, u.URL), err: u.Err}
 	}
-	e.Message = fmt.Sprintf("cluster %s does not answer: %s", host, oneLine(u.Err.Error()))
-	var op *net.OpError
-	switch {
-	case strings.Contains(u.Err.Error(), "x509"):
-		e.Temporary, e.Hint = false, "does the CA of this cluster's configuration match its certificate?"
-	case errors.As(err, &op), utilnet.IsConnectionRefused(err):
-		e.Hint = "is the address right, and may we reach it?"
-	}
+	away.explain(e)
 }
 
 // conflictOf returns the conflict that err reports, or nil.

@@ -57,9 +57,9 @@ func TestExplain(t *testing.T) {
 		{"restart", deployment, apierrors.NewServiceUnavailable("starting"), "Deployment/web: starting", true},
 		{"webhook", deployment, apierrors.NewInternalError(errors.New("failed calling webhook")), "Deployment/web: Internal error occurred: failed calling webhook", true},
 		{"no connection", deployment, &url.Error{Op: "Patch", URL: "https://10.0.0.1:6443/apis?x=secret", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}},
-			"Deployment/web: cluster 10.0.0.1:6443 does not answer: dial tcp: connection refused; is the address right, and may we reach it?", true},
-		{"certificate", deployment, &url.Error{Op: "Patch", URL: "https://10.0.0.1:6443/apis", Err: errors.New("tls: x509: unknown authority")},
-			"Deployment/web: cluster 10.0.0.1:6443 does not answer: tls: x509: unknown authority; does the CA of this cluster's configuration match its certificate?", false},
+			"cluster 10.0.0.1:6443: the API server does not answer: dial: connection refused; is the address in the cluster's server right, and may we reach it?", true},
+		{"certificate", deployment, &url.Error{Op: "Patch", URL: "https://10.0.0.1:6443/apis", Err: errors.New("tls: x509: odd")},
+			"cluster 10.0.0.1:6443: the API server's certificate is not accepted: tls: x509: odd; does the CA in the cluster's ca match its certificate?", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := explain("apply", test.ref, test.err)

@@ -30,6 +30,7 @@ type feed struct {
 	items map[types.UID]*unstructured.Unstructured // nil until listed
 	gone  *unstructured.Unstructured               // the last one that was deleted
 	err   error                                    // why it is out of date, nil if it is not
+	since time.Time                                // of err
 
 	decoded map[types.UID]decoding // of items, as far as it was asked for
 }
@@ -64,86 +65,114 @@ func (f *feed) list(ctx context.Context) (resourceVersion string, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for uid, obj := range f.items {
+		if items[uid] == nil { // while nobody watched
+			f.gone = obj
+		}
+	}
 	f.items, f.err = items, nil
 	return list.GetResourceVersion(), nil
 }
 
 const (
 	minRetry = 200 * time.Millisecond
-	maxRetry = 5 * time.Second
+	maxRetry = 2 * time.Second // also how long a watch lasts that does not count as lost at once
+
+	// watchFor is how long one watch lasts. HTTP/2 notices within a minute that nobody is there any more; where a proxy speaks
+	// HTTP/1.1 this does.
+	watchFor   = time.Minute
+	watchGrace = 10 * time.Second
 )
 
-// follow keeps the feed up to date until ctx ends: it lists, watches, and begins
-// again when the watch is lost, ends, or is told that it is too old (410).
+// follow keeps the feed up to date until ctx ends. A watch that ends is gone on with from where it was; where that is too
+// long ago (410), or something failed, all is listed again.
 func (f *feed) follow(ctx context.Context, w *waiter) {
-	retry := minRetry
+	retry, from := minRetry, ""
 	for ctx.Err() == nil {
-		from, err := f.list(ctx)
+		began := time.Now()
+		var err error
+		if from == "" {
+			if from, err = f.list(ctx); err == nil {
+				w.poke()
+			}
+		}
 		if err == nil {
-			retry = minRetry
-			w.poke()
-			err = f.observe(ctx, from, w)
+			from, err = f.observe(ctx, from, w)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		if permanent(err) {
 			if !f.optional {
-				select {
-				case w.denied <- err:
-				default: // another one was told already
-				}
+				w.deny(err)
 			}
 			return
 		}
-		f.mu.Lock()
-		f.err = err
-		f.mu.Unlock()
+		if err != nil {
+			from = ""
+			f.fail(err)
+			w.poke()
+		} else if time.Since(began) > maxRetry {
+			retry = minRetry
+			continue
+		}
 		select {
 		case <-time.After(retry):
 		case <-ctx.Done():
 		}
-		if err != nil {
-			retry = min(2*retry, maxRetry)
-		}
+		retry = min(2*retry, maxRetry)
 	}
 }
 
-// permanent reports whether trying again can't help.
+// fail notes why the feed is out of date.
+func (f *feed) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.since = silentSince(err)
+	}
+	f.err = err
+}
+
+// permanent reports whether trying again can't help. Whether we are known to the cluster at all is found out by Wait's beat.
 func permanent(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err) ||
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) ||
 		apierrors.IsMethodNotSupported(err) || apierrors.IsBadRequest(err)
 }
 
-// observe takes in changes until the watch ends, which is no error.
-func (f *feed) observe(ctx context.Context, from string, w *waiter) error {
-	opts := f.opts
-	opts.ResourceVersion = from
+// observe takes in changes until the watch ends, which is no error, and returns from where to go on; empty: from a list.
+func (f *feed) observe(ctx context.Context, from string, w *waiter) (resourceVersion string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, watchFor+watchGrace)
+	defer cancel()
+	opts, seconds := f.opts, int64(watchFor/time.Second)
+	opts.ResourceVersion, opts.AllowWatchBookmarks, opts.TimeoutSeconds = from, true, &seconds
 	watcher, err := f.watch.Watch(ctx, opts)
 	if err != nil {
 		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			return nil
+			return "", nil
 		}
-		return explain("watch", f.ref, err)
+		return "", explain("watch", f.ref, err)
 	}
 	defer watcher.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return from, nil
 		case event, open := <-watcher.ResultChan():
 			if !open {
-				return nil
+				return from, nil
 			}
 			obj, ok := event.Object.(*unstructured.Unstructured)
 			switch {
-			case event.Type == watch.Error:
-				err := apierrors.FromObject(event.Object)
-				if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-					return nil
-				}
-				return explain("watch", f.ref, err)
-			case !ok || event.Type == watch.Bookmark:
+			case event.Type == watch.Error: // too old (410), or broken: the list tells how things are
+				return "", nil
+			case !ok:
+				continue
+			}
+			if version := obj.GetResourceVersion(); version != "" {
+				from = version
+			}
+			if event.Type == watch.Bookmark {
 				continue
 			}
 			f.mu.Lock()
@@ -188,11 +217,12 @@ func (f *feed) listed() bool {
 	return f.items != nil
 }
 
-func (f *feed) trouble() error {
+// trouble tells why the feed is out of date, and since when; nil if it is not.
+func (f *feed) trouble() (error, time.Time) {
 	f = f.source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.err
+	return f.err, f.since
 }
 
 // one returns the only object of the feed, nil if there is none.

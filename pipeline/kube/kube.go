@@ -25,7 +25,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 )
 
@@ -38,12 +37,17 @@ const requestTimeout = 60 * time.Second
 
 // Config says how to reach a cluster: by a kubeconfig, or by Server, CA and Token.
 type Config struct {
+	Name string // of the cluster in the server's file, for errors
+
 	Kubeconfig string // path of a kubeconfig file
 	Context    string // context in that file; empty: its current context
 
 	Server string // URL of the API server, instead of Kubeconfig
 	CA     string // PEM certificates that sign the server's; empty: the system's roots
 	Token  string // bearer token of a service account
+
+	// TokenFile is a file with the token, instead of Token: it is read again once a minute, and when the token is refused.
+	TokenFile string
 }
 
 // Cluster is a client of one Kubernetes cluster. It is safe for concurrent use.
@@ -57,6 +61,8 @@ type Cluster struct {
 
 	discovery *discovery.DiscoveryClient // uncached
 	trials    trials
+
+	link *link // what all but Exec goes through
 }
 
 // Open makes a client from cfg. It reads the kubeconfig but does not reach the
@@ -70,6 +76,13 @@ func Open(cfg Config) (*Cluster, error) {
 	rc.QPS = -1 // what is asked at a time is bounded (atOnce), and the API server shares out what it has: a 429 is waited for
 	rc.WarningHandlerWithContext = rest.NoWarnings{}
 	rc.Timeout = requestTimeout
+	where, again := placeOf(cfg, rc.Host), renewable(rc, cfg)
+	switch {
+	case rc.ExecProvider != nil:
+		where.renewal = renewedByPlugin
+	case again:
+		where.renewal = renewedByFile
+	}
 	endless := rest.CopyConfig(rc)
 	endless.Timeout = 0
 
@@ -81,11 +94,18 @@ func Open(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", rc.Host, err)
 	}
+	way := hc.Transport
+	if again {
+		way = renewing{way}
+	}
+	link := newLink(way, where, server)
+	hc.Transport = link
+	watching := &http.Client{Transport: link}
 	client, err := dynamic.NewForConfigAndClient(rc, hc)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", rc.Host, err)
 	}
-	watch, err := dynamic.NewForConfig(endless)
+	watch, err := dynamic.NewForConfigAndClient(endless, watching)
 	if err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", rc.Host, err)
 	}
@@ -106,6 +126,7 @@ func Open(cfg Config) (*Cluster, error) {
 		mapper:  restmapper.NewDeferredDiscoveryRESTMapperWithContext(memory.NewMemCacheClientWithContext(disco)),
 
 		discovery: disco,
+		link:      link,
 	}, nil
 }
 
@@ -114,25 +135,19 @@ func restConfig(cfg Config) (*rest.Config, error) {
 	case cfg.Kubeconfig != "" && cfg.Server != "":
 		return nil, errors.New("cluster has both kubeconfig and server; keep one of them")
 	case cfg.Kubeconfig != "":
-		rc, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-			&clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.Kubeconfig},
-			&clientcmd.ConfigOverrides{CurrentContext: cfg.Context},
-		).ClientConfig()
-		if err != nil {
-			return nil, fmt.Errorf("kubeconfig %s: %w", cfg.Kubeconfig, err)
-		}
-		return rc, nil
+		return readKubeconfig(cfg)
 	case cfg.Server != "":
 		u, err := url.Parse(cfg.Server)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 			return nil, fmt.Errorf("cluster server %q is not a URL such as https://host:6443", cfg.Server)
 		}
-		if u.Scheme == "http" && cfg.Token != "" {
+		if u.Scheme == "http" && (cfg.Token != "" || cfg.TokenFile != "") {
 			return nil, fmt.Errorf("cluster server %s would get its token unencrypted; use https", cfg.Server)
 		}
 		return &rest.Config{
 			Host:            cfg.Server,
 			BearerToken:     strings.TrimSpace(cfg.Token),
+			BearerTokenFile: cfg.TokenFile,
 			TLSClientConfig: rest.TLSClientConfig{CAData: []byte(cfg.CA)},
 		}, nil
 	default:

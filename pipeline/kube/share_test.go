@@ -58,7 +58,8 @@ func TestTargetsShareFeeds(t *testing.T) {
 			names = append(names, o.GetName())
 		}
 		slices.Sort(names)
-		if got := strings.Join(names, " "); got != want || !targets[i].pods.listed() || targets[i].pods.trouble() == nil {
+		trouble, _ := targets[i].pods.trouble()
+		if got := strings.Join(names, " "); got != want || !targets[i].pods.listed() || trouble == nil {
 			t.Errorf("%d: %s, want %s", i, got, want)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 
 // Progress is news about one object that Wait waits for.
 type Progress struct {
-	Object  string   // as in Deployment/web
-	Text    string   // as in "1 of 2 pods ready"
+	Object  string   // as in Deployment/web; as in "cluster prod" where that is out of sight
+	Text    string   // as in "1 of 2 pods ready"; empty: what was told of it is over
 	Stable  bool     // it has arrived
 	Problem *Failure // what holds it up and may still heal; without log and event; may be nil
 }
@@ -28,8 +28,14 @@ type Progress struct {
 // It returns a *Failure at once when one of them can't become stable, and when the
 // deadline of ctx is over. Only pods of the present rollout count. When ctx is
 // cancelled it returns that error.
+//
+// What is out of sight, because the API server does not answer, is told, and is
+// neither stable nor failed. After a minute of that Wait returns a temporary *Error:
+// it is to be called again, with the same deadline. An account that the cluster
+// does not know any more is an *Error within some seconds.
 func (c *Cluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(Progress)) error {
 	w := &waiter{
+		place:    c.link.where.String(),
 		changed:  make(chan struct{}, 1),
 		denied:   make(chan error, 1),
 		since:    map[string]time.Time{},
@@ -71,6 +77,7 @@ func (c *Cluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, r
 	for _, f := range feeds {
 		group.Go(func() { f.follow(watching, w) })
 	}
+	group.Go(func() { c.beat(watching, w) })
 	for {
 		found, recheck, err := w.look(time.Now(), report)
 		if err != nil || found == nil && w.stable {
@@ -119,9 +126,16 @@ func inert(obj *unstructured.Unstructured) bool {
 // waiter is the memory of one Wait. Its feeds are filled by goroutines; everything
 // else belongs to Wait's own.
 type waiter struct {
+	place   string // the cluster
 	targets []*target
 	changed chan struct{} // something arrived
 	denied  chan error    // a feed can't be had
+
+	mu        sync.Mutex
+	away      error // why the API server does not answer, nil if it does
+	awaySince time.Time
+	told      string // of what is out of sight
+	toldAt    time.Time
 
 	stable   bool
 	since    map[string]time.Time // when a problem or a running container was first seen, by its key
@@ -147,6 +161,9 @@ func sooner(a, b time.Duration) time.Duration {
 // look judges what the feeds hold. It returns the problem that ends the wait, or the
 // time after which a problem becomes fatal by age; 0 if there is none.
 func (w *waiter) look(now time.Time, report func(Progress)) (*problem, time.Duration, error) {
+	if recheck, blind, err := w.tellAway(now, report); blind {
+		return nil, recheck, err // what was seen before may not be so any more
+	}
 	for _, t := range w.targets {
 		for _, f := range t.feeds() {
 			if !f.listed() {
@@ -231,12 +248,10 @@ func (w *waiter) poke() {
 
 // timeUp says, when the deadline is over, what held the rollout up.
 func (c *Cluster) timeUp(ctx context.Context, w *waiter) error {
-	for _, t := range w.targets {
-		for _, f := range t.feeds() {
-			if err := f.trouble(); err != nil {
-				return fmt.Errorf("time is up, and the cluster is out of sight: %w", err)
-			}
-		}
+	if err, since := w.trouble(); err != nil {
+		e := w.outOfSight(err, since)
+		e.Message = "the cluster is out of sight: " + e.Message // that time is up is said by whoever gave it
+		return e
 	}
 	var texts []string
 	for _, u := range w.unstable {
