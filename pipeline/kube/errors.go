@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,9 +119,11 @@ func explainStatus(e *Error, ref ObjectRef, err error, s metav1.Status) {
 		e.Message = causes(s, true)
 		if strings.Contains(s.Message, "immutable") || strings.Contains(s.Message, "updates to statefulset spec") {
 			e.Hint = "this field can't change while the object exists: delete the object first, or give it another name"
+		} else {
+			e.Hint = admissionHint(s.Message)
 		}
 	case apierrors.IsBadRequest(err):
-		e.Hint = "is every field spelled as the API has it?"
+		e.Hint = cmp.Or(admissionHint(s.Message), "is every field spelled as the API has it?")
 	case apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsTimeout(err),
 		apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsConflict(err):
 		e.Temporary = true
@@ -140,10 +143,10 @@ func explainForbidden(e *Error) {
 		}
 		e.Message = fmt.Sprintf("not allowed to %s %s %s", m[1], resource, where)
 		e.Hint = "grant it to our account; bot doctor lists every verb that is needed"
-	case strings.Contains(e.Message, "exceeded quota"):
-		e.Hint = "raise the ResourceQuota of the namespace, or ask for less"
 	case strings.Contains(e.Message, "is being terminated"):
 		e.Hint, e.Temporary = "the namespace is being deleted; wait until it is gone", true
+	default:
+		e.Hint = admissionHint(e.Message)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +29,10 @@ type feed struct {
 	items map[types.UID]*unstructured.Unstructured // nil until listed
 	gone  *unstructured.Unstructured               // the last one that was deleted
 	err   error                                    // why it is out of date, nil if it is not
+
+	changes   int            // how often items changed
+	decoded   []corev1.Event // of a feed of events, after so many changes
+	decodedAt int            // -1 until then
 }
 
 func (c *Cluster) feed(ctx context.Context, ref ObjectRef, opts metav1.ListOptions) (*feed, error) {
@@ -39,7 +44,7 @@ func (c *Cluster) feed(ctx context.Context, ref ObjectRef, opts metav1.ListOptio
 	if err != nil {
 		return nil, err
 	}
-	return &feed{ref: ref, opts: opts, read: read, watch: watch}, nil
+	return &feed{ref: ref, opts: opts, read: read, watch: watch, decodedAt: -1}, nil
 }
 
 // list fills the feed with what there is now, and returns from where to watch on.
@@ -55,6 +60,7 @@ func (f *feed) list(ctx context.Context) (resourceVersion string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.items, f.err = items, nil
+	f.changes++
 	return list.GetResourceVersion(), nil
 }
 
@@ -143,6 +149,7 @@ func (f *feed) observe(ctx context.Context, from string, w *waiter) error {
 			} else {
 				f.items[obj.GetUID()] = obj
 			}
+			f.changes++
 			f.mu.Unlock()
 			w.poke()
 		}
@@ -191,6 +198,25 @@ func decodeAll[T any](f *feed) ([]*T, error) {
 			return nil, err
 		}
 	}
+	return decoded, nil
+}
+
+// events returns what a feed of events holds, decoded once after each change: every target of a namespace asks for them.
+func (f *feed) events() ([]corev1.Event, error) {
+	f.mu.Lock()
+	changes, decoded, at := f.changes, f.decoded, f.decodedAt
+	f.mu.Unlock()
+	if changes == at {
+		return decoded, nil
+	}
+	all, err := decodeAll[corev1.Event](f)
+	if err != nil {
+		return nil, err
+	}
+	decoded = values(all)
+	f.mu.Lock()
+	f.decoded, f.decodedAt = decoded, changes // what changed meanwhile is decoded next time
+	f.mu.Unlock()
 	return decoded, nil
 }
 

@@ -13,7 +13,7 @@ import (
 // filled is a feed that holds the given objects, as a server would send them.
 func filled(t *testing.T, objects ...string) *feed {
 	t.Helper()
-	f := &feed{items: map[types.UID]*unstructured.Unstructured{}}
+	f := &feed{decodedAt: -1, items: map[types.UID]*unstructured.Unstructured{}}
 	for _, text := range objects {
 		obj := &unstructured.Unstructured{}
 		data, err := yaml.YAMLToJSON([]byte(text))
