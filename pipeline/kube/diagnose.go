@@ -288,7 +288,7 @@ func pullKind(image, message string) pull {
 	path, _, _ = strings.Cut(path, ":")
 	message = strings.ToLower(message)
 	if path != "" {
-		message = strings.ReplaceAll(message, path, "")
+		message = strings.ReplaceAll(message, "/"+path, "/")
 	}
 	says := func(s string) bool { return strings.Contains(message, s) }
 	switch {
@@ -357,6 +357,13 @@ var hints = map[string]string{
 	"DeadlineExceeded":           "it ran longer than spec.activeDeadlineSeconds",
 }
 
+// timeoutHints say what to look at where the time is up and the cluster names no problem, by kind.
+var timeoutHints = map[string]string{
+	"Service":               "does anything in this cluster give load balancers their addresses?",
+	"Ingress":               "does a controller serve its ingressClassName?",
+	"PersistentVolumeClaim": "does its storage class exist, and does a pod use the claim?",
+}
+
 const (
 	whyItStops = "the end of its log should say why it stops"
 	notStarted = "are the command and its arguments right for this image?"
@@ -372,14 +379,10 @@ var exitHints = map[int32]string{
 
 // creationHint is the hint for pods that can't be made.
 func creationHint(message string) string {
-	switch {
-	case strings.Contains(message, "PodSecurity"):
-		return "the namespace's pod security level does not allow such a pod"
-	case strings.Contains(message, "serviceaccount") && strings.Contains(message, "not found"):
+	if strings.Contains(message, "serviceaccount") && strings.Contains(message, "not found") {
 		return "make the ServiceAccount that the pods name"
-	default:
-		return admissionHint(message)
 	}
+	return admissionHint(message)
 }
 
 // admissionHint is the hint for what a rule of the cluster refuses, empty where none is named.
@@ -387,6 +390,8 @@ func admissionHint(message string) string {
 	switch {
 	case strings.Contains(message, "exceeded quota"):
 		return "raise the ResourceQuota of the namespace, or ask for less"
+	case strings.Contains(message, "violates PodSecurity"):
+		return "the namespace's pod security level does not allow such a pod"
 	case strings.Contains(message, "denied request"), strings.Contains(message, "denied the request"):
 		return "a policy of this cluster refuses it: change the manifests as it says, or ask whoever keeps the policy"
 	default:

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // knowledge is since when the cluster shows what, as somebody else sees who looks all the time.
@@ -157,6 +158,15 @@ var causesOfFailure = []cause{
 	{name: "no-pull-secret", prepare: (*world).denyingRegistry, manifest: deployment("web", "image: DENIED/team/web:1"),
 		shown: []string{"ErrImagePull"}, told: []string{"ErrImagePull"}, fatal: true,
 		message: "/team/web:1", event: "Failed", hint: "the registry asks for credentials, and the pods name no pull secret"},
+	{name: "refused-pull-secret", prepare: func(w *world) string {
+		address := w.denyingRegistry()
+		if err := w.cluster.EnsurePullSecret(w.Context(), w.owner.Namespace, "tcr-secret", address, "bot", "stale"); err != nil {
+			w.Fatal(err)
+		}
+		return address
+	}, manifest: strings.Replace(deployment("web", "image: DENIED/team/web:1"), "containers:", "imagePullSecrets: [{name: tcr-secret}]\n      containers:", 1),
+		shown: []string{"ErrImagePull"}, told: []string{"ErrImagePull"}, fatal: true,
+		message: "/team/web:1", event: "Failed", hint: "the registry refuses the pull secret tcr-secret"},
 	{name: "wrong-command", manifest: deployment("web", "image: IMAGE", "command: [/nothing]"),
 		shown: []string{"StartError", "RunContainerError", "ContainerCannotRun"}, told: []string{"StartError", "RunContainerError"}, end: "CrashLoopBackOff", fatal: true,
 		message: "/nothing", event: "/nothing", hint: "are the command and its arguments right for this image?"},
@@ -391,4 +401,78 @@ spec:
 	}
 	w.Fatal("the policy is not in force after a minute")
 	return nil
+}
+
+// TestStalled has a custom object say that it is stalled beside a Deployment that is slow: that is told at once, and ends the
+// wait when the Deployment has arrived.
+func TestStalled(t *testing.T) {
+	w := newWorld(t)
+	w.owner.MayHold = func(kind string) error {
+		if kind == "CustomResourceDefinition" {
+			return nil
+		}
+		return errors.New("only definitions")
+	}
+	group := w.owner.Namespace + ".example.com"
+	objs := w.ready(strings.ReplaceAll(`
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.GROUP}
+spec:
+  group: GROUP
+  scope: Namespaced
+  names: {kind: Thing, plural: things, singular: thing, listKind: ThingList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+---
+apiVersion: GROUP/v1
+kind: Thing
+metadata: {name: one}
+---
+`, "GROUP", group) + deployment("web", "image: IMAGE", "readinessProbe: {tcpSocket: {port: 5000}, initialDelaySeconds: 5, periodSeconds: 1}"))
+	t.Cleanup(func() {
+		r, err := w.cluster.resource(context.Background(), w.cluster.client, RefOf(objs[0]))
+		if err == nil {
+			err = r.Delete(context.Background(), objs[0].GetName(), metav1.DeleteOptions{})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.cluster.Apply(t.Context(), objs, ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// No manifest sets a status: its controller does.
+	things, err := w.cluster.resource(t.Context(), w.cluster.client, RefOf(objs[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := `{"status":{"conditions":[{"type":"Stalled","status":"True","reason":"NoService","message":"no Service web"}]}}`
+	live, err := things.Patch(t.Context(), "one", types.MergePatchType, []byte(status), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.also(fmt.Sprintf(`
+apiVersion: v1
+kind: Event
+metadata: {name: one.1}
+type: Warning
+reason: SyncFailed
+message: asked for Service web
+involvedObject: {apiVersion: %s/v1, kind: Thing, namespace: %s, name: one, uid: %s}
+`, group, w.owner.Namespace, live.GetUID()))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var told, arrived bool
+	err = w.cluster.Wait(ctx, objs, func(p Progress) {
+		told = told || p.Object == "Thing/one" && p.Problem != nil && !arrived
+		arrived = arrived || p.Object == "Deployment/web" && p.Stable
+	})
+	f := w.fails(err, true, "NoService")
+	if !told || !arrived || f.Object != "Thing/one" || f.Message != "no Service web" || f.Event != "SyncFailed: asked for Service web" {
+		t.Errorf("told early %v, the Deployment arrived %v, %+v", told, arrived, f)
+	}
 }

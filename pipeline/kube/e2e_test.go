@@ -438,7 +438,9 @@ spec: {hard: {requests.cpu: "10"}}
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := &world{T: t, cluster: w.cluster, owner: w.owner, image: w.image}
-			w.fails(w.roll(w.ready(test.manifest), 12*time.Second), false, test.reasons...)
+			if f := w.fails(w.roll(w.ready(test.manifest), 12*time.Second), false, test.reasons...); f.Hint == "" {
+				t.Error("there is no hint")
+			}
 		})
 	}
 }

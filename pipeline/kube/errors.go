@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +102,7 @@ func explainStatus(e *Error, ref ObjectRef, err error, s metav1.Status) {
 	if secret && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsInternalError(err)) {
 		// Such an answer may quote the value that it refuses, and so may every error
 		// that wraps it.
-		e.Message, e.Err = "the cluster refuses it: "+causes(s, false), nil
+		e.Message, e.Hint, e.Err = "the cluster refuses it: "+causes(s, false), admissionHint(s.Message), nil
 		return
 	}
 	switch {
@@ -119,14 +118,15 @@ func explainStatus(e *Error, ref ObjectRef, err error, s metav1.Status) {
 		e.Message = causes(s, true)
 		if strings.Contains(s.Message, "immutable") || strings.Contains(s.Message, "updates to statefulset spec") {
 			e.Hint = "this field can't change while the object exists: delete the object first, or give it another name"
-		} else {
-			e.Hint = admissionHint(s.Message)
 		}
 	case apierrors.IsBadRequest(err):
-		e.Hint = cmp.Or(admissionHint(s.Message), "is every field spelled as the API has it?")
+		e.Hint = "is every field spelled as the API has it?"
 	case apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsTimeout(err),
 		apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsConflict(err):
 		e.Temporary = true
+	}
+	if hint := admissionHint(s.Message); hint != "" { // a webhook answers with whatever code it likes
+		e.Hint = hint
 	}
 }
 
@@ -145,8 +145,6 @@ func explainForbidden(e *Error) {
 		e.Hint = "grant it to our account; bot doctor lists every verb that is needed"
 	case strings.Contains(e.Message, "is being terminated"):
 		e.Hint, e.Temporary = "the namespace is being deleted; wait until it is gone", true
-	default:
-		e.Hint = admissionHint(e.Message)
 	}
 }
 

@@ -43,6 +43,7 @@ func TestPullHint(t *testing.T) {
 		{"unreachable", image, "dial tcp: connection refused", none, nil, pullMayHeal, "do the nodes reach the registry"},
 		{"unknown", image, "something else", none, nil, pullMayHeal, "it is tried again"},
 		{"a name that sounds fatal", "r/team/not-found-forbidden:1", `pull "r/team/not-found-forbidden:1": https://r/v2/team/not-found-forbidden/manifests/1: something else`, none, nil, pullMayHeal, "it is tried again"},
+		{"a name of one letter", "r/e:1", "r/e:1: pull access denied", none, nil, pullDenied, "name no pull secret"},
 		{"a name that sounds transient", "r/team/x509-timeout@sha256:aa", `pull "r/team/x509-timeout@sha256:aa": not found`, none, nil, pullAbsent, "no such image"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

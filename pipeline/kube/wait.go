@@ -269,9 +269,25 @@ func (c *Cluster) timeUp(ctx context.Context, w *waiter) error {
 		return c.conclude(ctx, p, w)
 	case len(w.unstable) > 0:
 		ref := w.unstable[0].ref
-		return &Failure{Object: ref.String(), Namespace: ref.Namespace, Reason: "Timeout", Message: oneLine(text)}
+		f := Failure{Object: ref.String(), Namespace: ref.Namespace, Reason: "Timeout", Message: oneLine(text), Hint: timeoutHints[ref.Kind]}
+		return c.conclude(ctx, problem{Failure: f}, w)
 	default:
 		return fmt.Errorf("time is up before the cluster could be read: %w", ctx.Err())
+	}
+}
+
+// readEvents reads the warnings about a target whose events were not followed, since it has no pods.
+func (c *Cluster) readEvents(ctx context.Context, t *target) {
+	if t.events != nil || t.ref.Namespace == "" {
+		return
+	}
+	events, err := c.feed(ctx, ObjectRef{Version: "v1", Kind: "Event", Namespace: t.ref.Namespace},
+		metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.name=" + t.ref.Name})
+	if err != nil {
+		return
+	}
+	if _, err := events.list(ctx); err == nil {
+		t.events = events
 	}
 }
 
@@ -285,9 +301,10 @@ func (c *Cluster) conclude(ctx context.Context, p problem, w *waiter) error {
 	defer cancel()
 	f := p.Failure
 	for _, t := range w.targets {
-		if t.ref.String() != p.Object || t.ref.Namespace != p.Namespace || t.events == nil {
+		if t.ref.String() != p.Object || t.ref.Namespace != p.Namespace {
 			continue
 		}
+		c.readEvents(ctx, t)
 		// An event that can't be read only makes the diagnosis shorter.
 		events, _ := t.warned()
 		about := warnings(events, p.uid)
