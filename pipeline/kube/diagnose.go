@@ -456,16 +456,22 @@ func warnings(events []corev1.Event, uid types.UID) []corev1.Event {
 	return about
 }
 
-// newest is the first of events that tells more than that the kubelet backs off, else the first; empty if there is none.
+// newest is the first of events, newest first, or an older one about a container where the first only tells that the kubelet
+// backs off; empty if there is none. What else was wrong before, such as a mount that came late, is over by then.
 func newest(events []corev1.Event) string {
-	i := slices.IndexFunc(events, func(e corev1.Event) bool {
-		return e.Reason != "BackOff" && !(e.Reason == "Failed" && slices.Contains([]string{"Error: ErrImagePull", "Error: ImagePullBackOff"}, e.Message))
-	})
 	if len(events) == 0 {
 		return ""
 	}
-	e := events[max(0, i)]
+	e := events[0]
+	if backsOff(e) {
+		i := slices.IndexFunc(events, func(e corev1.Event) bool { return !backsOff(e) && containerOf(e) != "" })
+		e = events[max(0, i)]
+	}
 	return oneLine(e.Reason + ": " + e.Message)
+}
+
+func backsOff(e corev1.Event) bool {
+	return e.Reason == "BackOff" || e.Reason == "Failed" && slices.Contains([]string{"Error: ErrImagePull", "Error: ImagePullBackOff"}, e.Message)
 }
 
 // eventCount and eventTime read both forms of an event: the older one counts in

@@ -202,6 +202,28 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+func TestNewestEvent(t *testing.T) {
+	of := func(e corev1.Event) corev1.Event {
+		e.InvolvedObject.FieldPath = "spec.containers{main}"
+		return e
+	}
+	backOff, mount := of(warning("BackOff", "again", 9, 9)), warning("FailedMount", "late", 1, 1)
+	for _, test := range []struct {
+		events []corev1.Event
+		want   string
+	}{
+		{nil, ""},
+		{[]corev1.Event{mount, backOff}, "FailedMount: late"},
+		{[]corev1.Event{backOff, mount}, "BackOff: again"},
+		{[]corev1.Event{backOff, mount, of(warning("Unhealthy", "probe", 3, 1))}, "Unhealthy: probe"},
+		{[]corev1.Event{of(warning("Failed", "Error: ImagePullBackOff", 1, 3)), of(warning("Failed", "no such image", 1, 2))}, "Failed: no such image"},
+	} {
+		if got := newest(test.events); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
 func TestNewReplicaSet(t *testing.T) {
 	yes := true
 	template := func(image, hash string) corev1.PodTemplateSpec {
