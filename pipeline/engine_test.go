@@ -64,6 +64,7 @@ type bench struct {
 	running  string        // the image that the cluster runs
 	applied  []byte        // the objects that it got last
 	changes  []kube.Change // what it says that an apply would do
+	problem  *kube.Failure // what it tells of a rollout while it waits
 	compared string        // the image of what was released before, as a comparison was told
 	calls    []string
 	on       map[string]func(context.Context) error // what a call does before its effect
@@ -283,7 +284,7 @@ func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructur
 }
 
 func (f *fakeCluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error {
-	report(kube.Progress{Object: "Deployment/web", Text: "0 of 1 pods ready"})
+	report(kube.Progress{Object: "Deployment/web", Text: "0 of 1 pods ready", Problem: f.problem})
 	release := objs[0].GetAnnotations()[kube.AnnotationRelease]
 	if err := (*bench)(f).call(ctx, "wait", nil); err != nil {
 		return err

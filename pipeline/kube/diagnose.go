@@ -49,6 +49,8 @@ func (f *Failure) Error() string {
 type problem struct {
 	Failure
 	fatalAfter time.Duration // it becomes fatal when it has been seen for so long; 0: as Fatal says
+	tellAfter  time.Duration // before that it may be a race of the start, and is quiet
+	fatalLast  bool          // it becomes fatal when nothing else is on its way any more
 	quiet      bool          // part of every healthy start: only worth telling when the time is up
 	weight     int           // of several, the lowest tells most
 	previous   bool          // the log to show is the previous run's
@@ -64,6 +66,8 @@ func (p problem) key() string {
 const (
 	configErrorPatience = 30 * time.Second
 	fatalRestarts       = 3
+	warningPatience     = 3 * time.Second // for a warning that came once
+	eventPatience       = 2 * time.Second // for the event that explains what a status says
 )
 
 // Weights of problems.
@@ -75,8 +79,9 @@ const (
 )
 
 // podProblems returns what is wrong with one pod of object, worst first. In a pod of
-// a Job a crash is the Job's to count.
-func podProblems(object string, pod *corev1.Pod, events []corev1.Event, ofJob bool) []problem {
+// a Job a crash is the Job's to count. events are all that are known, liveness is the
+// one that failingLiveness found.
+func podProblems(object string, pod *corev1.Pod, events []corev1.Event, liveness *corev1.Event, ofJob bool) []problem {
 	var found []problem
 	add := func(p problem) {
 		p.Object, p.Namespace, p.Pod, p.uid = object, pod.Namespace, pod.Name, pod.UID
@@ -94,15 +99,30 @@ func podProblems(object string, pod *corev1.Pod, events []corev1.Event, ofJob bo
 			add(problem{Failure: Failure{Reason: c.Reason, Message: c.Message}, weight: weightPod})
 		}
 	}
+	about := warnings(events, pod.UID)
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if p, ok := containerProblem(s, ofJob); ok {
 			p.Container = s.Name
+			switch p.Reason {
+			case "ErrImagePull":
+				p.Hint = pullHint(p.Message, pod, about)
+			case "CrashLoopBackOff":
+				if i := slices.IndexFunc(about, func(e corev1.Event) bool { return restarts(e, s.Name) != "" }); i >= 0 {
+					p.Hint = fmt.Sprintf(probeHint, restarts(about[i], s.Name))
+				}
+			}
 			add(p)
 		}
 	}
-	if !podReady(pod) && pod.Status.Phase != corev1.PodSucceeded {
-		for _, e := range repeatedWarnings(events, pod.UID) {
-			add(problem{Failure: Failure{Reason: e.Reason, Message: e.Message}, weight: weightEvent})
+	switch {
+	case pod.Status.Phase == corev1.PodSucceeded:
+	case podReady(pod):
+		if liveness != nil {
+			add(warningProblem(pod, *liveness))
+		}
+	default:
+		for _, e := range telling(about, pod) {
+			add(warningProblem(pod, e))
 		}
 		for _, s := range pod.Status.ContainerStatuses {
 			if s.State.Running != nil && !s.Ready {
@@ -111,13 +131,73 @@ func podProblems(object string, pod *corev1.Pod, events []corev1.Event, ofJob bo
 			}
 		}
 	}
-	// An event about probes is about a container whose log may say why.
-	for i, p := range found {
-		if p.Reason == "Unhealthy" && found[len(found)-1].Reason == "NotReady" {
-			found[i].Container, found[i].hasLog = found[len(found)-1].Container, true
+	return found
+}
+
+// warningProblem is what a warning about a pod says. One that came once is often only a race.
+func warningProblem(pod *corev1.Pod, e corev1.Event) problem {
+	p := problem{Failure: Failure{Reason: e.Reason, Message: e.Message, Container: containerOf(e)}, weight: weightEvent}
+	if e.Reason == "Unhealthy" {
+		if probe := restarts(e, p.Container); probe != "" {
+			p.Hint = fmt.Sprintf(probeHint, probe)
+		}
+		// The container's log may say why.
+		for _, s := range pod.Status.ContainerStatuses {
+			if p.Container == "" && !s.Ready || p.Container == s.Name {
+				p.Container, p.hasLog = s.Name, s.State.Running != nil
+				break
+			}
 		}
 	}
-	return found
+	if eventCount(e) < 2 {
+		p.tellAfter = warningPatience
+	}
+	return p
+}
+
+// failingLiveness returns the newest warning of a liveness probe about a pod while it may
+// go on, nil if there is none, and after how long without another one the probe counts as
+// healed: a pod is ready until the kubelet kills its container for it.
+func failingLiveness(pod *corev1.Pod, events []corev1.Event, now time.Time, firstSeen func(string) time.Time) (*corev1.Event, time.Duration) {
+	if !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.LivenessProbe != nil }) {
+		return nil, 0
+	}
+	for _, e := range warnings(events, pod.UID) {
+		for _, c := range pod.Spec.Containers {
+			if c.LivenessProbe == nil || restarts(e, c.Name) != "liveness" {
+				continue
+			}
+			next := time.Duration(max(1, c.LivenessProbe.PeriodSeconds)+max(1, c.LivenessProbe.TimeoutSeconds)+1) * time.Second
+			// By the node's clock or by our own, whichever says longer: they may differ.
+			age := max(now.Sub(eventTime(e)), now.Sub(firstSeen(fmt.Sprint(e.UID, " ", eventCount(e)))))
+			if age < next {
+				return &e, next - age
+			}
+			return nil, 0
+		}
+	}
+	return nil, 0
+}
+
+// restarts names the probe, liveness or startup, whose failure e tells and for which the container is restarted; empty if
+// e tells of none.
+func restarts(e corev1.Event, container string) string {
+	if of := containerOf(e); e.Reason != "Unhealthy" || of != "" && of != container {
+		return ""
+	}
+	for _, probe := range []string{"Liveness", "Startup"} {
+		if strings.Contains(e.Message, probe+" probe") {
+			return strings.ToLower(probe)
+		}
+	}
+	return ""
+}
+
+// containerOf returns the name of the container that an event is about, which stands in
+// its field path as in spec.containers{web}; empty if it is about the whole pod.
+func containerOf(e corev1.Event) string {
+	_, name, _ := strings.Cut(e.InvolvedObject.FieldPath, "{")
+	return strings.TrimSuffix(name, "}")
 }
 
 func containerProblem(s corev1.ContainerStatus, ofJob bool) (problem, bool) {
@@ -138,7 +218,14 @@ func containerProblem(s corev1.ContainerStatus, ofJob bool) (problem, bool) {
 		if t.Message != "" {
 			message += ": " + t.Message
 		}
-		return problem{Failure: Failure{Reason: reason, Message: message}, previous: t == last, hasLog: true}
+		p := problem{Failure: Failure{Reason: reason, Message: message, Hint: exitHints[t.ExitCode]}, previous: t == last, hasLog: true}
+		if t.Reason == "StartError" || t.Reason == "ContainerCannotRun" {
+			p.Hint, p.hasLog = notStarted, false // it never ran
+		}
+		if reason == "OOMKilled" {
+			p.Hint = hints[reason]
+		}
+		return p
 	}
 	if t := s.State.Terminated; t != nil {
 		if t.ExitCode == 0 {
@@ -167,7 +254,7 @@ func containerProblem(s corev1.ContainerStatus, ofJob bool) (problem, bool) {
 		return problem{Failure: Failure{Reason: w.Reason, Message: w.Message, Fatal: true}}, true
 	case "ErrImagePull", "ImagePullBackOff":
 		// Both are one problem that the kubelet names in turn.
-		return problem{Failure: Failure{Reason: "ErrImagePull", Message: s.Image + ": " + w.Message, Fatal: pullRefused(w.Message)}}, true
+		return problem{Failure: Failure{Reason: "ErrImagePull", Message: s.Image + ": " + w.Message, Fatal: pullKind(s.Image, w.Message) != pullMayHeal}}, true
 	case "CreateContainerConfigError":
 		return problem{Failure: Failure{Reason: w.Reason, Message: w.Message}, fatalAfter: configErrorPatience}, true
 	default:
@@ -179,26 +266,87 @@ var (
 	pullTransient = []string{"timeout", "timed out", "no such host", "connection refused", "connection reset", "network is unreachable",
 		"no route to host", "too many requests", "toomanyrequests", "rate limit", "429", "500 internal", "502 bad", "503 service", "504 gateway",
 		"x509", "unexpected eof", "server misbehaving"}
-	pullFatal = []string{"not found", "notfound", "manifest unknown", "name unknown", "does not exist", "unauthorized", "denied", "forbidden",
-		"authentication required", "authorization failed", "insufficient_scope", "no basic auth credentials", "no match for platform"}
+	pullRefusals = []string{"unauthorized", "denied", "forbidden", "authentication required", "authorization failed", "insufficient_scope",
+		"no basic auth credentials"}
+	pullAbsences = []string{"not found", "notfound", "manifest unknown", "name unknown", "does not exist", "no match for platform"}
 )
 
-// pullRefused reports whether the message of a failed pull, which is text of the
-// registry and the container runtime, says that asking again is useless.
-func pullRefused(message string) bool {
+// Kinds of failed pulls.
+type pull int
+
+const (
+	pullMayHeal pull = iota // or nobody knows
+	pullAbsent              // the registry has no such image
+	pullDenied              // the registry wants other credentials
+)
+
+// pullKind tells by the message of a failed pull, which is text of the registry and the
+// container runtime, whether asking again is useless. The image's own name says nothing.
+func pullKind(image, message string) pull {
+	_, path, _ := strings.Cut(image, "/")
+	path, _, _ = strings.Cut(path, "@")
+	path, _, _ = strings.Cut(path, ":")
 	message = strings.ToLower(message)
+	if path != "" {
+		message = strings.ReplaceAll(message, "/"+path, "/")
+	}
 	says := func(s string) bool { return strings.Contains(message, s) }
-	return !slices.ContainsFunc(pullTransient, says) && slices.ContainsFunc(pullFatal, says)
+	switch {
+	case slices.ContainsFunc(pullTransient, says):
+		return pullMayHeal
+	case slices.ContainsFunc(pullRefusals, says):
+		return pullDenied
+	case slices.ContainsFunc(pullAbsences, says):
+		return pullAbsent
+	default:
+		return pullMayHeal
+	}
+}
+
+// pullHint says what to do about a failed pull, whose message begins with the image: whether
+// the registry lacks it or refuses it, and whether the pull secret is there.
+func pullHint(message string, pod *corev1.Pod, about []corev1.Event) string {
+	var named []string
+	for _, s := range pod.Spec.ImagePullSecrets {
+		named = append(named, s.Name)
+	}
+	secrets := strings.Join(named, ", ")
+	lost := slices.IndexFunc(about, func(e corev1.Event) bool { return e.Reason == "FailedToRetrieveImagePullSecret" })
+	missing := ""
+	if lost >= 0 {
+		// The kubelet names those that it did not find in brackets.
+		_, names, _ := strings.Cut(about[lost].Message, "(")
+		names, _, _ = strings.Cut(names, ")")
+		missing = fmt.Sprintf("the pull secret %s is not in namespace %s", cmp.Or(names, secrets), pod.Namespace)
+	}
+	image, text, _ := strings.Cut(message, ": ")
+	switch kind := pullKind(image, text); {
+	case kind == pullAbsent && missing != "":
+		return "the registry has no such image, or hides it: " + missing
+	case kind == pullAbsent:
+		return "the registry has no such image: was it pushed there, or removed by a retention rule?"
+	case missing != "":
+		return missing + ": make it, or have it made with pull_secret"
+	case kind == pullDenied && secrets == "":
+		return "the registry asks for credentials, and the pods name no pull secret: set pull_secret or imagePullSecrets"
+	case kind == pullDenied:
+		return fmt.Sprintf("the registry refuses the pull secret %s, or the image is not there: renew its password, and look at its rights", secrets)
+	default:
+		return "it is tried again; do the nodes reach the registry, and trust its certificate?"
+	}
 }
 
 // hints says what to look at, by reason.
 var hints = map[string]string{
 	"InvalidImageName":           "correct the image's name in the manifest",
-	"ErrImagePull":               "does it exist in the registry, and is the pull secret in the namespace?",
 	"ErrImageNeverPull":          "imagePullPolicy is Never and the node does not have the image",
 	"CreateContainerConfigError": "make the ConfigMap, Secret or key that the container names",
-	"CrashLoopBackOff":           "the end of its log should say why it stops",
-	"StartError":                 "are the command and its arguments right for this image?",
+	"CrashLoopBackOff":           whyItStops,
+	"Error":                      whyItStops,
+	"Evicted":                    "the node ran short of what the message names: do the requests say what it needs?",
+	"CreateContainerError":       "are its command, mounts and security context right for this image?",
+	"RunContainerError":          notStarted,
+	"StartError":                 notStarted,
 	"OOMKilled":                  "it needs more memory than resources.limits.memory gives it",
 	"Unschedulable":              "no node fits its requests, node selector, affinity, tolerations or volumes",
 	"Unhealthy":                  "do the probe's port and path match what the container serves, and does it start in time?",
@@ -209,15 +357,43 @@ var hints = map[string]string{
 	"DeadlineExceeded":           "it ran longer than spec.activeDeadlineSeconds",
 }
 
+// timeoutHints say what to look at where the time is up and the cluster names no problem, by kind.
+var timeoutHints = map[string]string{
+	"Service":               "does anything in this cluster give load balancers their addresses?",
+	"Ingress":               "does a controller serve its ingressClassName?",
+	"PersistentVolumeClaim": "does its storage class exist, and does a pod use the claim?",
+}
+
+const (
+	whyItStops = "the end of its log should say why it stops"
+	notStarted = "are the command and its arguments right for this image?"
+	probeHint  = "its %s probe fails, so it is restarted: do the probe's port and path match what the container serves, and does it answer in time?"
+)
+
+// exitHints say what to look at, by the exit code of a container that ended.
+var exitHints = map[int32]string{
+	0:   "it ended by itself, which only a Job's container may",
+	126: notStarted,
+	127: notStarted,
+}
+
 // creationHint is the hint for pods that can't be made.
 func creationHint(message string) string {
+	if strings.Contains(message, "serviceaccount") && strings.Contains(message, "not found") {
+		return "make the ServiceAccount that the pods name"
+	}
+	return admissionHint(message)
+}
+
+// admissionHint is the hint for what a rule of the cluster refuses, empty where none is named.
+func admissionHint(message string) string {
 	switch {
 	case strings.Contains(message, "exceeded quota"):
 		return "raise the ResourceQuota of the namespace, or ask for less"
-	case strings.Contains(message, "PodSecurity"):
+	case strings.Contains(message, "violates PodSecurity"):
 		return "the namespace's pod security level does not allow such a pod"
-	case strings.Contains(message, "serviceaccount") && strings.Contains(message, "not found"):
-		return "make the ServiceAccount that the pods name"
+	case strings.Contains(message, "denied request"), strings.Contains(message, "denied the request"):
+		return "a policy of this cluster refuses it: change the manifests as it says, or ask whoever keeps the policy"
 	default:
 		return ""
 	}
@@ -238,23 +414,33 @@ func podReady(pod *corev1.Pod) bool {
 	})
 }
 
-// repeatedWarnings returns the newest warning of each reason about uid that came
-// more than once: one is often only a race at the start. Newest first.
-func repeatedWarnings(events []corev1.Event, uid types.UID) []corev1.Event {
-	times := map[string]int32{}
+// telling returns the newest warning of each reason among those about a pod that is not
+// ready, newest first, with the count of all of them: those that the pod's status does not
+// tell better, and that are not over since a container of it runs.
+func telling(about []corev1.Event, pod *corev1.Pod) []corev1.Event {
+	var running time.Time
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if r := s.State.Running; r != nil && r.StartedAt.After(running) {
+			running = r.StartedAt.Time
+		}
+	}
 	var newest []corev1.Event
-	for _, e := range warnings(events, uid) {
-		if times[e.Reason] == 0 {
+	for _, e := range about {
+		i := slices.IndexFunc(newest, func(o corev1.Event) bool { return o.Reason == e.Reason })
+		switch {
+		case i >= 0:
+			newest[i].Count, newest[i].Series = eventCount(newest[i])+eventCount(e), nil
+		case slices.Contains(toldByStatus, e.Reason):
+		case e.Reason == "Unhealthy" || !eventTime(e).Before(running):
 			newest = append(newest, e)
 		}
-		times[e.Reason] += eventCount(e)
 	}
-	return slices.DeleteFunc(newest, func(e corev1.Event) bool {
-		// What these tell stands in the pod's status, and better. A pull secret that is missing matters only where the
-		// pull then fails.
-		return times[e.Reason] < 2 || slices.Contains([]string{"BackOff", "Failed", "FailedScheduling", "FailedToRetrieveImagePullSecret"}, e.Reason)
-	})
+	return newest
 }
+
+// toldByStatus are reasons of events that the pod's status tells better. A pull secret that is
+// missing matters only where the pull then fails.
+var toldByStatus = []string{"BackOff", "Failed", "FailedScheduling", "FailedToRetrieveImagePullSecret"}
 
 // warnings returns the warning events about uid, newest first.
 func warnings(events []corev1.Event, uid types.UID) []corev1.Event {
@@ -268,6 +454,24 @@ func warnings(events []corev1.Event, uid types.UID) []corev1.Event {
 		return cmp.Or(eventTime(b).Compare(eventTime(a)), cmp.Compare(a.Name, b.Name))
 	})
 	return about
+}
+
+// newest is the first of events, newest first, or an older one about a container where the first only tells that the kubelet
+// backs off; empty if there is none. What else was wrong before, such as a mount that came late, is over by then.
+func newest(events []corev1.Event) string {
+	if len(events) == 0 {
+		return ""
+	}
+	e := events[0]
+	if backsOff(e) {
+		i := slices.IndexFunc(events, func(e corev1.Event) bool { return !backsOff(e) && containerOf(e) != "" })
+		e = events[max(0, i)]
+	}
+	return oneLine(e.Reason + ": " + e.Message)
+}
+
+func backsOff(e corev1.Event) bool {
+	return e.Reason == "BackOff" || e.Reason == "Failed" && slices.Contains([]string{"Error: ErrImagePull", "Error: ImagePullBackOff"}, e.Message)
 }
 
 // eventCount and eventTime read both forms of an event: the older one counts in

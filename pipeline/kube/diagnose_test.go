@@ -71,14 +71,16 @@ func TestPodProblems(t *testing.T) {
 		{name: "unschedulable", status: "conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: 0/3 nodes}]", want: "Unschedulable  -", text: "0/3 nodes"},
 		{name: "evicted", status: "{phase: Failed, reason: Evicted, message: low on disk}", want: "Evicted  -", text: "low on disk"},
 		{name: "not ready", status: "{phase: Running, containerStatuses: [{name: main, state: {running: {}}}]}", want: "NotReady main quiet"},
-		{name: "probe failed once", status: "{phase: Running, containerStatuses: [{name: main, state: {running: {}}}]}", events: []corev1.Event{warning("Unhealthy", "refused", 1, 1)}, want: "NotReady main quiet"},
+		{name: "probe failed once", status: "{phase: Running, containerStatuses: [{name: main, state: {running: {}}}]}", events: []corev1.Event{warning("Unhealthy", "refused", 1, 1)}, want: "Unhealthy main later", text: "refused"},
+		{name: "a mount failed before it ran", status: "{phase: Running, containerStatuses: [{name: main, state: {running: {startedAt: '2026-01-01T00:05:00Z'}}}]}", events: []corev1.Event{warning("FailedMount", "first", 9, 1)}, want: "NotReady main quiet"},
+		{name: "a command that is not there", status: "containerStatuses: [{name: main, restartCount: 1, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 128, reason: StartError, message: no such file}}}]", want: "CrashLoopBackOff main -", text: "no such file"},
 		{name: "probe fails", status: "{phase: Running, containerStatuses: [{name: main, state: {running: {}}}]}", events: []corev1.Event{warning("Unhealthy", "refused", 3, 1)}, want: "Unhealthy main -", text: "refused"},
 		{name: "mount fails", status: waiting("ContainerCreating", ""), events: []corev1.Event{warning("FailedMount", "first", 1, 1), warning("FailedMount", `secret "x" not found`, 1, 2)}, want: "FailedMount  -", text: `secret "x" not found`},
 		{name: "events say what the status says better", status: waiting("ContainerCreating", ""), events: []corev1.Event{warning("Failed", "x", 9, 1), warning("BackOff", "x", 9, 1), warning("FailedScheduling", "x", 9, 1)}},
 		{name: "another's event", status: waiting("ContainerCreating", ""), events: []corev1.Event{{Type: "Warning", Reason: "FailedMount", Count: 9, InvolvedObject: corev1.ObjectReference{UID: "u2"}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found := podProblems("Deployment/web", podFixture(t, test.status), test.events, test.ofJob)
+			found := podProblems("Deployment/web", podFixture(t, test.status), test.events, nil, test.ofJob)
 			if test.want == "" {
 				if len(found) > 0 {
 					t.Errorf("found %+v", found)
@@ -95,6 +97,8 @@ func TestPodProblems(t *testing.T) {
 				kind = "fatal"
 			case p.fatalAfter > 0:
 				kind = "after"
+			case p.tellAfter > 0:
+				kind = "later"
 			case p.quiet:
 				kind = "quiet"
 			}
@@ -108,6 +112,31 @@ func TestPodProblems(t *testing.T) {
 				t.Errorf("names %s, %s, %s", p.Object, p.Pod, p.Namespace)
 			}
 		})
+	}
+}
+
+// TestProbeHint checks that a container that a probe has restarted is not said to crash by itself.
+func TestProbeHint(t *testing.T) {
+	const crashed = "containerStatuses: [{name: main, restartCount: 3, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: CODE}}}]"
+	for _, test := range []struct{ code, event, want string }{
+		{"0", "Liveness probe failed: x", "its liveness probe fails"},
+		{"137", "Startup probe failed: x", "its startup probe fails"},
+		{"137", "Readiness probe failed: x", "the end of its log"},
+		{"0", "", "only a Job's container may"},
+		{"127", "", "the command and its arguments"},
+	} {
+		events := []corev1.Event{warning("Unhealthy", test.event, 3, 1)}
+		found := podProblems("Deployment/web", podFixture(t, strings.Replace(crashed, "CODE", test.code, 1)), events, nil, false)
+		if found[0].Reason != "CrashLoopBackOff" || !strings.Contains(found[0].Hint, test.want) {
+			t.Errorf("%+v: %s: %s", test, found[0].Reason, found[0].Hint)
+		}
+	}
+	running := podFixture(t, "{phase: Running, conditions: [{type: Ready, status: 'True'}], containerStatuses: [{name: main, ready: true, state: {running: {}}}]}")
+	event := warning("Unhealthy", "Liveness probe failed: x", 2, 1)
+	event.InvolvedObject.FieldPath = "spec.containers{main}"
+	found := podProblems("Deployment/web", running, nil, &event, false)
+	if len(found) != 1 || found[0].Container != "main" || !found[0].hasLog || !strings.Contains(found[0].Hint, "its liveness probe fails") {
+		t.Errorf("of a ready pod: %+v", found)
 	}
 }
 
@@ -165,11 +194,33 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("newest first: %s", s)
 	}
 	got = nil
-	for _, e := range repeatedWarnings(events, "u1") {
-		got = append(got, e.Reason)
+	for _, e := range telling(append(warnings(events, "u1"), warning("Mid", "", 3, 1), warning("BackOff", "", 9, 9)), podFixture(t, "phase: Pending")) {
+		got = append(got, fmt.Sprint(e.Reason, eventCount(e)))
 	}
-	if s := strings.Join(got, " "); s != "New Mid Old" {
-		t.Errorf("repeated: %s", s)
+	if s := strings.Join(got, " "); s != "New4 Mid5 Single1 Old2" {
+		t.Errorf("telling: %s", s)
+	}
+}
+
+func TestNewestEvent(t *testing.T) {
+	of := func(e corev1.Event) corev1.Event {
+		e.InvolvedObject.FieldPath = "spec.containers{main}"
+		return e
+	}
+	backOff, mount := of(warning("BackOff", "again", 9, 9)), warning("FailedMount", "late", 1, 1)
+	for _, test := range []struct {
+		events []corev1.Event
+		want   string
+	}{
+		{nil, ""},
+		{[]corev1.Event{mount, backOff}, "FailedMount: late"},
+		{[]corev1.Event{backOff, mount}, "BackOff: again"},
+		{[]corev1.Event{backOff, mount, of(warning("Unhealthy", "probe", 3, 1))}, "Unhealthy: probe"},
+		{[]corev1.Event{of(warning("Failed", "Error: ImagePullBackOff", 1, 3)), of(warning("Failed", "no such image", 1, 2))}, "Failed: no such image"},
+	} {
+		if got := newest(test.events); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
 	}
 }
 

@@ -100,7 +100,7 @@ func explainStatus(e *Error, ref ObjectRef, err error, s metav1.Status) {
 	if secret && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsInternalError(err)) {
 		// Such an answer may quote the value that it refuses, and so may every error
 		// that wraps it.
-		e.Message, e.Err = "the cluster refuses it: "+causes(s, false), nil
+		e.Message, e.Hint, e.Err = "the cluster refuses it: "+causes(s, false), admissionHint(s.Message), nil
 		return
 	}
 	switch {
@@ -123,6 +123,9 @@ func explainStatus(e *Error, ref ObjectRef, err error, s metav1.Status) {
 		apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsConflict(err):
 		e.Temporary = true
 	}
+	if hint := admissionHint(s.Message); hint != "" { // a webhook answers with whatever code it likes
+		e.Hint = hint
+	}
 }
 
 func explainForbidden(e *Error) {
@@ -138,8 +141,6 @@ func explainForbidden(e *Error) {
 		}
 		e.Message = fmt.Sprintf("not allowed to %s %s %s", m[1], resource, where)
 		e.Hint = "grant it to our account; bot doctor lists every verb that is needed"
-	case strings.Contains(e.Message, "exceeded quota"):
-		e.Hint = "raise the ResourceQuota of the namespace, or ask for less"
 	case strings.Contains(e.Message, "is being terminated"):
 		e.Hint, e.Temporary = "the namespace is being deleted; wait until it is gone", true
 	}

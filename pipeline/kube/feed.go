@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -279,6 +280,12 @@ func decodedOf[T any](f *feed, obj *unstructured.Unstructured) (*T, error) {
 	}
 	f.decoded[uid] = decoding{obj, decoded}
 	return decoded, nil
+}
+
+// events returns what a feed of events holds.
+func (f *feed) events() ([]corev1.Event, error) {
+	all, err := decodeAll[corev1.Event](f)
+	return values(all), err
 }
 
 func values[T any](pointers []*T) []T {

@@ -19,7 +19,8 @@ type state struct {
 	unseen  bool          // its controller has not read the specification yet
 	recheck time.Duration // when time alone may change this; 0: never
 	text    string        // what it waits for, or what it has reached
-	failed  string        // reason why it never gets there; empty while it may
+	failed  string        // reason why it does not get there; empty while it may
+	heals   bool          // failed, but may get there once others have
 }
 
 func waiting(format string, args ...any) state { return state{text: fmt.Sprintf(format, args...)} }
@@ -249,7 +250,9 @@ func definitionState(crd *unstructured.Unstructured) state {
 func conditionState(obj *unstructured.Unstructured) state {
 	conditions := conditionsOf(obj)
 	if c := conditions["Stalled"]; c.status == "True" {
-		return failed(c.reason, c.message)
+		s := failed(c.reason, c.message)
+		s.heals = true
+		return s
 	}
 	if c := conditions["Reconciling"]; c.status == "True" {
 		return waiting("%s", oneLine("is reconciling: "+c.message))

@@ -11,6 +11,7 @@ func TestStateOf(t *testing.T) {
 		statefulSet = "apiVersion: apps/v1, kind: StatefulSet"
 		daemonSet   = "apiVersion: apps/v1, kind: DaemonSet"
 		job         = "apiVersion: batch/v1, kind: Job"
+		replicaSet  = "apiVersion: apps/v1, kind: ReplicaSet"
 		custom      = "apiVersion: example.com/v1, kind: Thing"
 		crd         = "apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition"
 	)
@@ -43,13 +44,23 @@ func TestStateOf(t *testing.T) {
 		{"partition not reached", statefulSet, "replicas: 3, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 1}}", "observedGeneration: 5, replicas: 3, updatedReplicas: 1, readyReplicas: 3, availableReplicas: 3, currentRevision: a, updateRevision: b", false, "", "1 of 2 pods updated (partition 1)"},
 		{"partition above replicas", statefulSet, "replicas: 1, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 5}}", "observedGeneration: 5, replicas: 1, readyReplicas: 1, availableReplicas: 1, currentRevision: a, updateRevision: b", true, "", "1 of 1 pods ready, 0 updated (partition 5)"},
 		{"on delete", statefulSet, "replicas: 1, updateStrategy: {type: OnDelete}", "observedGeneration: 5, replicas: 1, readyReplicas: 1, availableReplicas: 1, currentRevision: a, updateRevision: b", true, "", "1 of 1 pods ready; a pod gets the change when it is deleted (OnDelete)"},
+		{"not observed", statefulSet, "replicas: 2", "observedGeneration: 4, " + all + ", currentRevision: a, updateRevision: a", false, "", "its controller has not seen the change yet"},
+		{"ready, not available", statefulSet, "replicas: 2", "observedGeneration: 5, replicas: 2, readyReplicas: 2, availableReplicas: 1, currentRevision: a, updateRevision: a", false, "", "1 of 2 pods ready"},
+		{"scaling down", statefulSet, "replicas: 2", "observedGeneration: 5, replicas: 3, readyReplicas: 2, availableReplicas: 2, currentRevision: a, updateRevision: a", false, "", "2 of 2 pods ready"},
+		{"partition, not ready", statefulSet, "replicas: 3, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 2}}", "observedGeneration: 5, replicas: 3, updatedReplicas: 1, readyReplicas: 2, availableReplicas: 2, currentRevision: a, updateRevision: b", false, "", "2 of 3 pods ready"},
 		{"no replicas", statefulSet, "replicas: 0", "observedGeneration: 5, currentRevision: a, updateRevision: a", true, "", "0 of 0 pods ready"},
 
 		{"ready", daemonSet, "", "observedGeneration: 5, desiredNumberScheduled: 3, numberAvailable: 3, updatedNumberScheduled: 3", true, "", "3 of 3 pods ready"},
 		{"not updated", daemonSet, "", "observedGeneration: 5, desiredNumberScheduled: 3, numberAvailable: 3, updatedNumberScheduled: 1", false, "", "1 of 3 pods updated"},
 		{"not available", daemonSet, "", "observedGeneration: 5, desiredNumberScheduled: 3, numberAvailable: 2, updatedNumberScheduled: 3", false, "", "2 of 3 pods ready"},
 		{"no node", daemonSet, "", "observedGeneration: 5, desiredNumberScheduled: 0", true, "", "0 of 0 pods ready"},
+		{"on delete", daemonSet, "updateStrategy: {type: OnDelete}", "observedGeneration: 5, desiredNumberScheduled: 2, numberAvailable: 2, updatedNumberScheduled: 0", true, "", "2 of 2 pods ready; a pod gets the change when it is deleted (OnDelete)"},
+		{"for an older generation", daemonSet, "", "observedGeneration: 4, desiredNumberScheduled: 3, numberAvailable: 3, updatedNumberScheduled: 3", false, "", "its controller has not seen the change yet"},
 		{"not observed", daemonSet, "", "", false, "", "its controller has not seen the change yet"},
+
+		{"ready", replicaSet, "replicas: 2", "observedGeneration: 5, replicas: 2, availableReplicas: 2", true, "", "2 of 2 pods ready"},
+		{"not available", replicaSet, "replicas: 2", "observedGeneration: 5, replicas: 2, availableReplicas: 1", false, "", "1 of 2 pods ready"},
+		{"scaling down", replicaSet, "replicas: 1", "observedGeneration: 5, replicas: 2, availableReplicas: 1", false, "", "1 of 1 pods ready"},
 
 		{"complete", job, "", "conditions: [{type: SuccessCriteriaMet, status: 'True'}, {type: Complete, status: 'True'}]", true, "", "complete"},
 		{"failed", job, "", "conditions: [{type: FailureTarget, status: 'True'}, {type: Failed, status: 'True', reason: BackoffLimitExceeded, message: too many}]", false, "BackoffLimitExceeded", "too many"},
@@ -66,6 +77,9 @@ func TestStateOf(t *testing.T) {
 		{"cluster address", "apiVersion: v1, kind: Service", "type: ClusterIP", "", true, "", "made"},
 		{"no address", "apiVersion: v1, kind: Service", "type: LoadBalancer", "loadBalancer: {}", false, "", "has no address from the load balancer yet"},
 		{"address", "apiVersion: v1, kind: Service", "type: LoadBalancer", "loadBalancer: {ingress: [{ip: 10.0.0.1}]}", true, "", "has the address 10.0.0.1"},
+		{"host name", "apiVersion: v1, kind: Service", "type: LoadBalancer", "loadBalancer: {ingress: [{hostname: lb.example.com}]}", true, "", "has the address lb.example.com"},
+		{"external name", "apiVersion: v1, kind: Service", "type: ExternalName", "", true, "", "made"},
+		{"address", "apiVersion: networking.k8s.io/v1, kind: Ingress", "", "loadBalancer: {ingress: [{ip: 10.0.0.1}]}", true, "", "has the address 10.0.0.1"},
 		{"no address", "apiVersion: networking.k8s.io/v1, kind: Ingress", "", "", false, "", "has no address from its controller yet"},
 		{"host name", "apiVersion: networking.k8s.io/v1, kind: Ingress", "", "loadBalancer: {ingress: [{hostname: lb.example.com}]}", true, "", "has the address lb.example.com"},
 		{"bound", "apiVersion: v1, kind: PersistentVolumeClaim", "", "phase: Bound", true, "", "bound"},
@@ -75,6 +89,10 @@ func TestStateOf(t *testing.T) {
 		{"new", crd, "", "", false, "", "is not established yet"},
 		{"name taken", crd, "", "conditions: [{type: NamesAccepted, status: 'False', reason: PluralConflict, message: in use}]", false, "PluralConflict", "in use"},
 
+		{"names accepted, not established", crd, "", "conditions: [{type: NamesAccepted, status: 'True'}, {type: Established, status: 'False', reason: Installing}]", false, "", "is not established yet"},
+
+		{"stalled while reconciling", custom, "", "conditions: [{type: Reconciling, status: 'True'}, {type: Stalled, status: 'True', reason: Bad, message: never}]", false, "Bad", "never"},
+		{"stalled no more", custom, "", "conditions: [{type: Stalled, status: 'False'}, {type: Reconciling, status: 'False'}, {type: Ready, status: 'True'}]", true, "", "made"},
 		{"no status", custom, "", "", true, "", "made"},
 		{"other conditions", custom, "", "conditions: [{type: Synced, status: 'False'}]", true, "", "made"},
 		{"ready", custom, "", "observedGeneration: 5, conditions: [{type: Ready, status: 'True'}]", true, "", "made"},
@@ -115,6 +133,26 @@ func TestStateOfDeleted(t *testing.T) {
 		obj.Object["metadata"].(map[string]any)["deletionTimestamp"] = "2026-01-01T00:00:00Z"
 		if s, err := stateOf(obj); err != nil || s.stable != test.stable {
 			t.Errorf("%s: %+v %v", test.manifest, s, err)
+		}
+	}
+}
+
+// TestInert checks which kinds nobody waits for: those that nothing has to be done for, or that are what they say at once.
+func TestInert(t *testing.T) {
+	for manifest, want := range map[string]bool{
+		"{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}":                                                      true,
+		"{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: x}}":                                     true,
+		"{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: x}}":                            true,
+		"{apiVersion: batch/v1, kind: CronJob, metadata: {name: x}}":                                                  true,
+		"{apiVersion: v1, kind: Service, metadata: {name: x}}":                                                        true,
+		"{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {type: LoadBalancer}}":                            false,
+		"{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: x}}":                                      false,
+		"{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: x}}":                                          false,
+		"{apiVersion: example.com/v1, kind: ConfigMap, metadata: {name: x}}":                                          false,
+		"{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: things.example.com}}": false,
+	} {
+		if got := inert(parse(t, manifest)[0]); got != want {
+			t.Errorf("%s: %v", manifest, got)
 		}
 	}
 }

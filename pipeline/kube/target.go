@@ -115,21 +115,37 @@ func (t *target) assess(now time.Time, firstSeen func(string) time.Time) (state,
 		if err != nil {
 			return s, nil, err
 		}
-		if s.stable && t.ref.Kind != "Job" {
-			s = settled(s, pods, now, firstSeen)
+		events, err := t.warned()
+		if err != nil {
+			return s, nil, err
+		}
+		failing := map[types.UID]*corev1.Event{}
+		if t.ref.Kind != "Job" {
+			wasStable := s.stable
+			if s.stable {
+				s = settled(s, pods, now, firstSeen)
+			}
+			for _, pod := range pods {
+				e, left := failingLiveness(pod, events, now, firstSeen)
+				if e == nil {
+					continue
+				}
+				if failing[pod.UID] = e; wasStable {
+					s = state{text: fmt.Sprintf("pod %s fails its liveness probe", pod.Name), recheck: sooner(s.recheck, left)}
+				}
+			}
 		}
 		if s.stable && t.ref.Kind == "Deployment" && len(pods) < desiredPods(live) {
 			s = waiting("%s, but not all of them are seen yet", s.text)
 		}
-		if s.stable || s.recheck > 0 {
+		if s.stable || s.recheck > 0 && len(failing) == 0 {
 			return s, nil, nil
 		}
-		if problems, err = t.problems(live, pods, set); err != nil {
-			return s, nil, err
-		}
+		problems = t.problems(live, pods, set, events, failing)
 	}
 	if s.failed != "" {
-		own.Reason, own.Message, own.Hint, own.Fatal, own.uid = s.failed, s.text, hints[s.failed], !t.overdue, live.GetUID()
+		own.Reason, own.Message, own.Hint, own.Fatal, own.uid = s.failed, s.text, hints[s.failed], !t.overdue && !s.heals, live.GetUID()
+		own.fatalLast = s.heals
 		slices.SortStableFunc(problems, worst)
 		if own.Fatal && len(problems) > 0 {
 			// The object only says that it failed; its pod says why.
@@ -187,20 +203,34 @@ func settled(s state, pods []*corev1.Pod, now time.Time, firstSeen func(string) 
 	return s
 }
 
-// problems returns what is wrong with the pods of the present rollout, and with
-// making them.
-func (t *target) problems(live *unstructured.Unstructured, pods []*corev1.Pod, set *appsv1.ReplicaSet) ([]problem, error) {
-	var events []corev1.Event
-	if t.events != nil {
-		decoded, err := decodeAll[corev1.Event](t.events)
-		if err != nil {
-			return nil, err
-		}
-		events = values(decoded)
+// warned returns the warning events of the target's namespace, none where they are not followed.
+func (t *target) warned() ([]corev1.Event, error) {
+	if t.events == nil {
+		return nil, nil
 	}
+	return t.events.events()
+}
+
+// unexplained reports whether no event tells yet of what is wrong with the pod or object uid, and one may.
+func (t *target) unexplained(uid types.UID) bool {
+	events, err := t.warned()
+	return t.events != nil && err == nil && len(warnings(events, uid)) == 0 && len(warnings(events, t.uid())) == 0
+}
+
+// uid returns the UID of the object itself, empty if it is not there.
+func (t *target) uid() types.UID {
+	if live := t.self.one(); live != nil {
+		return live.GetUID()
+	}
+	return ""
+}
+
+// problems returns what is wrong with the pods of the present rollout, and with
+// making them. failing are the warnings of liveness probes that fail, by pod.
+func (t *target) problems(live *unstructured.Unstructured, pods []*corev1.Pod, set *appsv1.ReplicaSet, events []corev1.Event, failing map[types.UID]*corev1.Event) []problem {
 	var problems []problem
 	for _, pod := range pods {
-		problems = append(problems, podProblems(t.ref.String(), pod, events, t.ref.Kind == "Job")...)
+		problems = append(problems, podProblems(t.ref.String(), pod, events, failing[pod.UID], t.ref.Kind == "Job")...)
 	}
 	if t.ref.Kind == "Deployment" {
 		if set != nil {
@@ -210,7 +240,7 @@ func (t *target) problems(live *unstructured.Unstructured, pods []*corev1.Pod, s
 				}
 			}
 		}
-		return problems, nil
+		return problems
 	}
 	for _, e := range warnings(events, live.GetUID()) {
 		// An older one is about pods that could be made after all.
@@ -220,7 +250,7 @@ func (t *target) problems(live *unstructured.Unstructured, pods []*corev1.Pod, s
 			break
 		}
 	}
-	return problems, nil
+	return problems
 }
 
 // rollout returns the pods of the present rollout of a live workload by name, and of

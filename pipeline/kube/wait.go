@@ -182,21 +182,14 @@ func (w *waiter) look(now time.Time, report func(Progress)) (*problem, time.Dura
 		return first
 	}
 	w.stable, w.problems, w.unstable = true, nil, nil
+	underway := false
 	for _, t := range w.targets {
 		s, problems, err := t.assess(now, firstSeen)
 		if err != nil {
 			return nil, 0, err
 		}
 		for i := range problems {
-			p := &problems[i]
-			if p.fatalAfter == 0 {
-				continue
-			}
-			if left := p.fatalAfter - now.Sub(firstSeen(p.key())); left <= 0 {
-				p.Fatal = true
-			} else {
-				recheck = sooner(recheck, left)
-			}
+			recheck = sooner(recheck, problems[i].ripen(now, firstSeen, t))
 		}
 		slices.SortStableFunc(problems, worst)
 		w.problems = append(w.problems, problems...)
@@ -204,15 +197,40 @@ func (w *waiter) look(now time.Time, report func(Progress)) (*problem, time.Dura
 		if !s.stable {
 			w.stable = false
 			w.unstable = append(w.unstable, unstable{t.ref, s.text})
+			underway = underway || !s.heals
 			recheck = sooner(recheck, s.recheck)
 		}
 	}
 	w.since = since
+	for i := range w.problems {
+		// Only what failed and what is finished is left: nothing will come that it may heal by.
+		w.problems[i].Fatal = w.problems[i].Fatal || w.problems[i].fatalLast && !underway
+	}
 	slices.SortStableFunc(w.problems, worst)
 	if len(w.problems) > 0 && w.problems[0].Fatal {
 		return &w.problems[0], 0, nil
 	}
 	return nil, recheck, nil
+}
+
+// ripen makes a problem what its age makes it, and returns after which time that may change; 0: never.
+func (p *problem) ripen(now time.Time, firstSeen func(string) time.Time, t *target) (recheck time.Duration) {
+	if p.Fatal && p.fatalAfter == 0 && t.unexplained(p.uid) {
+		p.Fatal, p.fatalAfter = false, eventPatience
+	}
+	if p.fatalAfter == 0 && p.tellAfter == 0 {
+		return 0
+	}
+	age := now.Sub(firstSeen(p.key()))
+	if left := p.fatalAfter - age; left > 0 {
+		recheck = left
+	} else if p.fatalAfter > 0 {
+		p.Fatal = true
+	}
+	if left := p.tellAfter - age; left > 0 {
+		p.quiet, recheck = true, sooner(recheck, left)
+	}
+	return recheck
 }
 
 // tell reports the object's progress if it differs from what was last told.
@@ -265,9 +283,25 @@ func (c *Cluster) timeUp(ctx context.Context, w *waiter) error {
 		return c.conclude(ctx, p, w)
 	case len(w.unstable) > 0:
 		ref := w.unstable[0].ref
-		return &Failure{Object: ref.String(), Namespace: ref.Namespace, Reason: "Timeout", Message: oneLine(text)}
+		f := Failure{Object: ref.String(), Namespace: ref.Namespace, Reason: "Timeout", Message: oneLine(text), Hint: timeoutHints[ref.Kind]}
+		return c.conclude(ctx, problem{Failure: f}, w)
 	default:
 		return fmt.Errorf("time is up before the cluster could be read: %w", ctx.Err())
+	}
+}
+
+// readEvents reads the warnings about a target whose events were not followed, since it has no pods.
+func (c *Cluster) readEvents(ctx context.Context, t *target) {
+	if t.events != nil || t.ref.Namespace == "" {
+		return
+	}
+	events, err := c.feed(ctx, ObjectRef{Version: "v1", Kind: "Event", Namespace: t.ref.Namespace},
+		metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.name=" + t.ref.Name})
+	if err != nil {
+		return
+	}
+	if _, err := events.list(ctx); err == nil {
+		t.events = events
 	}
 }
 
@@ -281,17 +315,17 @@ func (c *Cluster) conclude(ctx context.Context, p problem, w *waiter) error {
 	defer cancel()
 	f := p.Failure
 	for _, t := range w.targets {
-		if t.ref.String() != p.Object || t.events == nil {
+		if t.ref.String() != p.Object || t.ref.Namespace != p.Namespace {
 			continue
 		}
+		c.readEvents(ctx, t)
 		// An event that can't be read only makes the diagnosis shorter.
-		events, _ := decodeAll[corev1.Event](t.events)
-		for i, e := range warnings(values(events), p.uid) {
-			// That the kubelet backs off tells less than any older one.
-			if i == 0 || strings.HasPrefix(f.Event, "BackOff: ") {
-				f.Event = oneLine(e.Reason + ": " + e.Message)
-			}
+		events, _ := t.warned()
+		about := warnings(events, p.uid)
+		if len(about) == 0 {
+			about = warnings(events, t.uid())
 		}
+		f.Event = newest(about)
 	}
 	if p.hasLog {
 		lines, err := c.logs(ctx, f.Namespace, f.Pod, f.Container, p.previous, logLines)

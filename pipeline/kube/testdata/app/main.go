@@ -22,6 +22,14 @@ func main() {
 		}
 		fmt.Println("no database at db:5432")
 		os.Exit(3)
+	case "panic":
+		fmt.Println("starting")
+		handle(nil)
+	case "deny": // a registry that asks for credentials, on the address in the second argument
+		fmt.Println(http.ListenAndServe(os.Args[2], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="team"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+		})))
 	case "late-crash":
 		time.Sleep(3 * time.Second)
 		fmt.Println("lost it")
@@ -48,6 +56,11 @@ func main() {
 		http.HandleFunc("/away", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/api/v1/secrets", http.StatusFound)
 		})
+		fmt.Println("listening on :5000")
 		fmt.Println(http.ListenAndServe(":5000", nil))
 	}
 }
+
+type order struct{ total int }
+
+func handle(o *order) { fmt.Println(o.total) }
