@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -206,13 +207,19 @@ func table(to io.Writer, lines []*line) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%.2f\t%s\n", l.name, spread(l.took[0]), spread(l.took[1]), ratio, l.goal, met)
 	}
-	if err := t.Flush(); err != nil {
+	if err := errors.Join(t.Flush(), blank(to)); err != nil {
 		return err
 	}
 	if missed {
 		return errMissed
 	}
 	return nil
+}
+
+// blank ends a table.
+func blank(to io.Writer) error {
+	_, err := fmt.Fprintln(to)
+	return err
 }
 
 func median(d []time.Duration) time.Duration {
