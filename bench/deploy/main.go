@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -84,19 +83,25 @@ func run(ctx context.Context, kubectl string, parts []string, rounds, pods int) 
 		return err
 	}
 	var missed []error
-	for name, part := range map[string]func(context.Context) error{
-		"time":     func(ctx context.Context) error { return b.times(ctx, rounds) },
-		"requests": b.requests,
-		"memory":   func(ctx context.Context) error { return b.memory(ctx, pods) },
-	} {
-		if !slices.Contains(parts, name) {
-			continue
+	for _, part := range parts {
+		var err error
+		switch part {
+		case "time":
+			err = b.times(ctx, rounds)
+		case "requests":
+			err = b.requests(ctx)
+		case "memory":
+			err = b.memory(ctx, pods)
+		default:
+			return fmt.Errorf("there is no part %q; use time, requests and memory", part)
 		}
-		if err := part(ctx); errors.Is(err, errMissed) {
-			missed = append(missed, fmt.Errorf("%s: %w", name, err))
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", part, err)
 		}
+		if err != nil && !errors.Is(err, errMissed) {
+			return err
+		}
+		missed = append(missed, err)
 	}
 	return errors.Join(missed...)
 }

@@ -30,7 +30,7 @@ spec:
           image: %[2]s
           env: [{name: VERSION, value: "%[3]d"}]
           ports: [{containerPort: 5000}]
-          readinessProbe: {httpGet: {path: /, port: 5000}, periodSeconds: 1}
+          readinessProbe: {httpGet: {path: /, port: 5000}, periodSeconds: 1, timeoutSeconds: 5}
           resources: {requests: {cpu: 1m, memory: 1Mi}}
 ---
 `

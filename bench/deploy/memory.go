@@ -137,9 +137,7 @@ func (b *bench) watch(ctx context.Context, t io.Writer, prefix string, l load) (
 		if err != nil {
 			return err
 		}
-		if n = len(pods); n < l.all() {
-			continue
-		}
+		n = len(pods)
 	}
 	if _, err := tell("all pods there"); err != nil {
 		return err

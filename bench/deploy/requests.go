@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -134,12 +135,11 @@ func (b *bench) requests(ctx context.Context) error {
 			fmt.Fprintf(t, "%d objects, %s\t%d\t%d\t%s\t%s\t%s\n", m.objects(), what, all, discovery, verbs, goal, met)
 		}
 	}
-	if err := t.Flush(); err != nil {
+	if err := errors.Join(t.Flush(), blank(os.Stdout)); err != nil {
 		return err
 	}
-	_, err = io.WriteString(os.Stdout, "\n")
-	if err == nil && missed {
-		err = errMissed
+	if missed {
+		return errMissed
 	}
-	return err
+	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -151,7 +152,7 @@ func (b *bench) times(ctx context.Context, rounds int) error {
 					if l == changed {
 						envs[way].before = envs[way].released
 					}
-					took, err := envs[way].measure(ctx, l == back, way, dir)
+					took, err := envs[way].measure(ctx, round, l == back, way, dir)
 					if err != nil {
 						return fmt.Errorf("%s by %s: %w", l.name, ways[way], err)
 					}
@@ -167,9 +168,10 @@ func (b *bench) times(ctx context.Context, rounds int) error {
 }
 
 // measure does one thing in one way.
-func (e *environment) measure(ctx context.Context, back bool, way int, dir string) (time.Duration, error) {
+func (e *environment) measure(ctx context.Context, round int, back bool, way int, dir string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
+	time.Sleep(untilPhase(time.Now(), round))
 	began := time.Now()
 	e.laps, e.lap = "", began
 	var err error
@@ -186,6 +188,14 @@ func (e *environment) measure(ctx context.Context, back bool, way int, dir strin
 	return time.Since(began), err
 }
 
+// untilPhase is how long it is until the part of a second at which a round's measures begin: a kubelet looks at its containers
+// once a second, so that whoever begins right after it has to wait longest. Both ways begin at the same part, each round at another.
+func untilPhase(now time.Time, round int) time.Duration {
+	const golden = 618 * time.Millisecond
+	phase := (time.Duration(round) * golden) % time.Second
+	return (phase - time.Duration(now.Nanosecond()) + time.Second) % time.Second
+}
+
 func table(to io.Writer, lines []*line) error {
 	t := tabwriter.NewWriter(to, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "objects\tShipmate\tkubectl\tratio\tat most\tmet")
@@ -197,13 +207,19 @@ func table(to io.Writer, lines []*line) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%.2f\t%s\n", l.name, spread(l.took[0]), spread(l.took[1]), ratio, l.goal, met)
 	}
-	if err := t.Flush(); err != nil {
+	if err := errors.Join(t.Flush(), blank(to)); err != nil {
 		return err
 	}
 	if missed {
 		return errMissed
 	}
 	return nil
+}
+
+// blank ends a table.
+func blank(to io.Writer) error {
+	_, err := fmt.Fprintln(to)
+	return err
 }
 
 func median(d []time.Duration) time.Duration {

@@ -38,6 +38,23 @@ func (c *Cluster) targets(ctx context.Context, objs []*unstructured.Unstructured
 	return targets, s.merge(), nil
 }
 
+// aside gives the target of a problem a feed of its own, not followed yet, where the problem is only that the target is not among
+// what has our labels: something may have taken them off. nil: that is not it.
+func (w *waiter) aside(p *problem) *feed {
+	for _, t := range w.targets {
+		if p.Reason != "NotFound" || t.ref.String() != p.Object || t.ref.Namespace != p.Namespace || t.self.of == nil {
+			continue
+		}
+		own := &feed{ref: t.ref, opts: metav1.ListOptions{FieldSelector: "metadata.name=" + t.ref.Name}, read: t.self.of.read, watch: t.self.of.watch}
+		if t.pods == t.self {
+			t.pods = own
+		}
+		t.self = own
+		return own
+	}
+	return nil
+}
+
 // sharing gathers feeds to find those that one can fill.
 type sharing struct {
 	groups map[group]*shared

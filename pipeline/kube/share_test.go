@@ -1,12 +1,14 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -96,5 +98,37 @@ func TestStatusWithoutLabels(t *testing.T) {
 	}
 	if got := a.asks(); got != "GET b, GET deployments, GET pods, GET replicasets" {
 		t.Errorf("asked %s", got)
+	}
+}
+
+// TestWaitWithoutLabels: what lost our labels is watched by its name, and only what that does not find is gone.
+func TestWaitWithoutLabels(t *testing.T) {
+	named := func(name string) string { return strings.Replace(thing("True"), `"name":"a"`, `"name":"`+name+`"`, 1) }
+	for _, there := range []bool{true, false} {
+		_, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+			query := r.URL.Query()
+			switch {
+			case query.Has("watch"):
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			case query.Has("labelSelector"):
+				fmt.Fprint(w, list(named("a")))
+			case query.Get("fieldSelector") == "metadata.name=b" && there:
+				fmt.Fprint(w, list(named("b")))
+			default:
+				fmt.Fprint(w, list())
+			}
+		})
+		objs := slices.Concat(wantedThing(), wantedThing())
+		objs[1].SetName("b")
+		for _, o := range objs {
+			o.SetLabels(map[string]string{LabelManagedBy: FieldManager, LabelApp: "web", LabelEnvironment: "staging"})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		err := c.Wait(ctx, objs, func(Progress) {})
+		if there && err != nil || !there && (err == nil || !strings.Contains(err.Error(), "Thing/b: NotFound")) {
+			t.Errorf("there %v: %v", there, err)
+		}
 	}
 }

@@ -84,6 +84,10 @@ func (c *Cluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, r
 			return err
 		}
 		if found != nil {
+			if own := w.aside(found); own != nil {
+				group.Go(func() { own.follow(watching, w) })
+				continue
+			}
 			return c.conclude(ctx, *found, w)
 		}
 		var timer <-chan time.Time
