@@ -102,7 +102,8 @@ func connect(cfg *Config) (world, error) {
 func (c *Config) registries() map[string]image.Registry {
 	registries := map[string]image.Registry{}
 	for host, r := range c.Registries {
-		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(), PlainHTTP: r.PlainHTTP}
+		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(),
+			Puller: r.Pull.Username.Value(), PullPassword: r.Pull.Password.Value(), PlainHTTP: r.PlainHTTP}
 	}
 	return registries
 }
