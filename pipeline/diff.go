@@ -76,7 +76,11 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err != nil {
 		return nil, permanent{err}
 	}
-	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
+	images, err := e.images(rel, env)
+	if err == nil {
+		_, err = kube.Bind(objs, images)
+	}
+	if err != nil {
 		return nil, permanent{err}
 	}
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {

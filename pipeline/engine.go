@@ -34,12 +34,13 @@ const (
 // Steps of a deployment.
 const (
 	StepRender  = "render"
+	StepCopy    = "copy" // of the image to the registry of the environment
 	StepApply   = "apply"
 	StepObserve = "observe"
 	StepVerify  = "verify"
 )
 
-// deploySteps are the steps by which rendered objects get into a cluster: all that a way back does.
+// deploySteps are the steps by which rendered objects get into a cluster.
 var deploySteps = []string{StepApply, StepObserve, StepVerify}
 
 // Server is what the server's file says about who may use what, and how.
@@ -82,6 +83,11 @@ type Images interface {
 	Find(ctx context.Context, ref string) (digest string, err error)
 	// Tag makes a tag stand for an image; image.ErrImmutable where that can't be.
 	Tag(ctx context.Context, repoAtDigest, tag string) error
+	// Exists tells whether the registry has an image by its digest. A registry that can't tell is an error.
+	Exists(ctx context.Context, repoAtDigest string) (bool, error)
+	// Copy copies an image to another repository, by its digest; report is told how far it is, in bytes. What is there is not copied
+	// again. Its errors are image.ErrNotFound, image.ErrDigest, and what registries say, explained.
+	Copy(ctx context.Context, repoAtDigest, repository string, report func(done, total int64)) error
 	// Parts lists the digests by which a container runtime may call the image.
 	Parts(ctx context.Context, repoAtDigest string) ([]string, error)
 }
@@ -240,7 +246,10 @@ func requested(rel store.Release, q store.Request) store.Deployment {
 // NewRollback makes a deployment that applies the stored objects of an earlier one again.
 func NewRollback(tx *store.Tx, from, to store.Deployment, cause, requester, event string) (store.Deployment, error) {
 	d := restoring(from, to, cause, requester, event)
-	err := tx.NewDeployment(&d, deploySteps...)
+	steps, err := backSteps(d)
+	if err == nil {
+		err = tx.NewDeployment(&d, steps...)
+	}
 	return d, err
 }
 

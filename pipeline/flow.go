@@ -115,7 +115,10 @@ const (
 // steps are the kinds of the steps by which a release gets to the environment once it is rendered.
 func (e *Environment) steps() (kinds []string) {
 	if len(e.Flow) == 0 {
-		return deploySteps
+		return e.deploySteps()
+	}
+	if e.Registry != "" { // before the Jobs, whose pods pull it from there too
+		kinds = append(kinds, StepCopy)
 	}
 	for i, s := range e.Flow {
 		if s.Deploy != nil {

@@ -31,7 +31,10 @@ func NewPart(tx *store.Tx, o store.Order, part int, rel store.Release, q store.R
 func NewRollbackPart(tx *store.Tx, o store.Order, part int, from, to store.Deployment) (store.Deployment, error) {
 	d := restoring(from, to, store.CauseRollback, o.Requester, o.Event)
 	d.Note, d.OrderID, d.Part = o.Note, o.ID, part
-	err := tx.NewDeployment(&d, deploySteps...)
+	steps, err := backSteps(d)
+	if err == nil {
+		err = tx.NewDeployment(&d, steps...)
+	}
 	return d, err
 }
 

@@ -95,6 +95,8 @@ func (l lang) step(kind string) string {
 		return l.say("Read the digest back, and tag it")
 	case "render":
 		return l.say("Render the manifests")
+	case "copy":
+		return l.say("Copy the image")
 	case "apply":
 		return l.say("Apply to the cluster")
 	case "observe":

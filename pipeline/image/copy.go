@@ -80,13 +80,13 @@ func (c *Client) Copy(ctx context.Context, src, dst string, report func(done, to
 		return fmt.Errorf("read %s: %w", from, ErrNotFound)
 	}
 	if err != nil {
-		return Explain(failure("read", from, err), from.String())
+		return Explain(failure("read", from, err), from.Context().Name())
 	}
 	options := c.options(ctx, to)
 	if report != nil {
 		m := &meter{inner: c.guard(to), sizes: map[string]int64{}, report: report}
 		if err := c.sizes(ctx, from, image, source, m.sizes); err != nil {
-			return Explain(failure("read", from, err), from.String())
+			return Explain(failure("read", from, err), from.Context().Name())
 		}
 		for _, n := range m.sizes {
 			m.total += n
@@ -98,7 +98,7 @@ func (c *Client) Copy(ctx context.Context, src, dst string, report func(done, to
 		if isOf(err, from) {
 			ref = from
 		}
-		return Explain(failure("copy to", to, err), ref.String())
+		return Explain(failure("copy to", to, err), ref.Context().Name())
 	}
 	return c.verify(ctx, to)
 }
@@ -111,7 +111,7 @@ func (c *Client) verify(ctx context.Context, to name.Digest) error {
 	}
 	if err != nil { // some know no HEAD
 		_, err = c.digest(ctx, to)
-		return Explain(failure("look for", to, err), to.String())
+		return Explain(failure("look for", to, err), to.Context().Name())
 	}
 	if got.Digest.String() != to.DigestStr() {
 		return fmt.Errorf("copy to %s: %w (%s)", to, ErrDigest, got.Digest)

@@ -194,7 +194,7 @@ func TestCopyRefused(t *testing.T) {
 		"quota":       {nil, upload(http.StatusForbidden, "DENIED", "adding 30 MiB will exceed the configured upper limit of 10 MiB"), true, "quota is used up", "there"},
 		"in trouble":  {nil, upload(http.StatusInternalServerError, "UNKNOWN", "disk"), false, "is in trouble itself", "there"},
 		"not read":    {other, nil, true, "does not accept the credentials", "here"},
-		"source gone": {absent, nil, false, "the registry has no such image", "here"},
+		"source gone": {absent, nil, false, "the registry has no such image", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, here, there, source, target := two(t)
@@ -205,7 +205,7 @@ func TestCopyRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.says) || IsPermanent(err) != tt.permanent {
 				t.Fatalf("%v (permanent: %v)", err, IsPermanent(err))
 			}
-			if at := map[string]string{"here": here + "/team/web@", "there": there + "/prod/web@"}[tt.at]; !strings.Contains(err.Error(), at) {
+			if at := map[string]string{"here": here + "/team/web: ", "there": there + "/prod/web: "}[tt.at]; !strings.Contains(err.Error(), at) {
 				t.Errorf("%v does not name %s", err, at)
 			}
 			if errors.Is(err, ErrNotFound) != (name == "source gone") {
