@@ -92,7 +92,7 @@ func (r *flowRun) bring(ctx context.Context, from store.Image, to string) (detai
 	err = r.Images.Copy(ctx, from.Repository+"@"+from.Digest, to, r.copied(ctx, to))
 	switch {
 	case errors.Is(err, image.ErrNotFound):
-		return "", permanent{fmt.Errorf("neither %s nor %s has the image %s (any more): was it deleted, or by a retention rule? Build the commit again, which makes a new release", to, from.Repository, from.Digest)}
+		return "", permanent{fmt.Errorf("neither %s nor %s has the image %s (any more): was it deleted, or by a retention rule? Go to another release, or push a revert, which is built anew", to, from.Repository, from.Digest)}
 	case errors.Is(err, image.ErrDigest):
 		return "", permanent{err}
 	}

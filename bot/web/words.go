@@ -134,6 +134,8 @@ func (l lang) task(t store.QueuedTask) string {
 		return l.say("The deployment")
 	case store.TaskOrder:
 		return l.say("The release order")
+	case store.TaskImages:
+		return l.say("Looking whether images are still there")
 	case store.TaskEvent:
 		return l.say("Deciding a delivery")
 	case store.TaskSay:
