@@ -792,7 +792,7 @@ var sentences = [keyCount]words{
 	NowYesTitle:      {"Agreed to afterwards: %[1]v release %[2]v in %[3]v", "【已追认】%[1]v 版本 %[2]v（%[3]v）"},
 	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "【提醒】%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待审批"},
 	EnvironmentGone:  {"cancelled: the default branch's file has no such environment any more", "已取消：默认分支的文件中已没有此环境"},
-	EnvironmentMoved: {"superseded: the environment's cluster, namespace or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间或清单位置已变更，请重新发起"},
+	EnvironmentMoved: {"superseded: the environment's cluster, namespace, registry or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间、镜像仓库或清单位置已变更，请重新发起"},
 
 	// The check run and the living comment.
 
