@@ -102,7 +102,8 @@ func connect(cfg *Config) (world, error) {
 func (c *Config) registries() map[string]image.Registry {
 	registries := map[string]image.Registry{}
 	for host, r := range c.Registries {
-		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(), PlainHTTP: r.PlainHTTP}
+		registries[host] = image.Registry{Username: r.Username.Value(), Password: r.Password.Value(),
+			Puller: r.Pull.Username.Value(), PullPassword: r.Pull.Password.Value(), PlainHTTP: r.PlainHTTP}
 	}
 	return registries
 }
@@ -152,7 +153,7 @@ func open(ctx context.Context, cfg *Config, w world, version string, log *slog.L
 	b.close = append(b.close, b.db.Close, b.looks.close)
 	b.db.Now, b.db.Hooked = w.now, len(cfg.Chat.Webhook) > 0
 	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.WakePulls(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
+		return errors.Join(tx.Recover(), tx.WakeOpen(), tx.WakePulls(), tx.WakeImages(), tx.Wake(store.TaskKeep, ""), tx.Wake(taskRecover, deliveryLog),
 			tx.Wake(taskHeal, healStart), tx.Wake(taskHeal, healSweep), tx.Wake(taskSchedule, ""),
 			tx.Wake(store.TaskLocks, ""), tx.Wake(store.TaskHolds, ""))
 	})
@@ -340,7 +341,9 @@ func (b *Bot) works() map[string]work {
 		store.TaskLocks:   {parallel: 1, anytime: true, do: b.locks},
 		store.TaskHolds:   {parallel: 1, anytime: true, do: b.holds},
 		store.TaskMention: {parallel: 4, do: b.sayMention},
-		taskRemind:        {parallel: 4, do: b.remind},
+		taskRemind:        {parallel: 4, do: b.remind(taskRemind)},
+		taskGone:          {parallel: 4, do: b.remind(taskGone)},
+		store.TaskImages:  {parallel: 2, anytime: true, do: b.checkImages},
 		store.TaskNews:    {parallel: 1, do: b.makeHookDeliveries},
 		store.TaskHook:    {parallel: 4, do: b.tellHook},
 		taskLinked:        {parallel: 4, do: b.sayLinked},

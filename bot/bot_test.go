@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
@@ -696,8 +697,7 @@ func (l *lab) Runs(cluster *fakeCluster, release int) error {
 	if err != nil {
 		return err
 	}
-	want := rel.Images.V[0].Repository + "@" + rel.Images.V[0].Digest
-	if got := cluster.Image(); got != want {
+	if got, want := cluster.Image(), rel.Images.V[0].Digest; !strings.HasSuffix(got, "@"+want) {
 		return fmt.Errorf("%s runs %s, not release %d, %s", cluster.name, got, release, want)
 	}
 	return nil
@@ -780,6 +780,11 @@ type fakeRegistry struct {
 	tags   map[string]string // tag → what it stands for
 	others map[string]string // what others pushed, by the whole name with its tag
 	errs   []error           // of the next calls of Find
+	away   error             // what it says instead of whether it has an image
+	denied error             // what a copy ends with
+	held   chan struct{}     // what a copy waits for; nil: nothing
+	waits  int               // how many do
+	gone   map[string]bool   // what it has forgotten, by the whole name
 }
 
 func (r *fakeRegistry) Tag(_ context.Context, repoAtDigest, tag string) error {
@@ -789,6 +794,98 @@ func (r *fakeRegistry) Tag(_ context.Context, repoAtDigest, tag string) error {
 		return fmt.Errorf("tag %s: %w", tag, image.ErrImmutable)
 	}
 	r.tags[tag] = repoAtDigest
+	return nil
+}
+
+// Exists tells of what was pushed or copied, unless the registry is told to be away.
+func (r *fakeRegistry) Exists(_ context.Context, ref string) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.away != nil {
+		return false, r.away
+	}
+	return r.pushed[ref], nil
+}
+
+// Copy copies what was pushed. Where the registry is to hold copies, it waits half-way until that is over.
+func (r *fakeRegistry) Copy(ctx context.Context, ref, repository string, report func(done, total int64)) error {
+	report(5e6, 40e6)
+	r.mu.Lock()
+	held, denied := r.held, r.denied
+	if held != nil {
+		r.waits++
+	}
+	r.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		r.waits--
+		r.mu.Unlock()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if denied != nil {
+		return denied
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.pushed[ref] {
+		return fmt.Errorf("read %s: %w", ref, image.ErrNotFound)
+	}
+	_, digest, _ := strings.Cut(ref, "@")
+	r.pushed[repository+"@"+digest] = true
+	return nil
+}
+
+// Held counts the copies that wait half-way.
+func (r *fakeRegistry) Held() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waits
+}
+
+// Do is what the command registry of scripts does.
+func (r *fakeRegistry) Do(verb, digest string) error {
+	refused := func(status int, code transport.ErrorCode) error {
+		err := &transport.Error{StatusCode: status, Errors: []transport.Diagnostic{{Code: code, Message: "no"}}}
+		return image.Explain(err, "other.example.com/prod/web")
+	}
+	move := func(from, to map[string]bool) {
+		for ref := range from {
+			if strings.HasSuffix(ref, "@"+digest) {
+				delete(from, ref)
+				to[ref] = true
+			}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone == nil {
+		r.gone = map[string]bool{}
+	}
+	switch verb {
+	case "hold":
+		r.held = make(chan struct{})
+	case "go":
+		close(r.held)
+		r.held = nil
+	case "deny":
+		r.denied = refused(http.StatusForbidden, transport.DeniedErrorCode)
+	case "away":
+		r.away = refused(http.StatusServiceUnavailable, transport.UnavailableErrorCode)
+	case "back":
+		r.away, r.denied = nil, nil
+	case "forget":
+		move(r.pushed, r.gone)
+	case "remember":
+		move(r.gone, r.pushed)
+	default:
+		return fmt.Errorf("%s is none of its verbs", verb)
+	}
 	return nil
 }
 

@@ -272,7 +272,11 @@ func (c *call) stop(tx *store.Tx, p piece, several bool) (a answer, err error) {
 		} else {
 			c.d.note("deployment %d is cancelled", d.Number)
 		}
-		if began {
+		untouched, e := tx.Untouched(d.ID)
+		if e != nil {
+			return answer{}, e
+		}
+		if began && !untouched {
 			left, e := c.leftBehind(tx, d, several)
 			if e != nil {
 				return answer{}, e
@@ -301,7 +305,7 @@ func cancelledWords(s subject, l text.Lang) string {
 	d := s.d
 	by := strings.TrimPrefix(d.Reason, "by ")
 	switch {
-	case d.BeganAt.IsZero() || !s.current:
+	case d.BeganAt.IsZero() || !s.current || s.intact:
 		return l.Say(text.CancelledBy, by)
 	case s.lives == 0:
 		return l.Say(text.CancelledMidway, by, d.Release)

@@ -687,6 +687,9 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		}
 	}
 	reason := strings.Join(args, " ")
+	if no, err := c.imageGone(ctx, a, env, to); no != nil || err != nil {
+		return no, err
+	}
 	return func(tx *store.Tx) (answer, error) {
 		current, err := tx.Current(c.repo.Name, a.name, env.Name)
 		if errors.Is(err, store.ErrNotFound) {
@@ -704,17 +707,9 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 				return answer{}, c.refuse(text.ButtonChanged)
 			}
 		}
-		var target store.Deployment
-		switch {
-		case to > 0:
-			target, err = tx.LiveRelease(c.repo.Name, a.name, env.Name, to)
-			if err == nil && current.State == store.Succeeded && current.Release == to {
-				return answer{}, c.refuse(text.AlreadyLive, to, code(env.Name))
-			}
-		case current.State != store.Succeeded: // failed, or still on its way: what was live before it
-			target, err = tx.Live(c.repo.Name, a.name, env.Name)
-		default:
-			target, err = tx.Before(current)
+		target, err := c.rollbackTarget(tx, a, env, to)
+		if err == nil && to > 0 && current.State == store.Succeeded && current.Release == to {
+			return answer{}, c.refuse(text.AlreadyLive, to, code(env.Name))
 		}
 		if errors.Is(err, store.ErrNotFound) {
 			return answer{}, c.refuse(text.NothingToRollBackTo, code(env.Name))

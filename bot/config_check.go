@@ -69,7 +69,12 @@ func (c *Config) checkUse(file *pipeline.Config, doc *strictyaml.Document, repo 
 		if env.Cluster != "" {
 			tell(at, c.MayUseCluster(env.Cluster, repo, env.Namespace))
 		}
-		for _, image := range []string{file.Build.Image, file.Trigger.Registry.Repository} {
+		images := []string{file.Build.Image, file.Trigger.Registry.Repository}
+		if env.Registry != "" {
+			tell(fmt.Sprintf("environments[%d].registry", i), c.MayUseRegistry(env.Registry, repo))
+			images = []string{env.Registry}
+		}
+		for _, image := range images {
 			if host, _, err := pipeline.ParseRepository(image); err == nil && env.PullSecret != "" && c.Registries[host] != nil {
 				_, _, err := c.PullCredentials(host)
 				tell(fmt.Sprintf("environments[%d].pull_secret", i), err)

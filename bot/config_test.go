@@ -632,6 +632,14 @@ notify: [{wecom: ops}, {slack: team, channel: C1}]
 	if errs := Check("", "", []string{good}); len(errs) > 0 {
 		t.Errorf("got\n%s", lines(errs))
 	}
+	copies := repoFile("build: {image: registry.example.com/team/web}\nenvironments: [{name: staging, cluster: test, namespace: staging, manifests: deploy, pull_secret: tcr, registry: registry.example.com/secret/web}, {name: other, cluster: test, namespace: staging, manifests: deploy, registry: other.example.com/team/web}]\n")
+	told := lines(Check(server, "acme/web", []string{copies}))
+	for _, want := range []string{".shipmate.yaml:2: environments[0].registry: acme/web may not use registry.example.com/secret/web; to allow it, add - {repositories: [\"acme/web\"], paths: [\"secret/web\"]}",
+		"environments[1].registry: there is no registry other.example.com in the server's file"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("%q is not in\n%s", want, told)
+		}
+	}
 	pulls := repoFile("build: {image: registry.example.com/team/web}\nenvironments: [{name: staging, cluster: test, namespace: staging, manifests: deploy, pull_secret: tcr}]\n")
 	if errs := Check(server, "", []string{pulls}); len(errs) > 0 {
 		t.Errorf("got\n%s", lines(errs))

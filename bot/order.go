@@ -465,10 +465,15 @@ func (c *call) rollbackOrder(ctx context.Context, number int, reason string) (ou
 			return c.ofPartOr(p.App, no), err
 		}
 	}
-	return func(tx *store.Tx) (answer, error) { return c.takeBack(tx, o, text.Fit(reason, maxReason)) }, nil
+	gone, err := c.partsGone(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
+	return func(tx *store.Tx) (answer, error) { return c.takeBack(tx, o, text.Fit(reason, maxReason), gone) }, nil
 }
 
-func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, error) {
+// takeBack takes an order back; gone are images that are in no registry any more, by the deployment that would be applied again.
+func (c *call) takeBack(tx *store.Tx, o store.Order, reason string, gone map[string]string) (answer, error) {
 	o, err := tx.Order(o.ID)
 	if err != nil {
 		return answer{}, err
@@ -501,6 +506,8 @@ func (c *call) takeBack(tx *store.Tx, o store.Order, reason string) (answer, err
 		switch {
 		case err != nil:
 			return answer{}, err
+		case target != nil && gone[target.ID] != "":
+			left = append(left, c.lang().Say(text.PartImageGone, code(p.App), target.Release, code(gone[target.ID])))
 		case target != nil:
 			var spec pipeline.Spec
 			if err := json.Unmarshal(p.Spec.V, &spec); err != nil {

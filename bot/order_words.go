@@ -88,6 +88,9 @@ func (b *Bot) orderView(tx *store.Tx, id string) (v orderView, err error) {
 			return v, err
 		}
 		p.said.current = current != nil && current.ID == d.ID
+		if p.said.intact, err = tx.Untouched(d.ID); err != nil {
+			return v, err
+		}
 		if p.said.back, err = store.Optional(tx.RollbackOf(d.ID)); err != nil {
 			return v, err
 		}
@@ -286,7 +289,8 @@ func (p orderPart) details(l text.Lang, repo store.Repo, size int) string {
 			fmt.Fprintf(&b, "- %s\n", text.Markdown(l.Say(text.AskJobs, names(s.Jobs))))
 		}
 	}
-	for _, i := range p.rel.Images.V {
+	images, _ := p.said.spec.Environment.ImagesAt(p.rel) // where they have no place, its rendering says so
+	for _, i := range images {
 		fmt.Fprintf(&b, "- %s: %s\n", l.Field(text.Image), text.Markdown(code(i.Repository+"@"+i.Digest)))
 	}
 	if changes := p.d.Changes; changes != "" && repo.Private { // of a public repository no object is posted

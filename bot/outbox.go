@@ -255,8 +255,8 @@ func hopeless(err error) bool { return errors.As(err, new(giveUp)) || !away(err)
 
 // sayInTurn tells a chat what its turn is, in a message of its own.
 func (b *Bot) sayInTurn(ctx context.Context, o store.Outgoing, t *turn) error {
-	if o.Kind == taskRemind {
-		return b.sayHold(ctx, o.Key, t)
+	if _, ok := remindings[o.Kind]; ok {
+		return b.sayReminder(ctx, o.Kind, o.Key, t)
 	}
 	key, surface, _ := strings.Cut(o.Key, "\n")
 	s, err := b.load(ctx, key)

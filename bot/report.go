@@ -55,6 +55,7 @@ type subject struct {
 	spec    pipeline.Spec      // of the deployment
 	back    *store.Deployment  // the deployment that went back from this one, or nil
 	live    bool               // the deployment is what is live
+	intact  bool               // it changed nothing in its environment
 	current bool               // no other deployment began in its environment since
 	lives   int                // the release that is live there, 0 for none
 	undo    int                // the release that the deployment can be gone back from to, 0 for none; only within a view
@@ -122,6 +123,9 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 				return err
 			}
 			s.current = current != nil && current.ID == d.ID
+			if s.intact, err = tx.Untouched(d.ID); err != nil {
+				return err
+			}
 			if s.back, err = store.Optional(tx.RollbackOf(d.ID)); err != nil {
 				return err
 			}

@@ -47,9 +47,7 @@ func (b *Bot) approvalText(s subject) approvalView {
 	v := approvalView{Number: d.Number, App: d.App, Environment: d.Environment, Release: d.Release, SHA: s.rel.SHA, Scope: d.Scope.V,
 		By: s.rules.By, Self: s.rules.Self, Need: s.rules.Count, Until: d.ExpiresAt.Time, Reminded: d.RemindedAt.Time,
 		Approve: s.typed(fmt.Sprintf("/approve %d", d.Number)), Reject: s.typed(fmt.Sprintf("/reject %d reason…", d.Number)), Page: b.page("deployments", d.ID)}
-	if len(s.rel.Images.V) > 0 {
-		v.Image = s.rel.Images.V[0].Repository + "@" + s.rel.Images.V[0].Digest
-	}
+	v.Image = s.imageThere()
 	if s.repo.Private {
 		v.Changes = d.Changes
 	}

@@ -48,6 +48,7 @@ import (
 //	status COMMIT NAME STATE [REGEXP]  waits for a commit status and prints its description
 //	deployments                        waits until nothing is left to do and prints all deployments
 //	runs CLUSTER RELEASE               checks what a cluster runs
+//	pulls CLUSTER REPOSITORY           checks from where a cluster pulls that
 //	chat LOGIN TEXT                    types "/shipmate TEXT" in Slack, waits and prints what LOGIN alone sees ("!": is refused); $LINK is
 //	                                   the address in it
 //	mention LOGIN TEXT                 the same by a mention of the bot
@@ -73,7 +74,10 @@ import (
 //	order NUMBER REGEXP                waits until the one comment of a release order matches and prints it
 //	builds N                           checks how many builds there were
 //	audited REGEXP                     looks for a line of the audit: actor, action, repository, detail
-//	await build, await CLUSTER         waits until a build blocks, or a rollout hangs
+//	seen runs|deployments NUMBER REGEXP  waits until a page of the bot matches, also while something hangs
+//	registry VERB [N]                  what registries do: hold (copies wait half-way), go, deny (copies), away (they can't tell what they
+//	                                   have), back; forget N and remember N: the image of release N, wherever it is
+//	await build, await CLUSTER, await copy  waits until a build blocks, a rollout hangs, or a copy is held
 //	await github REGEXP                waits until the bot has asked GitHub for something: method and path
 //	release build, release CLUSTER     lets it go on
 //	grant LOGIN LEVEL [ROLE]           changes a permission, which may be that of a custom role; GitHub tells the bot
@@ -619,6 +623,34 @@ func TestScripts(t *testing.T) {
 				_, _ = fmt.Fprintln(s.Stdout(), text)
 				return err
 			}),
+			"seen": script(3, 3, func(s *scene) error {
+				pattern, err := regexp.Compile(s.args[2])
+				s.Check(err)
+				return until("the page says so", func() error {
+					text, err := s.Page(s.args[0], s.args[1])
+					if err == nil && !pattern.MatchString(text) {
+						err = fmt.Errorf("it is:\n%s", text)
+					}
+					return err
+				})
+			}),
+			"pulls": script(2, 2, func(s *scene) error {
+				if image := s.cluster(s.args[0]).Image(); !strings.HasPrefix(image, s.args[1]+"@") {
+					return fmt.Errorf("it pulls %s", image)
+				}
+				return nil
+			}),
+			"registry": script(1, 2, func(s *scene) error {
+				n, err := strconv.Atoi(append(s.args, "0")[1])
+				s.Check(err)
+				digest := ""
+				if n > 0 {
+					rel, err := s.Release(n)
+					s.Check(err)
+					digest = rel.Images.V[0].Digest
+				}
+				return s.lab.registry.Do(s.args[0], digest)
+			}),
 			"builds": script(1, 1, func(s *scene) error {
 				if err := s.Settle(); err != nil {
 					return err
@@ -644,6 +676,12 @@ func TestScripts(t *testing.T) {
 							return nil
 						}
 						return fmt.Errorf("GitHub was not asked")
+					}
+					if s.args[0] == "copy" {
+						if s.lab.registry.Held() == 0 {
+							return errors.New("no copy does")
+						}
+						return nil
 					}
 					if s.args[0] == "build" && s.builder.Blocked() > 0 || s.args[0] != "build" && s.cluster(s.args[0]).Waiting() > 0 {
 						return nil

@@ -200,6 +200,7 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 	var run store.Run // that made the release
 	var open []subject
 	var bars []string
+	var gone *store.Gone       // what a rollback would need
 	var votes []store.Approval // on what is live
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
 		if live, err = tx.Live(c.repo.Name, app, env.Name); err == nil {
@@ -214,6 +215,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			return err
 		}
 		if bars, err = barWords(tx, c.repo.Name, app, env, c.lang()); err != nil {
+			return err
+		}
+		if gone, err = store.Optional(tx.Gone(c.repo.Name, app, env.Name)); err != nil {
 			return err
 		}
 		all, err := tx.OpenDeployments(c.repo.Name, app, env.Name)
@@ -248,6 +252,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 				lines = append(lines, c.lang().Say(text.StatusDrift, name, c.lang().Join(drifts)))
 			}
 		}
+	}
+	if gone != nil {
+		lines = append(lines, c.lang().Say(text.StatusGone, name, gone.Release, code(gone.Image), c.goneRemedy(scope{app, env.Name}.name(c.several))))
 	}
 	for _, why := range bars {
 		lines = append(lines, c.lang().Say(text.StatusBarred, name, code(why)))

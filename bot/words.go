@@ -371,7 +371,7 @@ func (b *Bot) message(s subject, l text.Lang, mention []chat.Person) chat.Messag
 		if who := approvers(s); len(who) > 0 {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Approver), Value: strings.Join(who, ", ")})
 		}
-		m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.image + "@" + s.rel.Images.V[0].Digest})
+		m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Image), Value: s.imageThere()})
 		m.Fields = append(m.Fields, b.approvalFields(s, l)...)
 		if store.Final(d.State) && !d.BeganAt.IsZero() {
 			m.Fields = append(m.Fields, chat.Field{Name: l.Field(text.Duration), Value: l.Duration(d.FinishedAt.Sub(d.BeganAt.Time))})
@@ -648,4 +648,13 @@ func (s subject) environment() string {
 		return ""
 	}
 	return s.d.Environment
+}
+
+// imageThere is the image of a deployment by the name that its environment pulls it by, or "" where the release has none.
+func (s subject) imageThere() string {
+	images, _ := s.spec.Environment.ImagesAt(s.rel) // where they have no place, its rendering says so
+	if len(images) == 0 {
+		return ""
+	}
+	return images[0].Repository + "@" + images[0].Digest
 }

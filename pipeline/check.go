@@ -196,11 +196,27 @@ func (c *Config) checkEnvironment(doc *strictyaml.Document, i int) {
 	env.Approvals.check(doc, at+".approvals")
 	checkFreeze(doc, at+".freeze", env.Freeze, "at which a release may go; leave a gap between the windows")
 	env.RequireChecks.check(doc, at+".require_checks")
+	if doc.Has(at + ".registry") {
+		c.checkRegistry(doc, at+".registry", env.Registry)
+	}
 	if doc.Has(at + ".pull_secret") {
 		checkLabel(doc, at+".pull_secret", env.PullSecret)
 	}
 	env.Strategy.check(doc, at+".strategy")
 	checkFlow(doc, at+".flow", env.Flow)
+}
+
+// checkRegistry wants another repository than the one that is built into. Where images come from elsewhere too, it may be that one.
+func (c *Config) checkRegistry(doc *strictyaml.Document, at, repository string) {
+	_, _, err := ParseRepository(repository)
+	switch {
+	case repository == "":
+		doc.Errorf(at, "is empty; write the repository that the image is copied to, such as registry.example.com/team/app, or remove it")
+	case err != nil:
+		doc.Errorf(at, "%s", err)
+	case repository == c.Build.Image && !doc.Has("trigger.registry"):
+		doc.Errorf(at, "is where the image is built already, so nothing is copied; remove it, or name another repository")
+	}
 }
 
 // checkAfter wants the environment before to stand before: no chain can run in a circle then.

@@ -91,11 +91,12 @@ type Environment struct {
 	Deploy     string        `yaml:"deploy"`                   // Auto or Manual (default)
 	Timeout    time.Duration `yaml:"timeout"`                  // of a deploy, from apply until stable, and of each Job of the flow; default 30 minutes
 	Approvals  Approvals     `yaml:"approvals"`
-	Deployers  []string      `yaml:"deployers"`   // logins and @org/team; empty: everyone with write
-	Rollback   string        `yaml:"rollback"`    // when a deploy fails after it began to apply: Auto (default) or Manual
-	Freeze     []Window      `yaml:"freeze"`      // when it takes nothing but rollbacks and break-glass
-	PullSecret string        `yaml:"pull_secret"` // the imagePullSecrets secret that is kept current in Namespace; empty: none
-	Conflicts  string        `yaml:"conflicts"`   // with other field managers: Refuse (default) or Force
+	Deployers  []string      `yaml:"deployers"`                  // logins and @org/team; empty: everyone with write
+	Rollback   string        `yaml:"rollback"`                   // when a deploy fails after it began to apply: Auto (default) or Manual
+	Freeze     []Window      `yaml:"freeze"`                     // when it takes nothing but rollbacks and break-glass
+	Registry   string        `yaml:"registry" json:",omitempty"` // the repository that its image is copied to and pulled from; empty: where it was built
+	PullSecret string        `yaml:"pull_secret"`                // the imagePullSecrets secret that is kept current in Namespace; empty: none
+	Conflicts  string        `yaml:"conflicts"`                  // with other field managers: Refuse (default) or Force
 
 	RequireChecks RequiredChecks `yaml:"require_checks"` // of the commit, that must be green; empty: none
 
@@ -142,7 +143,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a check,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"environments[].registry",
 	"environments[].strategy.canary",
 	"environments[].strategy.blue-green",
 	"environments[].flow[].approve",

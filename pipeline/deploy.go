@@ -144,6 +144,11 @@ func (e *Engine) environment(d store.Deployment) (Environment, Cluster, error) {
 	if err := e.Server.MayUseCluster(env.Cluster, d.Repo, env.Namespace); err != nil {
 		return env, nil, err
 	}
+	if env.Registry != "" {
+		if err := e.Server.MayUseRegistry(env.Registry, d.Repo); err != nil {
+			return env, nil, err
+		}
+	}
 	c, ok := e.Clusters[env.Cluster]
 	if !ok {
 		return env, nil, fmt.Errorf("the server knows no cluster %q", env.Cluster)
@@ -169,13 +174,27 @@ func whole(err error, owner kube.Owner) error {
 	return permanent{err}
 }
 
-func (e *Engine) images(rel store.Release) []kube.Image {
+// images are those of a release, as the environment pulls them.
+func (e *Engine) images(rel store.Release, env Environment) ([]kube.Image, error) {
+	at, err := env.ImagesAt(rel)
 	var images []kube.Image
-	for _, i := range rel.Images.V {
-		host, _, _ := ParseRepository(i.Repository) // checked when the file was read
-		images = append(images, kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.Server.PullHost(host), Required: true, Also: i.Parts})
+	for n, i := range at {
+		image := kube.Image{Repository: i.Repository, Digest: i.Digest, PullHost: e.pullHost(i.Repository), Required: true, Also: i.Parts}
+		if from := rel.Images.V[n].Repository; from != i.Repository {
+			image.Names = []string{from}
+			if _, path, err := ParseRepository(from); err == nil && !strings.HasPrefix(from, e.pullHost(from)+"/") {
+				image.Names = append(image.Names, e.pullHost(from)+"/"+path)
+			}
+		}
+		images = append(images, image)
 	}
-	return images
+	return images, err
+}
+
+// pullHost is the host by which clusters pull from a repository, whose name was checked when its file was read.
+func (e *Engine) pullHost(repository string) string {
+	host, _, _ := ParseRepository(repository)
+	return e.Server.PullHost(host)
 }
 
 // Reconsider writes why a deployment waits, as things stand in this transaction.
@@ -507,13 +526,20 @@ func (e *Engine) flow(ctx context.Context, d store.Deployment, env Environment, 
 	if err := e.owner(d, env).Allows(r.objs); err != nil { // the server's file may have changed
 		return r, permanent{err}
 	}
-	return r, e.DB.View(ctx, func(tx *store.Tx) (err error) {
+	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
 		if r.rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
 			return err
 		}
 		r.live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		return err
 	})
+	if err != nil {
+		return r, err
+	}
+	if r.images, err = e.images(r.rel, env); err != nil {
+		err = permanent{err}
+	}
+	return r, err
 }
 
 // roll does what is left to do, step by step. until is when to go on where a step waits.
@@ -529,7 +555,11 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		if err := r.rest(ctx, steps); err != nil {
 			return until, err
 		}
-		if slices.Contains(deploySteps, s.Kind) {
+		if s.Kind == StepCopy {
+			if s.State != store.StepSucceeded {
+				err = r.copyImage(ctx, at)
+			}
+		} else if slices.Contains(deploySteps, s.Kind) {
 			if s.Kind == StepApply {
 				if s.StartedAt.IsZero() {
 					if s, _, err = r.begin(ctx, "deployment", r.d.ID, s.Kind); err != nil {
@@ -604,7 +634,7 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 			return err
 		}
 		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
-			warnings, err := r.cluster.Verify(ctx, r.objs, r.images(r.rel))
+			warnings, err := r.cluster.Verify(ctx, r.objs, r.images)
 			if err != nil {
 				return "", err
 			}
@@ -636,7 +666,7 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 
 // apply brings objects to the cluster, after the secret by which it pulls their images.
 func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) error {
-	if err := r.pullSecret(ctx, r.env, r.cluster, r.images(r.rel)); err != nil {
+	if err := r.pullSecret(ctx, r.env, r.cluster, r.images); err != nil {
 		return err
 	}
 	err := r.cluster.Apply(ctx, objs, kube.ApplyOptions{Force: r.env.Conflicts == Force, Adopt: Adopts(r.d.Spec.V)})

@@ -73,7 +73,11 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err != nil {
 		return nil, nil, permanent{err}
 	}
-	if _, err := kube.Bind(objs, e.images(rel)); err != nil {
+	images, err := e.images(rel, env)
+	if err == nil {
+		_, err = kube.Bind(objs, images)
+	}
+	if err != nil {
 		return nil, nil, permanent{err}
 	}
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {
@@ -85,7 +89,7 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	if err := kube.KeepRelease(objs, released); err != nil {
 		return nil, nil, permanent{err}
 	}
-	if err := env.Strategy.fits(objs, e.images(rel)); err != nil {
+	if err := env.Strategy.fits(objs, images); err != nil {
 		return nil, nil, permanent{err}
 	}
 	jobs, err := e.flowJobs(ctx, dest, d, rel, env)

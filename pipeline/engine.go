@@ -34,6 +34,7 @@ const (
 // Steps of a deployment.
 const (
 	StepRender  = "render"
+	StepCopy    = "copy" // of the image to the registry of the environment
 	StepApply   = "apply"
 	StepObserve = "observe"
 	StepSwitch  = "switch" // of blue-green: the Services are turned to the new release
@@ -83,6 +84,11 @@ type Images interface {
 	Find(ctx context.Context, ref string) (digest string, err error)
 	// Tag makes a tag stand for an image; image.ErrImmutable where that can't be.
 	Tag(ctx context.Context, repoAtDigest, tag string) error
+	// Exists tells whether the registry has an image by its digest. A registry that can't tell is an error.
+	Exists(ctx context.Context, repoAtDigest string) (bool, error)
+	// Copy copies an image to another repository, by its digest; report is told how far it is, in bytes. What is there is not copied
+	// again. Its errors are image.ErrNotFound, image.ErrDigest, and what registries say, explained.
+	Copy(ctx context.Context, repoAtDigest, repository string, report func(done, total int64)) error
 	// Parts lists the digests by which a container runtime may call the image.
 	Parts(ctx context.Context, repoAtDigest string) ([]string, error)
 }

@@ -248,6 +248,31 @@ func (f *fakeImages) Tag(ctx context.Context, ref, tag string) error {
 	return (*bench)(f).call(ctx, "tag "+tag, func() { f.tags[tag] = ref })
 }
 
+// Exists tells of what was pushed or copied; what "ask" does is its error.
+func (f *fakeImages) Exists(ctx context.Context, ref string) (there bool, err error) {
+	err = (*bench)(f).call(ctx, "ask", func() { there = f.pushed[ref] })
+	return there, err
+}
+
+// Copy takes two moments, and is not there before both are over.
+func (f *fakeImages) Copy(ctx context.Context, ref, repository string, report func(done, total int64)) error {
+	report(0, 4e6)
+	if err := (*bench)(f).call(ctx, "copy", nil); err != nil {
+		return err
+	}
+	report(4e6, 4e6)
+	_, digest, _ := strings.Cut(ref, "@")
+	err := error(image.ErrNotFound)
+	if called := (*bench)(f).call(ctx, "copied", func() {
+		if f.pushed[ref] {
+			f.pushed[repository+"@"+digest], err = true, nil
+		}
+	}); called != nil {
+		return called
+	}
+	return err
+}
+
 func (f *fakeImages) Parts(context.Context, string) ([]string, error) {
 	return []string{"sha256:part"}, nil
 }
@@ -545,7 +570,7 @@ func TestTags(t *testing.T) {
 	}
 	var rel store.Release
 	b.ok(b.DB.View(context.Background(), func(tx *store.Tx) (err error) { rel, err = tx.Release(testRepo, "web", 1); return err }))
-	if images := b.images(rel); len(images) != 1 || !slices.Equal(images[0].Also, []string{"sha256:part"}) {
+	if images, err := b.images(rel, environment(nil)); err != nil || len(images) != 1 || !slices.Equal(images[0].Also, []string{"sha256:part"}) {
 		t.Errorf("pods are verified against %+v", images)
 	}
 

@@ -55,6 +55,9 @@ func (c *Config) Explain(p Plan, t Trigger, missing func(path string) string) (l
 		say("  %s", why)
 		if env := &c.Environments[i]; slices.Contains(p.Deploys, env.Name) {
 			say("    %s to the namespace %s of the cluster %s%s", env.Manifests, env.Namespace, env.Cluster, waits(env))
+			if env.Registry != "" {
+				say("    its image is copied to %s first, and pulled from there", env.Registry)
+			}
 			if len(env.Flow) > 0 {
 				var flow []string
 				for _, step := range env.Flow {

@@ -115,7 +115,10 @@ const (
 // steps are the kinds of the steps by which a release gets to the environment once it is rendered.
 func (e *Environment) steps() (kinds []string) {
 	if len(e.Flow) == 0 {
-		return e.Strategy.steps(false)
+		return e.deploySteps(false)
+	}
+	if e.Registry != "" { // before the Jobs, whose pods pull it from there too
+		kinds = append(kinds, StepCopy)
 	}
 	for i, s := range e.Flow {
 		if s.Deploy != nil {
@@ -146,15 +149,6 @@ func stepsOf(q store.Request) ([]string, error) {
 		return nil, err
 	}
 	return append([]string{StepRender}, spec.Environment.steps()...), nil
-}
-
-// backSteps are those of a way back.
-func backSteps(d store.Deployment) ([]string, error) {
-	var spec Spec
-	if err := json.Unmarshal(d.Spec.V, &spec); err != nil {
-		return nil, err
-	}
-	return spec.Environment.Strategy.steps(true), nil
 }
 
 const maxFlow = 20

@@ -41,6 +41,7 @@ type flowRun struct {
 	env     Environment
 	cluster Cluster
 	rel     store.Release
+	images  []kube.Image      // of the release, as they are pulled
 	live    *store.Deployment // nil before the first
 	objs    []*unstructured.Unstructured
 	jobs    []*unstructured.Unstructured // of the flow
@@ -129,7 +130,7 @@ func (r *flowRun) job(ctx context.Context, step store.Step, job *unstructured.Un
 	}
 	result := resultOf(step)
 	if result.UID == "" {
-		if err := r.pullSecret(ctx, r.env, r.cluster, r.images(r.rel)); err != nil {
+		if err := r.pullSecret(ctx, r.env, r.cluster, r.images); err != nil {
 			return err
 		}
 		uid, err := r.cluster.HoldJob(ctx, job)
@@ -338,7 +339,11 @@ type hookBody struct {
 
 // post sends a step's request once, and says when to do so again where it was not taken.
 func (r *flowRun) post(ctx context.Context, step store.Step, position int, hook FlowHook) (until time.Time, err error) {
-	body, err := json.Marshal(hookBody{r.d.Repo, r.d.App, r.d.Environment, r.d.Number, r.rel.Number, r.rel.SHA, r.rel.Ref, r.d.Requester, r.rel.Images.V})
+	at, err := r.env.ImagesAt(r.rel)
+	if err != nil {
+		return until, permanent{err}
+	}
+	body, err := json.Marshal(hookBody{r.d.Repo, r.d.App, r.d.Environment, r.d.Number, r.rel.Number, r.rel.SHA, r.rel.Ref, r.d.Requester, at})
 	if err != nil {
 		return until, permanent{err}
 	}
@@ -411,7 +416,10 @@ func (e *Engine) flowJobs(ctx context.Context, root string, d store.Deployment, 
 		if err := kube.RunOnce(objs[0], suffix, strconv.Itoa(i+1)); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.Job, err)
 		}
-		images := e.images(rel)
+		images, err := e.images(rel, env)
+		if err != nil {
+			return nil, err
+		}
 		for j := range images {
 			images[j].Required = false // it may be of another image
 		}

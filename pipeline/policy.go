@@ -44,7 +44,7 @@ func (e Environment) WithRules(of Environment) Environment {
 
 // SamePlace tells whether two environments are the same place, and get the same objects.
 func (e Environment) SamePlace(o Environment) bool {
-	return e.Cluster == o.Cluster && e.Namespace == o.Namespace && e.Manifests == o.Manifests && slices.Equal(e.Values, o.Values)
+	return e.Cluster == o.Cluster && e.Namespace == o.Namespace && e.Manifests == o.Manifests && e.Registry == o.Registry && slices.Equal(e.Values, o.Values)
 }
 
 // Rules lists the rules of an environment by their keys in the file, as texts for people.

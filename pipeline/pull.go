@@ -33,7 +33,11 @@ func (e *Engine) KeepPullSecret(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return e.pullSecret(ctx, env, cluster, e.images(rel))
+	images, err := e.images(rel, env)
+	if err != nil {
+		return err
+	}
+	return e.pullSecret(ctx, env, cluster, images)
 }
 
 // pullSecret makes what pods of images pull by, where the environment wants that. It is no part of the objects that are stored: a

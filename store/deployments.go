@@ -369,6 +369,9 @@ func (tx *Tx) EndDeployment(d Deployment, state, reason string, f *Failure) erro
 	}
 	tx.ended = append(tx.ended, end)
 	if state == Succeeded {
+		if err := tx.Wake(TaskImages, EnvKey(d.Repo, d.App, d.Environment)); err != nil { // another release is the one to go back to
+			return err
+		}
 		// What was live before says so no more.
 		if before, err := list[string](tx, "SELECT id FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state = 'succeeded' AND id <> ? ORDER BY finished_at DESC LIMIT 1", d.Repo, d.App, d.Environment, d.ID); err != nil {
 			return err

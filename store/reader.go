@@ -29,6 +29,7 @@ func (db *DB) Import(ctx context.Context, file, repo string) error {
 		{"steps", "owner IN" + mine + " OR owner IN (SELECT id FROM other.runs WHERE repo = :repo)"},
 		{"approvals", "deployment IN" + mine},
 		{"holds", "repo = :repo"},
+		{"gone_images", "repo = :repo"},
 		{"locks", "repo = :repo"},
 		{"lock_waits", "repo = :repo"},
 		{"orders", "repo = :repo"},

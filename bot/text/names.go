@@ -99,6 +99,7 @@ var steps = map[string]words{
 	"build":   {"build", "构建镜像"},
 	"resolve": {"resolve", "解析摘要"},
 	"render":  {"render", "渲染清单"},
+	"copy":    {"copy", "复制镜像"},
 	"apply":   {"apply", "应用清单"},
 	"observe": {"rollout", "等待就绪"},
 	"verify":  {"verify", "核对镜像"},

@@ -147,6 +147,12 @@ const (
 	NothingToRollBackTo  // environment
 	RollbackStarted      // deployment number, environment, release, command that ends the hold, address
 	JobsRanSince         // names
+	NoImageToRollBackTo  // environment, release, image, GoneRemedy
+	PartImageGone        // app, release, image
+	StatusGone           // environment, release, image, GoneRemedy
+	GoneTitle            // app, environment, release
+	GoneStatus           //
+	GoneRemedy           // command that goes to another release
 	NothingWaits         //
 	NoSuchDeployment     // deployment number
 	NotWaiting           // deployment number, state
@@ -575,6 +581,12 @@ var sentences = [keyCount]words{
 	NothingLive:          {"Nothing is live in %v.", "%v 没有线上版本。"},
 	NothingToRollBackTo:  {"There is nothing to roll back to in %v: no such release succeeded there before.", "%v 没有可回滚的版本：此前没有这样的版本在那里成功。"},
 	RollbackStarted:      {"Deployment %[1]v: %[2]v goes back to release %[3]v. Automatic deployments there stay stopped until %[4]v. %[5]v", "部署 %[1]v：%[2]v 回滚到版本 %[3]v。在 %[4]v 之前，那里的自动部署保持暂停。%[5]v"},
+	NoImageToRollBackTo:  {"%[1]v can't be rolled back to release %[2]v: its image %[3]v is not in the registry any more. %[4]v", "%[1]v 无法回滚到版本 %[2]v：镜像 %[3]v 已不在镜像仓库中。%[4]v"},
+	PartImageGone:        {"%[1]v is left as it is: it can't be rolled back to release %[2]v, whose image %[3]v is not in the registry any more.", "%[1]v 保持不变：无法回滚到版本 %[2]v，其镜像 %[3]v 已不在镜像仓库中。"},
+	StatusGone:           {"%[1]v can't be rolled back to release %[2]v: its image %[3]v is not in the registry any more. %[4]v", "%[1]v 无法回滚到版本 %[2]v：镜像 %[3]v 已不在镜像仓库中。%[4]v"},
+	GoneTitle:            {"%[1]v in %[2]v can't be rolled back to release %[3]v", "%[1]v 在 %[2]v 无法回滚到版本 %[3]v"},
+	GoneStatus:           {"its image is not in the registry any more: deleted, or removed by a retention rule", "镜像已不在镜像仓库中：可能被删除或被保留策略清理"},
+	GoneRemedy:           {"Have the retention rule keep what was deployed. Until the image is back, %[1]v goes to another release, and a pushed revert is built anew.", "请让镜像仓库的保留策略保留部署过的镜像。镜像恢复之前，可发送 %[1]v 回到其他版本，或推送 revert 重新构建。"},
 	JobsRanSince:         {"Since what it goes back to was live, %v ran; what that did stays.", "回滚目标上线之后运行过 %v，其所做的更改不会撤销。"},
 	NothingWaits:         {"Nothing waits for approval.", "没有等待审批的部署。"},
 	NoSuchDeployment:     {"There is no deployment %v.", "没有部署 %v。"},
@@ -780,7 +792,7 @@ var sentences = [keyCount]words{
 	NowYesTitle:      {"Agreed to afterwards: %[1]v release %[2]v in %[3]v", "【已追认】%[1]v 版本 %[2]v（%[3]v）"},
 	RemindTitle:      {"Reminder: %[1]v release %[2]v to %[3]v still waits for approval", "【提醒】%[1]v 版本 %[2]v 部署到 %[3]v 仍在等待审批"},
 	EnvironmentGone:  {"cancelled: the default branch's file has no such environment any more", "已取消：默认分支的文件中已没有此环境"},
-	EnvironmentMoved: {"superseded: the environment's cluster, namespace or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间或清单位置已变更，请重新发起"},
+	EnvironmentMoved: {"superseded: the environment's cluster, namespace, registry or manifests changed; ask for it again", "已被取代：此环境的集群、命名空间、镜像仓库或清单位置已变更，请重新发起"},
 
 	// The check run and the living comment.
 

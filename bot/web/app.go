@@ -154,6 +154,9 @@ func (s *server) readRow(tx *store.Tx, in, name string) (a appRow, err error) {
 	if f.holds, err = tx.HoldsOf(a.repo.Name); err != nil {
 		return a, err
 	}
+	if f.gone, err = tx.GoneIn(a.repo.Name); err != nil {
+		return a, err
+	}
 	rows, err := s.readRows(tx, found, f)
 	if err != nil {
 		return a, err

@@ -102,7 +102,8 @@ type cell struct {
 	Open     []store.Sight // what waits
 	Locks    []store.Lock
 	Hold     *store.Hold
-	Frozen   string // the window that is open
+	Gone     *store.Gone // the image that a rollback would need
+	Frozen   string      // the window that is open
 	Until    time.Time
 	Unagreed *store.Sight // what went without approval, and nobody agreed to yet
 	Health   *Health
@@ -194,6 +195,9 @@ func (m *matrix) read(tx *store.Tx) error {
 		return err
 	}
 	if m.facts.holds, err = tx.Holds(); err != nil {
+		return err
+	}
+	if m.facts.gone, err = tx.AllGone(); err != nil {
 		return err
 	}
 	if m.facts.open, err = tx.Open(); err != nil {
@@ -321,6 +325,7 @@ type facts struct {
 	open, agree []store.Sight
 	locks       []store.Lock
 	holds       []store.Hold
+	gone        []store.Gone
 }
 
 // readRows reads what is in the environments of some apps, with a fixed number of queries.
@@ -376,11 +381,15 @@ func (s *server) readRows(tx *store.Tx, glances []store.Glance, f facts) ([]row,
 	for i, h := range f.holds {
 		holds[store.Spot{Repo: h.Repo, App: h.App, Environment: h.Environment}] = &f.holds[i]
 	}
+	gone := map[store.Spot]*store.Gone{}
+	for i, g := range f.gone {
+		gone[store.Spot{Repo: g.Repo, App: g.App, Environment: g.Environment}] = &f.gone[i]
+	}
 	for _, r := range rows {
 		for i := range r.Cells {
 			c := &r.Cells[i]
 			at := store.Spot{Repo: r.Repo, App: r.App, Environment: c.Name}
-			c.Open, c.Hold, c.Unagreed = open[at], holds[at], agree[at]
+			c.Open, c.Hold, c.Gone, c.Unagreed = open[at], holds[at], gone[at], agree[at]
 			if c.Now = now[at]; c.Now != nil && c.Now.State == store.Succeeded {
 				c.Live, c.Now = c.Now, nil
 			} else {

@@ -122,7 +122,7 @@ func readOrder(tx *store.Tx, who seer, id string) (*orderView, error) {
 		}
 		var spec struct{ Environment place } // of pipeline.Spec
 		_ = json.Unmarshal(d.Spec.V, &spec)  // the page goes without what it cannot read
-		v.Parts = append(v.Parts, orderPart{d, spec.Environment, rel.Images.V, commit{below(home, "commit", rel.SHA), rel.SHA, rel.Subject}})
+		v.Parts = append(v.Parts, orderPart{d, spec.Environment, spec.Environment.images(rel), commit{below(home, "commit", rel.SHA), rel.SHA, rel.Subject}})
 		for _, b := range d.Blocks.V {
 			if b.Kind == store.BlockPart && b.Need > 0 && v.Asks == nil {
 				v.Asks = &b

@@ -154,7 +154,20 @@ type deploymentView struct {
 }
 
 // A place is where a deployment goes.
-type place struct{ Cluster, Namespace string }
+type place struct{ Cluster, Namespace, Registry string }
+
+// images are those of a release as they are pulled there: one that was copied by the name of the copy.
+func (p place) images(rel store.Release) []store.Image {
+	if p.Registry == "" || len(rel.Images.V) != 1 {
+		return rel.Images.V
+	}
+	copied := rel.Images.V[0]
+	copied.Repository = p.Registry
+	return []store.Image{copied}
+}
+
+// Images are those of its release, as they are pulled.
+func (v *deploymentView) Images() []store.Image { return v.Place.images(v.Release) }
 
 func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) {
 	v := &deploymentView{Now: tx.Now()}

@@ -95,6 +95,8 @@ func (l lang) step(kind string) string {
 		return l.say("Read the digest back, and tag it")
 	case "render":
 		return l.say("Render the manifests")
+	case "copy":
+		return l.say("Copy the image")
 	case "apply":
 		return l.say("Apply to the cluster")
 	case "observe":
@@ -132,6 +134,8 @@ func (l lang) task(t store.QueuedTask) string {
 		return l.say("The deployment")
 	case store.TaskOrder:
 		return l.say("The release order")
+	case store.TaskImages:
+		return l.say("Looking whether images are still there")
 	case store.TaskEvent:
 		return l.say("Deciding a delivery")
 	case store.TaskSay:

@@ -45,7 +45,8 @@ var chinese = map[string]string{
 	"See the changes": "查看变更", "See the parts": "查看各部分", "Apps": "应用", "Find an app": "查找应用", "More apps": "更多应用", "No environments": "没有环境",
 	"No app of yours has that in its name.": "你的应用中没有名称与此相符的。",
 	"There is no app yet that you may see. One appears with the first push to a repository that has a .shipmate.yaml.": "还没有你可以看到的应用。向含有 .shipmate.yaml 的仓库首次推送后，应用就会出现。",
-	"nothing is live": "没有线上版本", "release": "版本", "release %d: %s": "版本 %d：%s", "release %d waits": "版本 %d 等待中", "locked by %s": "被 %s 锁定", "held by %s": "被 %s 暂停自动部署",
+	"nothing is live": "没有线上版本", "release": "版本", "release %d: %s": "版本 %d：%s", "release %d waits": "版本 %d 等待中", "locked by %s": "被 %s 锁定", "held by %s": "被 %s 暂停自动部署", "can't be rolled back to release %d": "无法回滚到版本 %d",
+	"Can't be rolled back to release %d: its image is not in the registry any more (since %s)": "无法回滚到版本 %d：镜像已不在镜像仓库中（发现于 %s）", "Looking whether images are still there": "检查镜像是否仍在",
 	"held": "已暂停自动部署", "frozen": "封网中", "went without approval": "未经批准", "drift": "与部署不一致", "cluster not read": "集群未响应", "%d of %d pods ready": "Pod 就绪 %d/%d",
 	"just now": "刚刚", "%d min ago": "%d 分钟前", "%d h ago": "%d 小时前", "%d days ago": "%d 天前",
 
@@ -81,7 +82,7 @@ var chinese = map[string]string{
 	"and %d more, in the log": "还有 %d 处，见日志", "About this run": "关于此运行", "Commit": "提交", "Branch": "分支", "Author": "作者", "Triggered by": "触发人", "Created": "创建时间",
 	"Release": "版本", "Image": "镜像", "Not tagged": "未打标签", "%s of %s": "%[2]s 的 %[1]s", "pull request %d": "合并请求 %d", ", same image as release %d": "，镜像与版本 %d 相同",
 	": the registry keeps it for another image and lets no tag change. The digest is what is deployed.": "：镜像仓库已将它用于另一个镜像，且不允许更改标签。部署以摘要为准。",
-	"Steps": "步骤", "Step": "步骤", "Fetch the source": "拉取代码", "Build the image": "构建镜像", "Read the digest back, and tag it": "读回摘要并打标签", "Render the manifests": "渲染清单",
+	"Steps": "步骤", "Step": "步骤", "Fetch the source": "拉取代码", "Build the image": "构建镜像", "Read the digest back, and tag it": "读回摘要并打标签", "Render the manifests": "渲染清单", "Copy the image": "复制镜像",
 	"Apply to the cluster": "应用到集群", "Watch the rollout": "等待就绪", "Verify what runs": "核对运行内容", "Check %s": "检查 %s",
 	"Run the Job of %s": "运行任务 %s", "Wait %s": "等待 %s", "Verify %s": "验证 %s", "Call %s": "调用 %s", "What it wrote": "输出",
 	"Before it failed, %s ran, and what that did stays: so nothing went back by itself. Comment <code>%s</code> to go back all the same.": "失败前已运行 %s，其所做的更改不会撤销，因此未自动回滚。仍要回滚，请评论 <code>%s</code>。",

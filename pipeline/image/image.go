@@ -31,6 +31,10 @@ var ErrImmutable = errors.New("this tag stands for another image, and the regist
 type Registry struct {
 	Username string
 	Password string
+	// Puller and PullPassword are an account that only pulls, by which Copy reads from another registry. Without them it reads by the
+	// others.
+	Puller       string
+	PullPassword string
 	// PlainHTTP means HTTP and only HTTP. Without it a registry is spoken to by HTTPS only, also one on a loopback or
 	// private address.
 	PlainHTTP bool
@@ -78,53 +82,6 @@ func (c *Client) Resolve(ctx context.Context, ref string) (string, error) {
 		return "", failure("resolve", r, err)
 	}
 	return digest, nil
-}
-
-// Exists reports whether the registry has repoAtDigest ("host/repository@sha256:…").
-func (c *Client) Exists(ctx context.Context, repoAtDigest string) (bool, error) {
-	r, err := c.parseDigest(repoAtDigest)
-	if err != nil {
-		return false, err
-	}
-	found, err := c.exists(ctx, r)
-	if err != nil {
-		return false, failure("look for", r, err)
-	}
-	return found, nil
-}
-
-// Copy copies src ("host/repository@sha256:…"), an index with all it lists, to dst: a repository, or a repository with
-// a tag that is then set too. The digest stays the same. What is there already is not sent again.
-func (c *Client) Copy(ctx context.Context, src, dst string) error {
-	from, err := c.parseDigest(src)
-	if err != nil {
-		return err
-	}
-	if strings.Contains(dst, "@") {
-		return fmt.Errorf("copy to %s: a digest can't be chosen; write a repository, or repository:tag", dst)
-	}
-	to, err := c.parse(dst)
-	if err != nil {
-		return err
-	}
-	target := to.Context().Digest(from.DigestStr())
-	found, err := c.exists(ctx, target)
-	if err != nil {
-		return failure("look for", target, err)
-	}
-	if !found {
-		image, err := remote.Get(from, c.options(ctx, from)...)
-		if err != nil {
-			return failure("read", from, err)
-		}
-		if err := remote.Push(target, image, c.options(ctx, target)...); err != nil {
-			return failure("copy to", target, err)
-		}
-	}
-	if tag, ok := to.(name.Tag); ok && strings.HasSuffix(dst, ":"+tag.TagStr()) {
-		return c.tag(ctx, target, tag)
-	}
-	return nil
 }
 
 // Tag makes tag in the image's own repository stand for repoAtDigest. A tag that does so already is left alone, so it
@@ -215,15 +172,6 @@ func (c *Client) parts(ctx context.Context, r name.Digest) ([]string, error) {
 	return parts, nil
 }
 
-func (c *Client) exists(ctx context.Context, r name.Digest) (bool, error) {
-	_, err := c.digest(ctx, r)
-	var refusal *transport.Error
-	if errors.As(err, &refusal) && refusal.StatusCode == http.StatusNotFound {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // digest asks by HEAD, and by GET where that fails: some registries know no HEAD, and only an answer to GET has a body
 // that says what is wrong.
 func (c *Client) digest(ctx context.Context, r name.Reference) (string, error) {
@@ -261,8 +209,10 @@ func (c *Client) parseDigest(ref string) (name.Digest, error) {
 }
 
 func (c *Client) options(ctx context.Context, r name.Reference) []remote.Option {
-	host := r.Context().RegistryStr()
-	registry := c.registries[host]
+	return c.optionsOf(ctx, r, c.registries[r.Context().RegistryStr()])
+}
+
+func (c *Client) optionsOf(ctx context.Context, r name.Reference, registry Registry) []remote.Option {
 	auth := authn.Anonymous
 	if registry.Username != "" || registry.Password != "" {
 		auth = authn.FromConfig(authn.AuthConfig{Username: registry.Username, Password: registry.Password})
@@ -271,8 +221,13 @@ func (c *Client) options(ctx context.Context, r name.Reference) []remote.Option 
 		remote.WithContext(ctx),
 		remote.WithAuth(auth),
 		remote.WithUserAgent("shipmate"),
-		remote.WithTransport(&schemeGuard{host: host, plainHTTP: registry.PlainHTTP, inner: c.transport}),
+		remote.WithTransport(c.guard(r)),
 	}
+}
+
+func (c *Client) guard(r name.Reference) *schemeGuard {
+	host := r.Context().RegistryStr()
+	return &schemeGuard{host: host, plainHTTP: c.registries[host].PlainHTTP, inner: c.transport}
 }
 
 // schemeGuard keeps to the configured scheme. The library would fall back from HTTPS to HTTP, with the password, on

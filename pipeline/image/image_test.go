@@ -154,12 +154,12 @@ func TestResolveExistsTagCopy(t *testing.T) {
 				t.Error("no/tag was accepted as a tag")
 			}
 
-			for _, dst := range []string{there + "/prod/web", there + "/prod/web:live", there + "/prod/web:live", here + "/mirror/web"} {
-				if err := c.Copy(t.Context(), repo+"@"+digest, dst); err != nil {
+			for _, dst := range []string{there + "/prod/web", there + "/prod/web", here + "/mirror/web"} {
+				if err := c.Copy(t.Context(), repo+"@"+digest, dst, nil); err != nil {
 					t.Fatalf("copy to %s: %v", dst, err)
 				}
 			}
-			for _, ref := range []string{there + "/prod/web@" + digest, there + "/prod/web:live", here + "/mirror/web@" + digest} {
+			for _, ref := range []string{there + "/prod/web@" + digest, here + "/mirror/web@" + digest} {
 				if got, err := c.Resolve(t.Context(), ref); err != nil || got != digest {
 					t.Errorf("Resolve(%s) = %q, %v; want %s", ref, got, err, digest)
 				}
@@ -222,8 +222,8 @@ func TestCopyAndTagNeedADigest(t *testing.T) {
 	c := New(nil)
 	digest := "@sha256:" + strings.Repeat("0", 64)
 	for name, err := range map[string]error{
-		"copy by tag":      c.Copy(t.Context(), "registry.example.com/web:v1", "other.example.com/web"),
-		"copy to a digest": c.Copy(t.Context(), "registry.example.com/web"+digest, "other.example.com/web"+digest),
+		"copy by tag":      c.Copy(t.Context(), "registry.example.com/web:v1", "other.example.com/web", nil),
+		"copy to a digest": c.Copy(t.Context(), "registry.example.com/web"+digest, "other.example.com/web"+digest, nil),
 		"tag by tag":       c.Tag(t.Context(), "registry.example.com/web:v1", "v2"),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "digest") {

@@ -22,6 +22,7 @@ const contentHash = "shipmate.dev/content-hash"
 type Image struct {
 	Repository string   // as configured, host included where there is one, without tag
 	Digest     string   // sha256:…, of the manifest or index that was pushed
+	Names      []string // other repositories by which manifests may name it: those that it was copied from
 	PullHost   string   // host that the cluster pulls from instead; may be empty
 	Required   bool     // it is an error when no container uses it
 	Also       []string // digests that a runtime may report instead: an index's manifests, the config's
@@ -51,7 +52,8 @@ var sha256Digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 // release's image to that image's digest, in pod templates wherever they stand and
 // in bare Pods, init containers included and ephemeral ones not. Tags and digests
 // that a manifest names are ignored; index.docker.io/library/nginx, docker.io/nginx
-// and nginx are one repository, and so is one that already names the pull host.
+// and nginx are one repository, and so is one that already names the pull host, or
+// one of Image.Names.
 //
 // A pod template that mentions ConfigMaps or Secrets among objs gets an annotation
 // with a hash of their content.
@@ -64,8 +66,10 @@ func Bind(objs []*unstructured.Unstructured, images []Image) ([]Binding, error) 
 			return nil, fmt.Errorf("image %s: %q is not a digest (sha256: and 64 hexadecimal digits)", image.Repository, image.Digest)
 		}
 		names := []string{canonical(image.Repository)}
-		if pull := canonical(image.Ref()); pull != names[0] {
-			names = append(names, pull)
+		for _, other := range append([]string{image.Ref()}, image.Names...) {
+			if other = canonical(other); !slices.Contains(names, other) {
+				names = append(names, other)
+			}
 		}
 		for _, name := range names {
 			if _, twice := byName[name]; twice {
@@ -102,7 +106,7 @@ func Bind(objs []*unstructured.Unstructured, images []Image) ([]Binding, error) 
 	var missing []string
 	for _, image := range images {
 		if image.Required && !bound[image.Repository] {
-			missing = append(missing, image.Repository)
+			missing = append(append(missing, image.Repository), image.Names...)
 		}
 	}
 	if len(missing) > 0 {

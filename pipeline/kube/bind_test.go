@@ -326,3 +326,31 @@ func TestContentHash(t *testing.T) {
 		t.Errorf("a pull secret rolls the pods: %q", got)
 	}
 }
+
+// TestBindCopied: manifests name an image that was copied by where it was built, by where it is now, or by the hosts that clusters
+// pull both from; it is bound to where it is now.
+func TestBindCopied(t *testing.T) {
+	image := Image{Repository: "other.example.com/prod/web", Digest: digest, PullHost: "other-vpc.example.com", Required: true,
+		Names: []string{"registry.example.com/team/web", "registry-vpc.example.com/team/web"}}
+	for from, bound := range map[string]bool{
+		"registry.example.com/team/web": true, "registry.example.com/team/web:v1": true, "registry-vpc.example.com/team/web@" + other: true,
+		"other.example.com/prod/web:v2": true, "other-vpc.example.com/prod/web": true,
+		"registry.example.com/prod/web": false, "other.example.com/team/web": false,
+	} {
+		objs := parse(t, "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: '"+from+"'}]}}")
+		bindings, err := Bind(objs, []Image{image})
+		if !bound {
+			if want := "no container uses other.example.com/prod/web or registry.example.com/team/web or registry-vpc.example.com/team/web; found: " + from; err == nil || err.Error() != want {
+				t.Errorf("%s: %v", from, err)
+			}
+			continue
+		}
+		if err != nil || len(bindings) != 1 || bindings[0].To != "other-vpc.example.com/prod/web@"+digest {
+			t.Errorf("%s: %v, %v", from, bindings, err)
+		}
+	}
+	same := Image{Repository: "r.example.com/a", Digest: digest, Names: []string{"r.example.com/a"}}
+	if _, err := Bind(parse(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"), []Image{same}); err != nil {
+		t.Errorf("named twice: %v", err)
+	}
+}
