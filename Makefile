@@ -67,7 +67,7 @@ e2e-page: setup build ## the pages in Chromium, on real parts; SHIPMATE_SHOTS=FO
 
 .PHONY: e2e-all
 e2e-all: e2e e2e-page ## and everything else that needs real parts
-	ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
+	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 20m -p 1 -parallel 16 ./pipeline/... ./bot/local
 	e2e/setup.sh --with-clients  # buildctl, for a builder in a pod, and kubectl, for the install
 	SHIPMATE_BIN=$(TOOLS) ci/on-parts.sh $(TOOLS) $(GO) test -tags e2e -count=1 -timeout 5m -run '^TestE2E' ./bot
 	SHIPMATE_BOT=$(CURDIR)/bin/bot SHIPMATE_BIN=$(TOOLS) $(GO) test -tags e2e -count=1 -timeout 25m -v ./e2e/install

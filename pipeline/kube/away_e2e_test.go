@@ -7,8 +7,11 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +107,45 @@ func TestServerAway(t *testing.T) {
 	t.Logf("seen %s after it was back", time.Since(back))
 	if texts := n.of("cluster test"); !strings.Contains(texts[0], "does not answer since ") || texts[len(texts)-1] != "" {
 		t.Errorf("told %q", texts)
+	}
+}
+
+// TestServerRestarts kills the real API server in the middle of a rollout. It is started again, and the rollout is seen to its end.
+func TestServerRestarts(t *testing.T) {
+	w := newSerialWorld(t)
+	launcher := filepath.Join(os.Getenv("SHIPMATE_BIN"), "cluster")
+	out, err := exec.Command(launcher, "status", "--dir", filepath.Dir(os.Getenv("KUBECONFIG"))).Output()
+	if err != nil {
+		t.Skipf("%s status: %v; only what e2e/setup.sh builds can be told to restart", launcher, err)
+	}
+	_, rest, _ := strings.Cut(string(out), "kube-apiserver ")
+	line, _, _ := strings.Cut(rest, "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatalf("%s", out)
+	}
+	objs := w.ready(deployment("web", "image: IMAGE", slowlyReady))
+	if err := w.cluster.Apply(t.Context(), objs, ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	var n news
+	ended := w.begin(ctx, w.cluster, objs, &n)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("stable %s after the API server was killed; told %q", time.Since(killed), n.of("cluster"))
+	live, err := w.cluster.get(t.Context(), RefOf(objs[0]))
+	if err != nil || live == nil {
+		t.Fatal(live, err)
+	}
+	if s, err := stateOf(live); err != nil || !s.stable {
+		t.Errorf("%+v %v", s, err)
 	}
 }
 

@@ -40,11 +40,16 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Parallel()
+	return newSerialWorld(t)
+}
+
+// newSerialWorld is newWorld for a test that disturbs the whole cluster, and runs before all others.
+func newSerialWorld(t *testing.T) *world {
 	kubeconfig, registry := os.Getenv("KUBECONFIG"), os.Getenv("REGISTRY")
 	if kubeconfig == "" || registry == "" {
 		t.Skip("needs KUBECONFIG, and REGISTRY (host:port, plain HTTP) that the cluster pulls from")
 	}
-	t.Parallel()
 	cluster, err := Open(Config{Kubeconfig: kubeconfig})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -95,9 +96,16 @@ type initProcess struct {
 }
 
 type component struct {
-	name string
-	pid  int
+	name  string
+	pid   int
+	since time.Time
 }
+
+// The API server is started again when it ends, as the node of a real control plane does, unless it has just been started.
+const (
+	apiServer     = "kube-apiserver"
+	leastLifetime = 5 * time.Second
+)
 
 // run starts everything, in the order of need, and returns when the node is ready for pods.
 func (n *initProcess) run(ctx context.Context, pauseProgram []byte) error {
@@ -107,7 +115,7 @@ func (n *initProcess) run(ctx context.Context, pauseProgram []byte) error {
 	if err := n.startOwn("etcd", etcdArgs...); err != nil {
 		return err
 	}
-	if err := n.startOwn("kube-apiserver", apiServerArgs...); err != nil {
+	if err := n.startOwn(apiServer, apiServerArgs...); err != nil {
 		return err
 	}
 	if err := n.until(ctx, "containerd to answer", func(ctx context.Context) error {
@@ -172,7 +180,7 @@ func (n *initProcess) start(name, program string, args ...string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	n.components = append(n.components, component{name, cmd.Process.Pid})
+	n.components = append(n.components, component{name, cmd.Process.Pid, time.Now()})
 	return nil
 }
 
@@ -201,7 +209,8 @@ func (n *initProcess) until(ctx context.Context, what string, ready func(context
 	}
 }
 
-// reap waits for every process that ends in the namespace, also the orphans that containers leave, and returns when a component has ended.
+// reap waits for every process that ends in the namespace, also the orphans that containers leave, and returns when a component has ended
+// that is not started again.
 func (n *initProcess) reap() error {
 	for {
 		var status syscall.WaitStatus
@@ -212,10 +221,18 @@ func (n *initProcess) reap() error {
 		case err != nil:
 			return fmt.Errorf("wait for the components: %w", err)
 		}
-		for _, c := range n.components {
-			if c.pid == pid {
-				return n.ended(c, status)
-			}
+		i := slices.IndexFunc(n.components, func(c component) bool { return c.pid == pid })
+		if i < 0 {
+			continue
+		}
+		c := n.components[i]
+		if c.name != apiServer || time.Since(c.since) < leastLifetime {
+			return n.ended(c, status)
+		}
+		n.say(apiServer + " ended, and is started again")
+		n.components = slices.Delete(n.components, i, i+1)
+		if err := n.startOwn(apiServer, apiServerArgs...); err != nil {
+			return err
 		}
 	}
 }
