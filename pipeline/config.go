@@ -144,7 +144,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 var notYet = []string{
 	"environments[].registry",
 	"environments[].strategy.canary",
-	"environments[].strategy.blue-green",
 	"environments[].flow[].approve",
 }
 

@@ -32,8 +32,11 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 	if err != nil {
 		return nil, err
 	}
-	released, err := e.released(ctx, d)
+	live, released, err := e.released(ctx, d)
 	if err != nil {
+		return nil, err
+	}
+	if objs, err = e.compared(objs, live, rel, env); err != nil {
 		return nil, err
 	}
 	changes, err := cluster.Diff(ctx, objs, released)
@@ -92,18 +95,17 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 	return append(objs, jobs...), nil
 }
 
-// released are the objects of what is live where d goes, none where nothing is or they are kept no more.
-func (e *Engine) released(ctx context.Context, d store.Deployment) ([]*unstructured.Unstructured, error) {
-	var live *store.Deployment
-	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+// released is what is live where d goes, nil for nothing, with its objects, none where they are kept no more.
+func (e *Engine) released(ctx context.Context, d store.Deployment) (live *store.Deployment, objs []*unstructured.Unstructured, err error) {
+	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
 		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		return err
 	})
 	if err != nil || live == nil {
-		return nil, err
+		return nil, nil, err
 	}
-	objs, _, err := e.Objects(*live)
-	return objs, err
+	objs, _, err = e.Objects(*live)
+	return live, objs, err
 }
 
 // maxDriftLines is how much of what somebody changed of one object is told before it is overwritten.

@@ -42,6 +42,7 @@ type flowRun struct {
 	cluster Cluster
 	rel     store.Release
 	live    *store.Deployment // nil before the first
+	was     *store.Deployment // which serves until this one does; nil: none
 	objs    []*unstructured.Unstructured
 	jobs    []*unstructured.Unstructured // of the flow
 }

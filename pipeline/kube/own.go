@@ -20,7 +20,7 @@ const (
 	LabelManagedBy    = "app.kubernetes.io/managed-by" // always shipmate
 	LabelApp          = "shipmate.dev/app"
 	LabelEnvironment  = "shipmate.dev/environment"
-	LabelTrack        = "shipmate.dev/track" // in pod templates: TrackStable or TrackCanary
+	LabelTrack        = "shipmate.dev/track" // in pod templates: TrackStable, TrackCanary or a colour
 	AnnotationRelease = "shipmate.dev/release"
 )
 
