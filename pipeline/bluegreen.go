@@ -159,7 +159,7 @@ func (b blueGreen) set(ctx context.Context) ([]*unstructured.Unstructured, error
 	if err != nil {
 		return nil, err
 	}
-	if name := b.env.Strategy.BlueGreen.Preview; name != "" {
+	if name := b.env.Strategy.BlueGreen.Preview; name != "" && b.d.Restores == "" { // a way back does not stop to be looked at
 		if preview := kube.Preview(b.objs, b.d.Colour, name); preview != nil {
 			objs = append(objs, preview)
 		}
