@@ -451,3 +451,96 @@ func TestBlueGreenStopped(t *testing.T) {
 		}
 	}
 }
+
+// TestBlueGreenCompared: a comparison has the new release under the colour that is live, each change once.
+func TestBlueGreenCompared(t *testing.T) {
+	t.Parallel()
+	b := turnBench(t)
+	env := turns(t, "blue-green")
+	b.ship('a', environment(nil))
+	b.ship('b', env)
+	b.ship('c', env)
+	rel := func(d store.Deployment) (rel store.Release) {
+		b.ok(b.DB.View(t.Context(), func(tx *store.Tx) (err error) { rel, err = tx.Release(testRepo, "web", d.Release); return err }))
+		return rel
+	}
+	for number, want := range map[int]string{
+		1: "ConfigMap/settings Deployment/web Service/web HorizontalPodAutoscaler/web",
+		2: "ConfigMap/settings Deployment/web-green Service/web HorizontalPodAutoscaler/web",
+		3: "ConfigMap/settings Deployment/web-blue Service/web HorizontalPodAutoscaler/web",
+	} {
+		live, first := b.deployment(number), b.deployment(1)
+		objs, _, err := b.Objects(first)
+		b.ok(err)
+		got, err := b.Engine.compared(objs, &live, rel(first), env)
+		b.ok(err)
+		var names []string
+		for _, o := range got {
+			names = append(names, kube.RefOf(o).String())
+		}
+		if strings.Join(names, " ") != want {
+			t.Errorf("beside deployment %d: %s, want %s", number, names, want)
+		}
+		if rolling, err := b.Engine.compared(objs, &live, rel(first), environment(nil)); err != nil || len(rolling) != len(objs) || rolling[1] != objs[1] {
+			t.Error("a rolling release is compared as something else", err)
+		}
+	}
+	if objs, _, err := b.Objects(b.deployment(2)); err != nil || len(objs) != 5 {
+		t.Error(objs, err)
+	}
+}
+
+// TestBlueGreenRefused tells when it is rendered what is no blue-green.
+func TestBlueGreenRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t) // its manifests have no Service
+	b.ship('a', turns(t, "blue-green"))
+	if d := b.deployment(1); d.State != store.Failed || d.Reason != "strategy blue-green: no Service leads to Deployment/web, and turning Services is all that it does; add its Service to the manifests, or take the strategy out" {
+		t.Errorf("%s: %s", d.State, d.Reason)
+	}
+}
+
+// TestLeftovers: what a release brought that failed is gone once what was before is back.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	b := turnBench(t)
+	b.ship('a', environment(nil))
+	b.files = map[string]string{"deploy/web.yaml": turning, "deploy/more.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\n"}
+	b.on["wait release 2"] = func(ctx context.Context) error {
+		if b.objects["ConfigMap/more"] == nil {
+			t.Error("it was not applied")
+		}
+		return crashes(ctx)
+	}
+	b.ship('b', environment(nil))
+	if got := b.deployments(); got != "automatic 1 succeeded, automatic 2 failed, recovery 1 succeeded" || b.there() != plainThere {
+		t.Errorf("%s: %s", got, b.there())
+	}
+}
+
+// TestBlueGreenUnreachable: a cluster that cannot be asked when the time of what was replaced is over is asked again, and holds up no release.
+func TestBlueGreenUnreachable(t *testing.T) {
+	t.Parallel()
+	b := turnBench(t)
+	env := turns(t, "blue-green")
+	b.ship('a', env)
+	b.ship('b', env)
+	b.on["prune"] = func(context.Context) error { return &kube.Error{Message: "no answer", Temporary: true} }
+	b.jump(11 * time.Minute)
+	if err := b.work(t.Context()); err == nil || b.there() != bothThere {
+		t.Errorf("%v: %s", err, b.there())
+	}
+	delete(b.on, "prune")
+	b.update((*store.Tx).Recover)
+	b.ok(b.work(t.Context()))
+	if b.there() != greenThere || !b.deployment(2).RetireAt.IsZero() {
+		t.Error(b.there())
+	}
+	b.ship('c', env)
+	b.servers.denied = errors.New("not any more") // the server's file was changed
+	b.jump(11 * time.Minute)
+	b.ok(b.work(t.Context()))
+	if b.there() != bothThere || !b.deployment(3).RetireAt.IsZero() || !strings.Contains(string(b.deployment(3).Inventory.V), "web-green") {
+		t.Errorf("%s, listed %s", b.there(), b.deployment(3).Inventory.V)
+	}
+}
