@@ -299,10 +299,10 @@ func TestBlueGreenKilledAnywhere(t *testing.T) {
 			}
 			had := len(strings.Split(before.deployments(), ", "))
 			ahead := time.Until(before.DB.Now())
-			stride := 5
+			stride := 7
 			switch {
 			case testing.Short():
-				stride = 11
+				stride = 13
 			case name == "a release":
 				stride = 1
 			}
