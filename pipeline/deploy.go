@@ -563,9 +563,9 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		} else if s.State != store.StepSucceeded {
 			until, err = r.advance(ctx, s.Kind, at)
 		}
-		if errors.Is(err, errRests) && r.d.State != store.Paused { // it was asked for while something was waited for
-			if err = r.rest(ctx, steps); err == nil { // nobody asks any more, or the step itself rests
-				return r.roll(ctx, at)
+		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
+			if now := r.rest(ctx, steps); now != nil {
+				err = now
 			}
 		}
 		if err != nil || !until.IsZero() {
@@ -667,8 +667,8 @@ func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) 
 // enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.
 func (r *flowRun) enter(ctx context.Context, state string) error {
 	order := []string{store.Applying, store.Progressing, store.Verifying}
-	if r.d.State == store.Paused || slices.Index(order, r.d.State) >= slices.Index(order, state) {
-		return nil // whoever ends the rest moves it on
+	if r.d.State == store.Paused || slices.Index(order, r.d.State) >= slices.Index(order, state) { // what rests goes on by being resumed
+		return nil
 	}
 	return r.DB.Update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Deployment(r.d.ID)
