@@ -56,11 +56,25 @@ func chooseColour(tx *store.Tx, d store.Deployment) error {
 	if err != nil {
 		return err
 	}
-	colour := kube.TrackGreen // what runs under the manifest's own names counts as blue
-	if was == nil || was.Colour == kube.TrackGreen {
-		colour = kube.TrackBlue
+	live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
+	if err != nil {
+		return err
 	}
-	return tx.RunAs(d, colour)
+	return tx.RunAs(d, nextColour(d, was, live))
+}
+
+// nextColour is the one that does not serve. What runs under the manifest's own names counts as blue.
+func nextColour(d store.Deployment, was, live *store.Deployment) string {
+	if was != nil && was.Colour == "" && live != nil && live.Colour != "" { // it failed, and the colour that is live still runs
+		if d.Restores != "" && d.ObjectsHash == live.ObjectsHash {
+			return live.Colour
+		}
+		was = live
+	}
+	if was == nil || was.Colour == kube.TrackGreen {
+		return kube.TrackBlue
+	}
+	return kube.TrackGreen
 }
 
 // asRun are a deployment's objects under the names that they have as its colour.

@@ -142,6 +142,9 @@ func TestBlueGreen(t *testing.T) {
 	if name, _, _ := unstructured.NestedString(b.objects["HorizontalPodAutoscaler/web"].Object, "spec", "scaleTargetRef", "name"); name != "web-green" {
 		t.Errorf("scaled is %s", name)
 	}
+	if got, want := b.result(2, StepVerify).Detail, "removed Service/web-next; what it replaced is kept for 10m"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	b.jump(9 * time.Minute)
 	b.ok(b.work(t.Context()))
 	if b.objects["Deployment/web"] == nil {
@@ -259,7 +262,7 @@ func TestBlueGreenKilledAnywhere(t *testing.T) {
 		"fails after the turn":   {before: []Environment{keeping}, env: keeping, fails: "verify", want: "automatic 2 failed, recovery 1 succeeded", leads: "web-blue 1", there: blueThere},
 		"fails within keep":      {before: []Environment{keeping, keeping}, env: keeping, fails: "wait release 3", want: "automatic 3 failed", leads: "web-green 2", there: greenThere},
 		"back to rolling":        {before: []Environment{keeping, keeping}, env: rolling, want: "automatic 3 succeeded", leads: "web 3", there: plainThere},
-		"rolling fails":          {before: []Environment{keeping}, env: rolling, fails: "wait release 2", want: "automatic 2 failed, recovery 1 succeeded", leads: "web-green 1", there: greenThere},
+		"rolling fails":          {before: []Environment{keeping}, env: rolling, fails: "wait release 2", want: "automatic 2 failed, recovery 1 succeeded", leads: "web-blue 1", there: blueThere},
 		"back to what rolled":    {before: []Environment{rolling, keeping}, back: [2]int{2, 1}, want: "rollback 1 succeeded", leads: "web 1", there: plainThere},
 		"the first":              {env: keeping, want: "automatic 1 succeeded", leads: "web-blue 1", there: blueThere},
 		"the first fails before": {env: keeping, fails: "wait release 1", want: "automatic 1 failed", leads: "no Service", there: ""},
@@ -542,5 +545,32 @@ func TestBlueGreenUnreachable(t *testing.T) {
 	b.ok(b.work(t.Context()))
 	if b.there() != bothThere || !b.deployment(3).RetireAt.IsZero() || !strings.Contains(string(b.deployment(3).Inventory.V), "web-green") {
 		t.Errorf("%s, listed %s", b.there(), b.deployment(3).Inventory.V)
+	}
+}
+
+// TestNextColour never is one that serves or may.
+func TestNextColour(t *testing.T) {
+	t.Parallel()
+	of := func(colour, hash string) *store.Deployment {
+		return &store.Deployment{Colour: colour, ObjectsHash: hash}
+	}
+	back := store.Deployment{Restores: "x", ObjectsHash: "1"}
+	for i, test := range []struct {
+		d         store.Deployment
+		was, live *store.Deployment
+		want      string
+	}{
+		{store.Deployment{}, nil, nil, "blue"},
+		{store.Deployment{}, of("", "1"), of("", "1"), "green"},
+		{store.Deployment{}, of("blue", "1"), of("blue", "1"), "green"},
+		{store.Deployment{}, of("green", "1"), of("green", "1"), "blue"},
+		{back, of("green", "2"), of("blue", "1"), "blue"},               // it failed after the Services turned
+		{store.Deployment{}, of("green", "2"), of("blue", "1"), "blue"}, // or was cancelled: green serves
+		{back, of("", "2"), of("green", "1"), "green"},                  // a rolling one failed
+		{store.Deployment{}, of("", "2"), of("green", "1"), "blue"},
+	} {
+		if got := nextColour(test.d, test.was, test.live); got != test.want {
+			t.Errorf("%d: %s, want %s", i, got, test.want)
+		}
 	}
 }

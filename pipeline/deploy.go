@@ -649,6 +649,9 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 			for _, g := range gone {
 				warnings = append(warnings, "removed "+g)
 			}
+			if len(keeps) > 0 {
+				warnings = append(warnings, "what it replaced is kept for "+shortDuration(r.env.Strategy.BlueGreen.Keep))
+			}
 			return r.Mask(strings.Join(warnings, "; ")), err
 		})
 	}

@@ -60,11 +60,12 @@ func newTraffic(t *testing.T) *traffic {
 	w.Clusters, w.Builder = map[string]Cluster{"test": w.cluster}, pushed{w}
 	w.apply(fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q}}`, w.namespace))
 	t.Cleanup(func() { // the namespace goes with the cluster
-		if t.Failed() {
-			t.Log(w.bench.deployments())
+		if !t.Failed() {
+			return
 		}
+		t.Log(w.bench.deployments())
 		for _, name := range []string{"web", "web-blue", "web-green", "client"} {
-			w.t.Log(name, w.pods(context.Background(), name))
+			t.Log(name, w.pods(context.Background(), name))
 		}
 	})
 	return w
@@ -212,7 +213,7 @@ func (w *traffic) heard(want []string, last string) {
 	w.more(100)
 	a, err := w.answers()
 	w.ok(err)
-	w.t.Logf("%d requests, %d failed: %v", a.Total, len(a.Failed), a.Answers)
+	w.t.Logf("%d requests, %d failed, the answer changed %d times", a.Total, len(a.Failed), len(a.Answers)-1)
 	if len(a.Failed) > 0 {
 		w.t.Errorf("%d requests failed: %s", len(a.Failed), strings.Join(a.Failed, "\n"))
 	}
@@ -238,7 +239,7 @@ func (w *traffic) pods(ctx context.Context, name string) kube.WorkloadStatus {
 	return all[0]
 }
 
-// started is what tells the pods of a Deployment from those that replace them: its generation, and its ReplicaSet's revision.
+// started tells whether a Deployment has begun to replace its pods since it was asked last: what it is changes then.
 func (w *traffic) started(name string) string {
 	w.t.Helper()
 	live, err := w.cluster.Live(w.t.Context(), kube.ObjectRef{Group: "apps", Version: "v1", Kind: "Deployment", Namespace: w.namespace, Name: name})
@@ -282,12 +283,26 @@ func TestTrafficBlueGreen(t *testing.T) {
 	}
 	w.heard([]string{"one", "two", "three", "two"}, "")
 
-	w.commit('d', "four", 2, "") // rolling again
+	// One that is looked at through its preview, and aborted.
+	w.commit('d', "four", 2, "{blue-green: {preview: web-next, steps: [{pause: manual}]}}")
+	w.ok(w.work(t.Context()))
+	status, body, err := w.cluster.Proxy(t.Context(), w.namespace, "web-next", "80", "/")
+	if err != nil || status != 200 || !strings.HasPrefix(string(body), "version four") || w.deployment(5).State != store.Paused {
+		t.Errorf("the preview of what is %s: %d %q %v", w.deployment(5).State, status, body, err)
+	}
+	w.update(func(tx *store.Tx) error { return tx.AskAbort(w.deployment(5), "alice") })
+	w.ok(w.work(t.Context()))
+	if left := w.started("web-blue"); left != "gone" {
+		t.Errorf("it left %s", left)
+	}
+	w.heard([]string{"one", "two", "three", "two"}, "")
+
+	w.commit('e', "five", 2, "") // rolling again
 	w.ok(w.work(t.Context()))
 	w.until("the colour is gone", func() bool { return w.started("web-green") == "gone" })
 	w.more(300)
-	w.heard(nil, "four")
-	if got := w.bench.deployments(); got != "automatic 1 succeeded, automatic 2 succeeded, automatic 3 succeeded, rollback 2 succeeded, automatic 4 succeeded" {
+	w.heard(nil, "five")
+	if got := w.bench.deployments(); got != "automatic 1 succeeded, automatic 2 succeeded, automatic 3 succeeded, rollback 2 succeeded, automatic 4 cancelled, automatic 5 succeeded" {
 		t.Error(got)
 	}
 }
