@@ -78,7 +78,7 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 		return "", err
 	}
 	defer remove()
-	objs, released, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
+	objs, live, released, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
 	if err != nil {
 		return "", err
 	}
@@ -99,7 +99,11 @@ func (e *Engine) render(ctx context.Context, d store.Deployment, rel store.Relea
 	if err != nil {
 		return "", err
 	}
-	changes, err := cluster.Diff(ctx, objs, released)
+	compared, err := e.compared(objs, live, rel, env)
+	if err != nil {
+		return "", permanent{err}
+	}
+	changes, err := cluster.Diff(ctx, compared, released)
 	if err = whole(err, e.owner(d, env)); isPermanent(err) {
 		return "", err
 	}
@@ -319,14 +323,14 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 		return time.Time{}, permanent{fmt.Errorf("environment key %q", key)}
 	}
 	for {
-		var next *store.Deployment
+		var next, keeper *store.Deployment
 		var wake time.Time
 		err := e.DB.Update(ctx, func(tx *store.Tx) error {
 			open, err := tx.OpenDeployments(part[0], part[1], part[2])
 			if err != nil {
 				return err
 			}
-			next = nil
+			next, keeper = nil, nil
 			for _, d := range open {
 				if store.Active(d.State) {
 					next = &d
@@ -355,7 +359,13 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 				}
 			}
 			if next == nil {
-				return nil
+				live, err := store.Optional(tx.Live(part[0], part[1], part[2]))
+				if err == nil && live != nil && !live.RetireAt.IsZero() {
+					if keeper = live; live.RetireAt.After(tx.Now()) {
+						keeper, wake = nil, sooner(wake, live.RetireAt.Time)
+					}
+				}
+				return err
 			}
 			before, err := store.Optional(tx.Current(next.Repo, next.App, next.Environment))
 			if err != nil {
@@ -366,7 +376,7 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 					return err
 				}
 			}
-			if err := tx.Begin(*next); err != nil {
+			if err := errors.Join(tx.Begin(*next), chooseColour(tx, *next)); err != nil {
 				return err
 			}
 			if next.Cause == store.CauseNow {
@@ -377,6 +387,11 @@ func (e *Engine) AdvanceEnv(ctx context.Context, key string, attempts int) (time
 			*next, err = tx.Deployment(next.ID)
 			return err
 		})
+		if err == nil && keeper != nil {
+			if err = e.retireKept(ctx, *keeper); err == nil {
+				continue
+			}
+		}
 		if err != nil || next == nil {
 			return wake, err
 		}
@@ -519,22 +534,24 @@ func (n *rolloutNews) String() string {
 // flow makes ready what is left to do of a deployment that has begun.
 func (e *Engine) flow(ctx context.Context, d store.Deployment, env Environment, cluster Cluster) (*flowRun, error) {
 	r := &flowRun{Engine: e, d: d, env: env, cluster: cluster}
-	var err error
+	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if r.rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
+			return err
+		}
+		if r.live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment)); err != nil {
+			return err
+		}
+		r.was, err = serving(tx, d)
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
 	if r.objs, r.jobs, err = e.Objects(d); err != nil {
 		return r, permanent{err}
 	}
 	if err := e.owner(d, env).Allows(r.objs); err != nil { // the server's file may have changed
 		return r, permanent{err}
-	}
-	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
-		if r.rel, err = tx.Release(d.Repo, d.App, d.Release); err != nil {
-			return err
-		}
-		r.live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
-		return err
-	})
-	if err != nil {
-		return r, err
 	}
 	if r.images, err = e.images(r.rel, env); err != nil {
 		err = permanent{err}
@@ -546,6 +563,9 @@ func (e *Engine) flow(ctx context.Context, d store.Deployment, env Environment, 
 func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err error) {
 	var steps []store.Step
 	if err := r.DB.View(ctx, func(tx *store.Tx) (err error) { steps, err = tx.Steps(r.d.ID); return err }); err != nil {
+		return until, err
+	}
+	if err := r.makeWay(ctx); err != nil {
 		return until, err
 	}
 	for _, s := range steps {
@@ -573,15 +593,21 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		} else if s.State != store.StepSucceeded {
 			until, err = r.advance(ctx, s.Kind, at)
 		}
-		if errors.Is(err, errRests) && r.d.State != store.Paused { // it was asked for while something was waited for
-			err = r.rest(ctx, steps)
+		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
+			if now := r.rest(ctx, steps); now != nil {
+				err = now
+			}
 		}
 		if err != nil || !until.IsZero() {
 			return until, err
 		}
 	}
+	keeps, err := r.keeps()
+	if err != nil {
+		return until, err
+	}
 	return until, r.DB.Update(ctx, func(tx *store.Tx) error {
-		if err := errors.Join(tx.EndDeployment(r.d, store.Succeeded, "", nil), overtake(tx, r.d)); err != nil || r.d.RollbackOf == "" {
+		if err := errors.Join(tx.EndDeployment(r.d, store.Succeeded, "", nil), r.settle(tx, keeps), overtake(tx, r.d)); err != nil || r.d.RollbackOf == "" {
 			return err
 		}
 		from, err := tx.Deployment(r.d.RollbackOf)
@@ -641,15 +667,20 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 			if err := r.rollout().finish(ctx); err != nil {
 				return "", err
 			}
-			var before kube.Inventory
-			if r.live != nil {
-				if err := json.Unmarshal(r.live.Inventory.V, &before); err != nil {
-					return "", permanent{err}
-				}
+			before, err := r.left(ctx)
+			if err != nil {
+				return "", err
 			}
-			gone, err := r.cluster.Prune(ctx, before, kube.InventoryOf(r.objs), r.owner(r.d, r.env))
+			keeps, err := r.keeps()
+			if err != nil {
+				return "", permanent{err}
+			}
+			gone, err := r.cluster.Prune(ctx, before, kube.InventoryOf(r.objs).And(keeps), r.owner(r.d, r.env))
 			for _, g := range gone {
 				warnings = append(warnings, "removed "+g)
+			}
+			if len(keeps) > 0 {
+				warnings = append(warnings, "what it replaced is kept for "+shortDuration(r.env.Strategy.BlueGreen.Keep))
 			}
 			return r.Mask(strings.Join(warnings, "; ")), err
 		})
@@ -676,7 +707,7 @@ func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) 
 // enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.
 func (r *flowRun) enter(ctx context.Context, state string) error {
 	order := []string{store.Applying, store.Progressing, store.Verifying}
-	if slices.Index(order, r.d.State) >= slices.Index(order, state) {
+	if r.d.State == store.Paused || slices.Index(order, r.d.State) >= slices.Index(order, state) { // what rests goes on by being resumed
 		return nil
 	}
 	return r.DB.Update(ctx, func(tx *store.Tx) error {
@@ -747,8 +778,8 @@ func (e *Engine) fail(ctx context.Context, d store.Deployment, env Environment, 
 	})
 }
 
-// Objects returns the rendered objects of a deployment and the Jobs that its flow runs, nil when it is not rendered yet. A way back
-// runs none.
+// Objects returns the rendered objects of a deployment as they run, and the Jobs that its flow runs, nil when it is not rendered yet. A
+// way back runs none.
 func (e *Engine) Objects(d store.Deployment) (applied, jobs []*unstructured.Unstructured, err error) {
 	if d.Objects == nil {
 		return nil, nil, nil
@@ -765,5 +796,8 @@ func (e *Engine) Objects(d store.Deployment) (applied, jobs []*unstructured.Unst
 	if d.Restores != "" {
 		jobs = nil
 	}
-	return applied, jobs, nil
+	if d.Colour != "" {
+		applied, err = e.asRun(d, applied)
+	}
+	return applied, jobs, err
 }

@@ -28,8 +28,11 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 		return nil, err
 	}
 	defer remove()
-	objs, released, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
+	objs, live, released, err := e.objects(ctx, filepath.Join(dir, "src"), d, rel, repo, env, cluster)
 	if err != nil {
+		return nil, err
+	}
+	if objs, err = e.compared(objs, live, rel, env); err != nil {
 		return nil, err
 	}
 	changes, err := cluster.Diff(ctx, objs, released)
@@ -41,22 +44,17 @@ func (e *Engine) Compare(ctx context.Context, d store.Deployment, rel store.Rele
 
 // objects renders the environment's manifests at the release's commit, bound to the release's digests, and behind them the Jobs of its
 // flow; dest is where the commit is put. What it changes nothing of still names the release that it has in released, the objects of
-// what is live.
-func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) (objs, released []*unstructured.Unstructured, err error) {
+// what is live, which is nil for nothing.
+func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, rel store.Release, repo store.Repo, env Environment, cluster Cluster) (objs []*unstructured.Unstructured, live *store.Deployment, released []*unstructured.Unstructured, err error) {
 	if _, err := e.Source.Checkout(ctx, repo, rel.SHA, dest, source.Options{}); err != nil {
 		if source.IsPermanent(err) {
 			err = permanent{err}
 		}
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	// Whether a chart is installed or upgraded is asked when it is rendered, which may be before what is under way ends.
-	var live *store.Deployment
-	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
-		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
+	if live, released, err = e.released(ctx, d); err != nil {
+		return nil, nil, nil, err
 	}
 	var except []string
 	for _, step := range env.Flow {
@@ -68,49 +66,45 @@ func (e *Engine) objects(ctx context.Context, dest string, d store.Deployment, r
 		Revision: rel.Number, Upgrade: live != nil, Capabilities: cluster.Capabilities})
 	var api *kube.Error
 	if err != nil && (ctx.Err() != nil || errors.As(err, &api) && api.Temporary || errors.Is(err, context.DeadlineExceeded)) {
-		return nil, nil, err // nobody said what a chart asks of the cluster
+		return nil, nil, nil, err // nobody said what a chart asks of the cluster
 	}
 	if err != nil {
-		return nil, nil, permanent{err}
+		return nil, nil, nil, permanent{err}
 	}
 	images, err := e.images(rel, env)
 	if err == nil {
 		_, err = kube.Bind(objs, images)
 	}
 	if err != nil {
-		return nil, nil, permanent{err}
+		return nil, nil, nil, permanent{err}
 	}
 	if err := kube.Own(objs, e.owner(d, env)); err != nil {
-		return nil, nil, permanent{err}
-	}
-	if released, err = e.released(ctx, d); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, permanent{err}
 	}
 	if err := kube.KeepRelease(objs, released); err != nil {
-		return nil, nil, permanent{err}
+		return nil, nil, nil, permanent{err}
 	}
 	if err := env.Strategy.fits(objs, images); err != nil {
-		return nil, nil, permanent{err}
+		return nil, nil, nil, permanent{err}
 	}
 	jobs, err := e.flowJobs(ctx, dest, d, rel, env)
 	if err != nil {
-		return nil, nil, permanent{err}
+		return nil, nil, nil, permanent{err}
 	}
-	return append(objs, jobs...), released, nil
+	return append(objs, jobs...), live, released, nil
 }
 
-// released are the objects of what is live where d goes, none where nothing is or they are kept no more.
-func (e *Engine) released(ctx context.Context, d store.Deployment) ([]*unstructured.Unstructured, error) {
-	var live *store.Deployment
-	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+// released is what is live where d goes, nil for nothing, with its objects, none where they are kept no more.
+func (e *Engine) released(ctx context.Context, d store.Deployment) (live *store.Deployment, objs []*unstructured.Unstructured, err error) {
+	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
 		live, err = store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 		return err
 	})
 	if err != nil || live == nil {
-		return nil, err
+		return nil, nil, err
 	}
-	objs, _, err := e.Objects(*live)
-	return objs, err
+	objs, _, err = e.Objects(*live)
+	return live, objs, err
 }
 
 // maxDriftLines is how much of what somebody changed of one object is told before it is overwritten.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,6 +75,7 @@ type bench struct {
 	jobs     map[string]int                        // in the cluster, by name: how often each has run
 	status   int                                   // what a Service answers
 	objects  map[string]*unstructured.Unstructured // in the cluster, as in Deployment/web
+	watch    func()                                // sees what is in the cluster after each change; may be nil
 }
 
 // server allows everything.
@@ -189,6 +191,12 @@ func (b *bench) call(ctx context.Context, what string, fn func()) error {
 	return ctx.Err()
 }
 
+func (b *bench) changed() {
+	if b.watch != nil {
+		b.watch()
+	}
+}
+
 type fakeSource bench
 
 func (f *fakeSource) Checkout(ctx context.Context, _ store.Repo, sha, dest string, o source.Options) (source.Commit, error) {
@@ -279,9 +287,14 @@ func (f *fakeImages) Parts(context.Context, string) ([]string, error) {
 
 type fakeCluster bench
 
+// imageOf is the image of the first of objs that has one.
 func imageOf(objs []*unstructured.Unstructured) string {
-	containers, _, _ := unstructured.NestedSlice(objs[0].Object, "spec", "template", "spec", "containers")
-	return containers[0].(map[string]any)["image"].(string)
+	for _, o := range objs {
+		if containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers"); len(containers) > 0 {
+			return containers[0].(map[string]any)["image"].(string)
+		}
+	}
+	return ""
 }
 
 func (f *fakeCluster) Diff(ctx context.Context, _, released []*unstructured.Unstructured) ([]kube.Change, error) {
@@ -298,13 +311,14 @@ func (f *fakeCluster) Drift(context.Context, []*unstructured.Unstructured) ([]ku
 
 func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
 	return (*bench)(f).call(ctx, "apply", func() {
-		f.running = imageOf(objs)
+		f.running = cmp.Or(imageOf(objs), f.running)
 		for _, obj := range objs {
 			f.objects[kube.RefOf(obj).String()] = obj.DeepCopy()
 		}
 		var err error
 		f.applied, err = kube.Encode(objs)
 		(*bench)(f).ok(err)
+		(*bench)(f).changed()
 	})
 }
 
@@ -329,6 +343,7 @@ func (f *fakeCluster) Prune(ctx context.Context, old, new kube.Inventory, _ kube
 				gone = append(gone, ref.String())
 			}
 		}
+		(*bench)(f).changed()
 	})
 	return gone, err
 }

@@ -43,6 +43,7 @@ type flowRun struct {
 	rel     store.Release
 	images  []kube.Image      // of the release, as they are pulled
 	live    *store.Deployment // nil before the first
+	was     *store.Deployment // which serves until this one does; nil: none
 	objs    []*unstructured.Unstructured
 	jobs    []*unstructured.Unstructured // of the flow
 }

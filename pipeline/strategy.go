@@ -129,7 +129,10 @@ func (s Strategy) fits(objs []*unstructured.Unstructured, images []kube.Image) e
 	if s.Canary == nil && s.BlueGreen == nil {
 		return nil
 	}
-	_, err := kube.Workload(objs, images, s.workload())
+	workload, err := kube.Workload(objs, images, s.workload())
+	if err == nil && s.BlueGreen != nil {
+		err = s.BlueGreen.fits(objs, workload)
+	}
 	if err != nil {
 		err = fmt.Errorf("strategy %s: %w", s.Name(), err)
 	}
@@ -313,6 +316,9 @@ func (s Strategy) changes() string {
 
 // rollout is the strategy of a deployment.
 func (r *flowRun) rollout() rollout {
+	if r.env.Strategy.BlueGreen != nil {
+		return blueGreen{r}
+	}
 	return rolling{r}
 }
 

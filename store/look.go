@@ -21,7 +21,8 @@ func (tx *Tx) OpenDeploymentsOf(repo string) ([]Deployment, error) {
 }
 
 // Cancel ends a deployment that has not ended. One that is being made is asked to stop, and ends at its next safe point;
-// stopping tells that. Where nobody works on its environment at this moment, that moment is one.
+// stopping tells that. Where nobody works on its environment at this moment, that moment is one, unless it has something beside what
+// runs to be taken back.
 func (tx *Tx) Cancel(d Deployment, by string) (stopping bool, err error) {
 	working, err := get[bool](tx, "task", "SELECT EXISTS (SELECT 1 FROM tasks WHERE kind = ? AND key = ? AND lease_until > ?)",
 		TaskEnv, EnvKey(d.Repo, d.App, d.Environment), stamp(tx.now))
@@ -29,7 +30,7 @@ func (tx *Tx) Cancel(d Deployment, by string) (stopping bool, err error) {
 		return false, err
 	}
 	if Active(d.State) {
-		if err := tx.AskCancel(d, by); err != nil || working {
+		if err := tx.AskCancel(d, by); err != nil || working || d.Colour != "" {
 			return true, err
 		}
 	}

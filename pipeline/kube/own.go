@@ -20,7 +20,7 @@ const (
 	LabelManagedBy   = "app.kubernetes.io/managed-by" // always shipmate
 	LabelApp         = "shipmate.dev/app"
 	LabelEnvironment = "shipmate.dev/environment"
-	LabelTrack       = "shipmate.dev/track" // in pod templates: TrackStable or TrackCanary
+	LabelTrack       = "shipmate.dev/track" // in pod templates: TrackStable, TrackCanary or a colour
 	// The release that brought what the object says. A release which changes nothing of it leaves it as it is (KeepRelease).
 	AnnotationRelease = "shipmate.dev/release"
 )

@@ -6,12 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Values of LabelTrack.
+// Values of LabelTrack where nothing runs as a colour.
 const (
 	TrackStable = "stable"
 	TrackCanary = "canary"
@@ -25,7 +24,8 @@ func Workload(objs []*unstructured.Unstructured, images []Image, name string) (*
 	for _, obj := range objs {
 		uses := slices.ContainsFunc(podSpecs(obj), func(p podSpec) bool {
 			return slices.ContainsFunc(p.containers(), func(c container) bool {
-				return slices.ContainsFunc(images, func(i Image) bool { return c.content["image"] == i.Ref() })
+				image, _ := c.content["image"].(string) // the host that is pulled by may have changed since it was bound
+				return slices.ContainsFunc(images, func(i Image) bool { return strings.HasSuffix(image, "@"+i.Digest) })
 			})
 		})
 		isDeployment := obj.GroupVersionKind().GroupKind().String() == "Deployment.apps"
@@ -105,7 +105,7 @@ func Needed(objs, released []*unstructured.Unstructured) []*unstructured.Unstruc
 func ServicesOf(objs []*unstructured.Unstructured, workload *unstructured.Unstructured) []*unstructured.Unstructured {
 	pods, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "template", "metadata", "labels")
 	return slices.DeleteFunc(slices.Clone(objs), func(o *unstructured.Unstructured) bool {
-		if o.GroupVersionKind().GroupKind() != corev1.SchemeGroupVersion.WithKind("Service").GroupKind() || o.GetNamespace() != workload.GetNamespace() {
+		if !isService(o) || o.GetNamespace() != workload.GetNamespace() {
 			return true
 		}
 		selector, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
