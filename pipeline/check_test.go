@@ -231,7 +231,6 @@ f:6: environments[1].cluster: found by the caller; write something else`
 func TestNotYet(t *testing.T) {
 	tests := map[string]string{
 		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
-		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",
 		"environments[].strategy.blue-green": "environments: [{strategy: {blue-green: {keep: 10m}}}]",
 		"environments[].flow[].approve":      "environments: [{flow: [{approve: alice}]}]",
 	}

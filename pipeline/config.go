@@ -143,7 +143,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
 	"environments[].registry",
-	"environments[].strategy.canary",
 	"environments[].strategy.blue-green",
 	"environments[].flow[].approve",
 }

@@ -536,7 +536,7 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 			}
 			at.step = s.Kind
 			err = r.deploy(ctx, s, *at)
-		} else if s.State != store.StepSucceeded {
+		} else if s.State != store.StepSucceeded && s.State != store.StepSkipped {
 			until, err = r.advance(ctx, s.Kind, at)
 		}
 		if errors.Is(err, errRests) && r.d.State != store.Paused { // it was asked for while something was waited for
@@ -570,6 +570,10 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 		ctx, stop := finishing(ctx)
 		defer stop()
 		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+			err := r.sweep(ctx)
+			if err != nil {
+				return "", err
+			}
 			objs, err := r.rollout().set(ctx)
 			if err != nil {
 				return "", err
@@ -609,8 +613,8 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 			}
 			var before kube.Inventory
 			if r.live != nil {
-				if err := json.Unmarshal(r.live.Inventory.V, &before); err != nil {
-					return "", permanent{err}
+				if before, err = inventoryOf(*r.live); err != nil {
+					return "", err
 				}
 			}
 			gone, err := r.cluster.Prune(ctx, before, kube.InventoryOf(r.objs), r.owner(r.d, r.env))

@@ -86,6 +86,23 @@ func (c *Cluster) Live(ctx context.Context, ref ObjectRef) (*unstructured.Unstru
 	return c.get(ctx, ref)
 }
 
+// List returns the objects of a kind in a namespace; the name that of has does not count.
+func (c *Cluster) List(ctx context.Context, of ObjectRef) ([]*unstructured.Unstructured, error) {
+	r, err := c.resource(ctx, c.client, of)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, explain("list", of, err)
+	}
+	all := make([]*unstructured.Unstructured, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	return all, nil
+}
+
 // get returns the live object, nil if there is none.
 func (c *Cluster) get(ctx context.Context, ref ObjectRef) (*unstructured.Unstructured, error) {
 	r, err := c.resource(ctx, c.client, ref)

@@ -141,4 +141,3 @@ func Tracked(live *unstructured.Unstructured) bool {
 	pods, _, _ := unstructured.NestedStringMap(live.Object, "spec", "template", "metadata", "labels")
 	return pods[LabelTrack] != ""
 }
-
