@@ -127,25 +127,32 @@ func (c canary) decide(ctx context.Context) (why string, err error) {
 
 // remember has whatever replaces the live release remove what stands beside it, also where this deployment dies.
 func (c canary) remember(ctx context.Context, beside kube.Inventory) error {
-	return c.DB.Update(ctx, func(tx *store.Tx) error {
-		live, err := tx.Deployment(c.live.ID)
-		if err != nil {
-			return err
-		}
-		inventory, err := inventoryOf(live)
-		if err != nil {
-			return err
-		}
+	return c.recount(ctx, func(all kube.Inventory) kube.Inventory {
 		for _, ref := range beside {
-			if !slices.Contains(inventory, ref) {
-				inventory = append(inventory, ref)
+			if !slices.Contains(all, ref) {
+				all = append(all, ref)
 			}
 		}
-		text, err := json.Marshal(inventory)
+		return all
+	})
+}
+
+// recount changes what is known to be in the cluster because of the live release.
+func (r *flowRun) recount(ctx context.Context, change func(kube.Inventory) kube.Inventory) error {
+	return r.DB.Update(ctx, func(tx *store.Tx) error {
+		live, err := tx.Deployment(r.live.ID)
 		if err != nil {
 			return err
 		}
-		c.live.Inventory.V = text
+		all, err := inventoryOf(live)
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(change(all))
+		if err != nil {
+			return err
+		}
+		r.live.Inventory.V = text
 		return tx.SetInventory(live, text)
 	})
 }
@@ -177,8 +184,10 @@ func (r *flowRun) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.cluster.Prune(ctx, left, kube.InventoryOf(slices.Concat(released, r.objs)), r.owner(r.d, r.env))
-	return err
+	routing := slices.DeleteFunc(slices.Clone(released), func(o *unstructured.Unstructured) bool {
+		return o.GetKind() != kube.IstioRouter && o.GetKind() != "Service"
+	})
+	return r.leave(ctx, left, routing, slices.Concat(released, r.objs))
 }
 
 func (c canary) advance(ctx context.Context, s store.Step, _ string, of StrategyStep) (until time.Time, err error) {
@@ -304,7 +313,7 @@ func (c canary) finish(ctx context.Context) error {
 	if err != nil || p == nil {
 		return err
 	}
-	return c.leave(ctx, p, p.After(), c.objs)
+	return c.leave(ctx, p.Inventory(), p.After(), c.objs)
 }
 
 func (c canary) undo(ctx context.Context) error {
@@ -316,21 +325,22 @@ func (c canary) undo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.leave(ctx, p, p.Before(), released)
+	return c.leave(ctx, p.Inventory(), p.Before(), released)
 }
 
-// leave takes the traffic from a canary, and then removes it: what stays are objs, and of them routing brings the traffic to the
-// pods. Only what the canary did is undone, so that this can be repeated, and ends what was begun.
-func (c canary) leave(ctx context.Context, p *kube.Canary, routing, objs []*unstructured.Unstructured) error {
-	owner := c.owner(c.d, c.env)
-	gone, err := c.cluster.Prune(ctx, p.Ingress(), nil, owner)
+// leave takes the traffic from a canary, and then removes what stands beside: what stays are objs, and of them routing brings the
+// traffic to the pods. Only what a canary did is undone, so that this can be repeated, and ends what was begun.
+func (r *flowRun) leave(ctx context.Context, beside kube.Inventory, routing, objs []*unstructured.Unstructured) error {
+	owner, stays := r.owner(r.d, r.env), kube.InventoryOf(objs)
+	ingresses := slices.DeleteFunc(slices.Clone(beside), func(ref kube.ObjectRef) bool { return ref.Kind != kube.NginxRouter })
+	gone, err := r.cluster.Prune(ctx, ingresses, stays, owner)
 	if err != nil {
 		return err
 	}
 	turned := len(gone) > 0
 	for _, obj := range routing {
-		if obj.GetKind() == p.Router.Kind {
-			plain, err := c.restore(ctx, obj)
+		if obj.GetKind() == kube.IstioRouter {
+			plain, err := r.restore(ctx, obj)
 			if err != nil {
 				return err
 			}
@@ -344,24 +354,28 @@ func (c canary) leave(ctx context.Context, p *kube.Canary, routing, objs []*unst
 			return ctx.Err()
 		}
 	}
-	if _, err := c.cluster.Prune(ctx, p.Inventory(), kube.InventoryOf(objs), owner); err != nil {
+	if _, err := r.cluster.Prune(ctx, beside, stays, owner); err != nil {
 		return err
 	}
-	for _, obj := range routing { // the Service last: it leads to all pods again
-		if _, err := c.restore(ctx, obj); err != nil {
-			return err
+	for _, obj := range routing { // last: a Service leads to all pods again
+		if obj.GetKind() != kube.IstioRouter {
+			if _, err := r.restore(ctx, obj); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return r.recount(ctx, func(all kube.Inventory) kube.Inventory {
+		return slices.DeleteFunc(all, func(ref kube.ObjectRef) bool { return slices.Contains(beside, ref) && !slices.Contains(stays, ref) })
+	})
 }
 
 // restore applies an object as a release has it, where the one in the cluster is changed for the canary.
-func (c canary) restore(ctx context.Context, obj *unstructured.Unstructured) (changed bool, err error) {
-	live, err := c.cluster.Live(ctx, kube.RefOf(obj))
+func (r *flowRun) restore(ctx context.Context, obj *unstructured.Unstructured) (changed bool, err error) {
+	live, err := r.cluster.Live(ctx, kube.RefOf(obj))
 	if err != nil || live == nil || live.GetAnnotations()[kube.AnnotationCanary] == "" {
 		return false, err
 	}
-	return true, c.apply(ctx, []*unstructured.Unstructured{obj})
+	return true, r.apply(ctx, []*unstructured.Unstructured{obj})
 }
 
 // skip ends a step that is not needed, and says why.

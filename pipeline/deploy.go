@@ -539,8 +539,10 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		} else if s.State != store.StepSucceeded && s.State != store.StepSkipped {
 			until, err = r.advance(ctx, s.Kind, at)
 		}
-		if errors.Is(err, errRests) && r.d.State != store.Paused { // it was asked for while something was waited for
-			err = r.rest(ctx, steps)
+		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
+			if now := r.rest(ctx, steps); now != nil {
+				err = now
+			}
 		}
 		if err != nil || !until.IsZero() {
 			return until, err
@@ -639,7 +641,7 @@ func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) 
 // enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.
 func (r *flowRun) enter(ctx context.Context, state string) error {
 	order := []string{store.Applying, store.Progressing, store.Verifying}
-	if slices.Index(order, r.d.State) >= slices.Index(order, state) {
+	if r.d.State == store.Paused || slices.Index(order, r.d.State) >= slices.Index(order, state) { // what rests goes on by being resumed
 		return nil
 	}
 	return r.DB.Update(ctx, func(tx *store.Tx) error {
