@@ -411,6 +411,14 @@ func TestCanaryTraffic(t *testing.T) {
 			t.Fatal("what was aborted still answers")
 		}
 	}
+
+	r.release('d', "four", strings.Replace(realDeployment, "image: IMAGE", "image: IMAGE\n        args: [crash]", 1), strategy)
+	r.is(4, store.Failed)
+	if f := r.deployment(4).Failure.V; f.Step != "canary/1/25%" || !strings.HasPrefix(f.Where, "Deployment/web-canary, pod web-canary-") || !strings.HasPrefix(f.Reason, "CrashLoopBackOff") || f.Hint == "" && len(f.Logs) == 0 {
+		t.Errorf("%+v", f)
+	}
+	r.stands(2)
+	near("two", 100)
 	if failed := client.failures(); len(failed) > 0 {
 		t.Errorf("%d requests failed: %v", len(failed), failed[:min(len(failed), 5)])
 	}
