@@ -1259,6 +1259,20 @@ func (c *fakeCluster) Live(ctx context.Context, ref kube.ObjectRef) (*unstructur
 	return c.objects[ref.Namespace+"/"+ref.String()].DeepCopy(), nil
 }
 
+func (c *fakeCluster) List(_ context.Context, of kube.ObjectRef) (objs []*unstructured.Unstructured, err error) {
+	if err := c.call("list", nil); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, obj := range c.objects {
+		if obj.GetKind() == of.Kind && obj.GetNamespace() == of.Namespace {
+			objs = append(objs, obj.DeepCopy())
+		}
+	}
+	return objs, nil
+}
+
 func (c *fakeCluster) EnsurePullSecret(_ context.Context, _, _, host, username, password string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

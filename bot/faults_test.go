@@ -391,6 +391,10 @@ func (c remoteCluster) Live(context.Context, kube.ObjectRef) (*unstructured.Unst
 	return nil, errors.New("no strategy is played here")
 }
 
+func (c remoteCluster) List(context.Context, kube.ObjectRef) ([]*unstructured.Unstructured, error) {
+	return nil, errors.New("no strategy is played here")
+}
+
 func (c remoteCluster) EnsurePullSecret(context.Context, string, string, string, string, string) error {
 	return nil
 }

@@ -143,7 +143,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 // notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a check,
 // would be worse. Whoever implements one adds its field and removes its line.
 var notYet = []string{
-	"environments[].strategy.canary",
 	"environments[].flow[].approve",
 }
 

@@ -590,7 +590,7 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 			}
 			at.step = s.Kind
 			err = r.deploy(ctx, s, *at)
-		} else if s.State != store.StepSucceeded {
+		} else if s.State != store.StepSucceeded && s.State != store.StepSkipped {
 			until, err = r.advance(ctx, s.Kind, at)
 		}
 		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
@@ -630,6 +630,10 @@ func (r *flowRun) deploy(ctx context.Context, s store.Step, at moment) error {
 		ctx, stop := finishing(ctx)
 		defer stop()
 		err := r.step(ctx, "deployment", r.d.ID, s.Kind, func() (string, error) {
+			err := r.sweep(ctx)
+			if err != nil {
+				return "", err
+			}
 			objs, err := r.rollout().set(ctx)
 			if err != nil {
 				return "", err

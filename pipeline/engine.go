@@ -102,6 +102,8 @@ type Cluster interface {
 	Prune(ctx context.Context, old, new kube.Inventory, o kube.Owner) ([]string, error)
 	// Live reads an object, nil where there is none.
 	Live(ctx context.Context, ref kube.ObjectRef) (*unstructured.Unstructured, error)
+	// List reads all objects of a kind in a namespace.
+	List(ctx context.Context, of kube.ObjectRef) ([]*unstructured.Unstructured, error)
 	EnsurePullSecret(ctx context.Context, namespace, name, host, username, password string) error
 	Status(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.WorkloadStatus, error)
 	Drift(ctx context.Context, objs []*unstructured.Unstructured) ([]kube.Drift, error)

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -185,6 +184,9 @@ func (b *bench) call(ctx context.Context, what string, fn func()) error {
 	b.mu.Lock()
 	if fn != nil {
 		fn()
+		if b.watch != nil {
+			b.watch()
+		}
 	}
 	b.mu.Unlock()
 	b.point("")
@@ -311,8 +313,10 @@ func (f *fakeCluster) Drift(context.Context, []*unstructured.Unstructured) ([]ku
 
 func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, _ kube.ApplyOptions) error {
 	return (*bench)(f).call(ctx, "apply", func() {
-		f.running = cmp.Or(imageOf(objs), f.running)
 		for _, obj := range objs {
+			if obj.GetKind() == "Deployment" && !strings.HasSuffix(obj.GetName(), kube.CanarySuffix) {
+				f.running = imageOf([]*unstructured.Unstructured{obj})
+			}
 			f.objects[kube.RefOf(obj).String()] = obj.DeepCopy()
 		}
 		var err error
@@ -328,6 +332,9 @@ func (f *fakeCluster) Wait(ctx context.Context, objs []*unstructured.Unstructure
 	if err := (*bench)(f).call(ctx, "wait", nil); err != nil {
 		return err
 	}
+	if strings.HasSuffix(objs[0].GetName(), kube.CanarySuffix) {
+		return (*bench)(f).call(ctx, "wait canary of "+release, nil)
+	}
 	return (*bench)(f).call(ctx, "wait release "+release, nil)
 }
 
@@ -337,7 +344,7 @@ func (f *fakeCluster) Verify(ctx context.Context, _ []*unstructured.Unstructured
 
 func (f *fakeCluster) Prune(ctx context.Context, old, new kube.Inventory, _ kube.Owner) (gone []string, err error) {
 	err = (*bench)(f).call(ctx, "prune", func() {
-		for _, ref := range old {
+		for _, ref := range slices.Backward(old) {
 			if _, there := f.objects[ref.String()]; there && !slices.Contains(new, ref) {
 				delete(f.objects, ref.String())
 				gone = append(gone, ref.String())
@@ -346,6 +353,17 @@ func (f *fakeCluster) Prune(ctx context.Context, old, new kube.Inventory, _ kube
 		(*bench)(f).changed()
 	})
 	return gone, err
+}
+
+func (f *fakeCluster) List(ctx context.Context, of kube.ObjectRef) (objs []*unstructured.Unstructured, err error) {
+	err = (*bench)(f).call(ctx, "list", func() {
+		for _, obj := range f.objects {
+			if obj.GetKind() == of.Kind && obj.GetNamespace() == of.Namespace {
+				objs = append(objs, obj.DeepCopy())
+			}
+		}
+	})
+	return objs, err
 }
 
 func (f *fakeCluster) EnsurePullSecret(ctx context.Context, _, name, _, user, _ string) error {

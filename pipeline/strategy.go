@@ -133,6 +133,9 @@ func (s Strategy) fits(objs []*unstructured.Unstructured, images []kube.Image) e
 	if err == nil && s.BlueGreen != nil {
 		err = s.BlueGreen.fits(objs, workload)
 	}
+	if err == nil && s.Canary != nil {
+		_, err = s.Canary.plan(objs, objs, workload)
+	}
 	if err != nil {
 		err = fmt.Errorf("strategy %s: %w", s.Name(), err)
 	}
@@ -231,8 +234,8 @@ const (
 func between(steps []StrategyStep) (kinds []string) {
 	for i, s := range steps {
 		add := func(verb, what string) { kinds = append(kinds, fmt.Sprintf("%s/%d/%s", verb, i+1, what)) }
-		if s.Weight > 0 || s.Header != "" {
-			add(verbCanary, s.share())
+		if s.shares() {
+			add(verbCanary, s.share().String())
 		}
 		if (s.Pause != Rest{}) {
 			add(verbPause, s.Pause.String())
@@ -245,16 +248,11 @@ func between(steps []StrategyStep) (kinds []string) {
 	return kinds
 }
 
-// share is what of the traffic goes to a canary, as in "10%, X-Canary: always".
-func (s StrategyStep) share() string {
-	var parts []string
-	if s.Weight > 0 {
-		parts = append(parts, fmt.Sprintf("%d%%", s.Weight))
-	}
-	if s.Header != "" {
-		parts = append(parts, s.Header+": "+s.Value)
-	}
-	return strings.Join(parts, ", ")
+// shares tells whether the step gives a canary a share of the traffic, and share is which. It is all that the canary gets: nothing
+// of the steps before stays.
+func (s StrategyStep) shares() bool { return s.Weight > 0 || s.Header != "" }
+func (s StrategyStep) share() kube.Share {
+	return kube.Share{Weight: s.Weight, Header: s.Header, Value: s.Value}
 }
 
 // A rollout is how a strategy brings a deployment's objects to the cluster, and takes them back. What it does is safe to repeat, and
@@ -319,6 +317,9 @@ func (r *flowRun) rollout() rollout {
 	if r.env.Strategy.BlueGreen != nil {
 		return blueGreen{r}
 	}
+	if r.env.Strategy.Canary != nil && r.d.RollbackOf == "" {
+		return canary{r}
+	}
 	return rolling{r}
 }
 
@@ -341,6 +342,12 @@ func (r *flowRun) advanceBetween(ctx context.Context, kind string, at *moment) (
 			return again, nil
 		}
 	}
+	if _, decided, err := r.firstCanary(ctx); err != nil || decided.Skipped != "" {
+		if err == nil {
+			err = r.skip(ctx, step, decided.Skipped)
+		}
+		return until, err
+	}
 	switch verb {
 	case verbPause:
 		return r.restStep(ctx, step, now, of.Pause)
@@ -359,15 +366,25 @@ func (r *flowRun) advanceBetween(ctx context.Context, kind string, at *moment) (
 
 // step finds the step that a kind of step stands for.
 func (s Strategy) step(kind string) (verb string, of StrategyStep, err error) {
-	verb, rest, _ := strings.Cut(kind, "/")
+	verb, _, _ = strings.Cut(kind, "/")
 	if verb == StepSwitch {
 		return verb, of, nil
 	}
-	text, _, _ := strings.Cut(rest, "/")
 	all := s.between()
-	position, err := strconv.Atoi(text)
-	if err != nil || position < 1 || position > len(all) {
+	n := position(kind)
+	if n < 1 || n > len(all) {
 		return "", of, fmt.Errorf("the strategy %s has no step %q", s.Name(), kind)
 	}
-	return verb, all[position-1], nil
+	return verb, all[n-1], nil
+}
+
+// position is that of a kind of step among the strategy's, from 1; 0 for none.
+func position(kind string) int {
+	_, rest, _ := strings.Cut(kind, "/")
+	text, _, _ := strings.Cut(rest, "/")
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return n
 }

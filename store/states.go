@@ -58,7 +58,7 @@ var from = map[string]map[string][]string{
 		StepSucceeded:   {StepRunning},
 		StepFailed:      {StepRunning, StepInterrupted},
 		StepCancelled:   {StepRunning, StepInterrupted},
-		StepSkipped:     {StepPending},
+		StepSkipped:     {StepPending, StepRunning},
 		StepInterrupted: {StepRunning},
 		StepPending:     {StepInterrupted},
 	},

@@ -23,6 +23,10 @@ type StepResult struct {
 	Again  time.Time `json:"again,omitzero"`   // when it is asked again
 	By     string    `json:"by,omitempty"`     // of a pause: who ended it
 	Held   bool      `json:"held,omitempty"`   // the rollout that it watches is held in the cluster
+
+	// Of the first canary step:
+	Began   bool   `json:"began,omitempty"`   // something of the canary may be in the cluster
+	Skipped string `json:"skipped,omitempty"` // why there is none
 }
 
 // Tests is the sum of a check's report. What its tests say is masked and capped.

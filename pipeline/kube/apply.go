@@ -95,6 +95,23 @@ func (c *Cluster) Live(ctx context.Context, ref ObjectRef) (*unstructured.Unstru
 	return c.get(ctx, ref)
 }
 
+// List returns the objects of a kind in a namespace; the name that of has does not count.
+func (c *Cluster) List(ctx context.Context, of ObjectRef) ([]*unstructured.Unstructured, error) {
+	r, err := c.resource(ctx, c.client, of)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, explain("list", of, err)
+	}
+	all := make([]*unstructured.Unstructured, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	return all, nil
+}
+
 // applyRank applies those of objs, all of one rank, that are not done, and waits for definitions among them.
 func (c *Cluster) applyRank(ctx context.Context, objs []*unstructured.Unstructured, done []bool, force bool) error {
 	var todo, crds []*unstructured.Unstructured

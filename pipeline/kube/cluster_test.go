@@ -340,6 +340,30 @@ func TestEnsurePullSecret(t *testing.T) {
 	}
 }
 
+// TestList reads a kind in a namespace, and explains what is refused.
+func TestList(t *testing.T) {
+	refused := false
+	_, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		if refused {
+			writeStatus(w, apierrors.NewForbidden(schema.GroupResource{Group: "example.com", Resource: "things"}, "", errors.New("no")))
+			return
+		}
+		if r.URL.Path != "/apis/example.com/v1/namespaces/n/things" {
+			t.Errorf("asks for %s", r.URL.Path)
+		}
+		fmt.Fprint(w, list(thing("True"), strings.Replace(thing("False"), `"name":"a"`, `"name":"b"`, 1)))
+	})
+	of := RefOf(wantedThing()[0])
+	all, err := c.List(t.Context(), of)
+	if err != nil || len(all) != 2 || all[0].GetName() != "a" || all[1].GetName() != "b" {
+		t.Errorf("%v, %v", all, err)
+	}
+	refused = true
+	if _, err := c.List(t.Context(), of); !errors.As(err, new(*Error)) || !strings.Contains(err.Error(), "forbidden") {
+		t.Errorf("refused: %v", err)
+	}
+}
+
 func TestProxy(t *testing.T) {
 	const prefix = "/api/v1/namespaces/n/services/web:5000/proxy"
 	a, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
