@@ -328,11 +328,12 @@ func (f *fakeCluster) Apply(ctx context.Context, objs []*unstructured.Unstructur
 
 func (f *fakeCluster) Wait(ctx context.Context, objs []*unstructured.Unstructured, report func(kube.Progress)) error {
 	report(kube.Progress{Object: "Deployment/web", Text: "0 of 1 pods ready", Problem: f.problem})
-	release := objs[0].GetAnnotations()[kube.AnnotationRelease]
+	of := objs[max(0, slices.IndexFunc(objs, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" }))]
+	release := of.GetAnnotations()[kube.AnnotationRelease]
 	if err := (*bench)(f).call(ctx, "wait", nil); err != nil {
 		return err
 	}
-	if strings.HasSuffix(objs[0].GetName(), kube.CanarySuffix) {
+	if strings.HasSuffix(of.GetName(), kube.CanarySuffix) {
 		return (*bench)(f).call(ctx, "wait canary of "+release, nil)
 	}
 	return (*bench)(f).call(ctx, "wait release "+release, nil)
