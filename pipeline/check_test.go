@@ -134,7 +134,7 @@ notify:
 		"pull secret":             {in(production, `    pull_secret: A`), `f:8: environments[1].pull_secret: "A" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
 		"strategy":                {in(production, `    strategy: fast`), `f:8: environments[1].strategy: "fast" is no strategy; write rolling, blue-green or canary: {steps: …}`},
 		"strategy, short":         {in(production, `    strategy: canary`), `f:8: environments[1].strategy: canary needs steps; write for example canary: {steps: [{weight: 10, pause: 5m}]}`},
-		"flow, no step": {in(production, `    flow: [jump]`), "f:8: environments[1].flow[0]: \"jump\" is no step; write deploy, or one of job, wait, verify and webhook with what it is to do\n" +
+		"flow, no step": {in(production, `    flow: [jump]`), "f:8: environments[1].flow[0]: \"jump\" is no step; write deploy, approve, or one of job, wait, verify and webhook with what it is to do\n" +
 			"f:8: environments[1].flow: has deploy 0 times; it has to be there once"},
 
 		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel, or webhook: NAME`},
@@ -233,7 +233,6 @@ func TestNotYet(t *testing.T) {
 		"environments[].registry":            "environments: [{registry: other.example.com/x}]",
 		"environments[].strategy.canary":     "environments: [{strategy: {canary: {steps: [{weight: 10}]}}}]",
 		"environments[].strategy.blue-green": "environments: [{strategy: {blue-green: {keep: 10m}}}]",
-		"environments[].flow[].approve":      "environments: [{flow: [{approve: alice}]}]",
 	}
 	for _, path := range notYet {
 		yaml, ok := tests[path]

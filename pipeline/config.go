@@ -145,7 +145,6 @@ var notYet = []string{
 	"environments[].registry",
 	"environments[].strategy.canary",
 	"environments[].strategy.blue-green",
-	"environments[].flow[].approve",
 }
 
 // Parse reads a repository file. The error is strictyaml.Errors and has every mistake in it; file is the name that
@@ -212,8 +211,16 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 			}
 			verifications = append(verifications, s.Verify)
 		}
-		for _, step := range env.Flow {
+		for j, step := range env.Flow {
 			verifications = append(verifications, step.Verify)
+			if a, here := step.Approve, fmt.Sprintf("%s.flow[%d].approve", at, j); a != nil {
+				if !doc.Has(here + ".count") {
+					a.Count = 1
+				}
+				if !doc.Has(here + ".expire") {
+					a.Expire = defaultExpire
+				}
+			}
 		}
 		for _, v := range verifications {
 			if v != nil && v.HTTP != "" && v.Status == 0 {
@@ -224,10 +231,13 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 			env.Approvals.Count = 1
 		}
 		if !doc.Has(at + ".approvals.expire") {
-			env.Approvals.Expire = 72 * time.Hour
+			env.Approvals.Expire = defaultExpire
 		}
 	}
 }
+
+// defaultExpire is how long approvals are waited for where the file does not say.
+const defaultExpire = 72 * time.Hour
 
 func setDefault(field *string, value string) {
 	if *field == "" {

@@ -182,8 +182,12 @@ func (e *Engine) images(rel store.Release) []kube.Image {
 	return images
 }
 
-// Reconsider writes why a deployment waits, as things stand in this transaction.
+// Reconsider writes why a deployment waits, as things stand in this transaction; one that waits at a step of its flow is looked at
+// by the environment's own task.
 func (e *Engine) Reconsider(tx *store.Tx, d store.Deployment) (store.Deployment, error) {
+	if _, _, ok := Asking(d); ok {
+		return d, tx.Wake(store.TaskEnv, store.EnvKey(d.Repo, d.App, d.Environment))
+	}
 	if store.Final(d.State) || store.Active(d.State) {
 		return d, nil
 	}
@@ -290,9 +294,13 @@ func (e *Engine) policy(env Environment) string {
 	return env.PolicyHash()
 }
 
-// BoundOf is what a vote on this deployment is bound to now.
+// BoundOf is what a vote on this deployment is bound to now, and what is asked for: before it began, or at the step of its flow at
+// which it waits.
 func (e *Engine) BoundOf(tx *store.Tx, d store.Deployment) (string, Approvals, error) {
 	f, err := e.facts(tx, d)
+	if step, wants, ok := Asking(d); ok {
+		return boundAt(f.Bound, step), wants, err
+	}
 	return f.Bound, f.Approvals, err
 }
 
@@ -539,8 +547,10 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		} else if s.State != store.StepSucceeded {
 			until, err = r.advance(ctx, s.Kind, at)
 		}
-		if errors.Is(err, errRests) && r.d.State != store.Paused { // it was asked for while something was waited for
-			err = r.rest(ctx, steps)
+		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
+			if now := r.rest(ctx, steps); now != nil {
+				err = now
+			}
 		}
 		if err != nil || !until.IsZero() {
 			return until, err
@@ -635,7 +645,7 @@ func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) 
 // enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.
 func (r *flowRun) enter(ctx context.Context, state string) error {
 	order := []string{store.Applying, store.Progressing, store.Verifying}
-	if slices.Index(order, r.d.State) >= slices.Index(order, state) {
+	if r.d.State == store.Paused || slices.Index(order, r.d.State) >= slices.Index(order, state) { // what rests goes on by being resumed
 		return nil
 	}
 	return r.DB.Update(ctx, func(tx *store.Tx) error {

@@ -44,13 +44,13 @@ func sameBlock(a, b Block) bool {
 	return a.Kind == b.Kind && a.Text == b.Text && a.Have == b.Have && a.Need == b.Need && slices.Equal(a.By, b.By) && a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
 }
 
-// Unpause lets a deployment go on that rests. One that does not is left as it is.
-func (tx *Tx) Unpause(d Deployment) error {
+// Unpause lets a deployment go on that rests, as by said; by is empty where its time is over. One that does not rest is left as it is.
+func (tx *Tx) Unpause(d Deployment, by string) error {
 	if d.State != Paused {
 		return nil
 	}
 	return errors.Join(
-		tx.move("deployments", d.PausedFrom, "blocks = '[]', resumed_at = ?", []any{stamp(tx.now)}, "id = ?", d.ID),
+		tx.move("deployments", d.PausedFrom, "blocks = '[]', resumed_at = ?, resumed_by = ?", []any{stamp(tx.now), by}, "id = ?", d.ID),
 		tx.wakeDeployment(d))
 }
 
@@ -79,7 +79,7 @@ func (tx *Tx) AskResume(d Deployment, by string) error {
 		return ErrState
 	}
 	_, err = tx.exec("UPDATE deployments SET pause = 'null' WHERE id = ?", d.ID)
-	return errors.Join(err, tx.Unpause(d), tx.wakeDeployment(d))
+	return errors.Join(err, tx.Unpause(d, by), tx.wakeDeployment(d))
 }
 
 // AskAbort is AskCancel, after which what was live before is given back everything.
