@@ -135,7 +135,7 @@ func (b *Bot) enqueue(ctx context.Context, s subject, surface string, to chatPla
 			return until, nil
 		}
 		moment, what = told, told+round(s.d)
-		rank = map[string]int{"waiting": store.RankApproval, "failed": store.RankFailure, "started": store.RankProgress}[moment]
+		rank = map[string]int{"waiting": store.RankApproval, "failed": store.RankFailure, "started": store.RankProgress, "resumed": store.RankProgress}[moment]
 		if moment == "succeeded" || moment == "stopped" {
 			rank = store.RankEnd
 		}

@@ -105,25 +105,6 @@ func (c *call) helpOn(cmd *command, has permission) outcome {
 	return func(*store.Tx) (answer, error) { return reply(strings.Join(lines, "\n\n"), nil) }
 }
 
-// rollout refuses what is said to a progressive rollout, which there are none of in this version; who may not is refused first.
-func (c *call) rollout(ctx context.Context, args []string) (outcome, error) {
-	a, env, args, no, err := c.target(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	if len(args) > 0 {
-		return c.usage(), nil
-	}
-	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
-		return no, err
-	}
-	lines, err := c.environmentStatus(ctx, a.name, *env)
-	if err != nil {
-		return nil, err
-	}
-	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+c.place(a, env)))), nil
-}
-
 // inChats refuses what is said in a chat alone.
 func (c *call) inChats(ctx context.Context, args []string) (outcome, error) {
 	return c.no(text.InChatsOnly, c.form()), nil

@@ -28,7 +28,7 @@ func (tx *Tx) Cancel(d Deployment, by string) (stopping bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	beside, err := get[bool](tx, "step", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND (kind = 'switch' OR kind LIKE 'canary/%'))", d.ID)
+	beside, err := get[bool](tx, "step", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND (kind = ? OR kind LIKE ? || '%'))", d.ID, stepSwitch, stepCanary)
 	if err != nil {
 		return false, err
 	}
