@@ -263,6 +263,7 @@ const (
 	NoLog             // what has none
 	LogOfRun          // step, run number, state
 	LogOfDeployment   // deployment number, environment, step
+	LogOfJob          // Job, deployment number, environment
 	NoSuchStep        // name, names, usage
 	InChatsOnly       // command
 	TakenOver         // number of the run whose result it is
@@ -726,6 +727,7 @@ var sentences = [keyCount]words{
 	NoLog:             {"There are no lines of a log of %v.", "没有 %v 的日志。"},
 	LogOfRun:          {"The end of the log of %v, run %v (%v):", "运行 %[2]v（%[3]v）步骤“%[1]v”的日志末尾："},
 	LogOfDeployment:   {"What deployment %v to %v shows of its failure at step %v:", "部署 %v（到 %v）在步骤“%v”失败时的日志："},
+	LogOfJob:          {"The end of what %v of deployment %v to %v wrote:", "部署 %[2]v（到 %[3]v）中 %[1]v 输出的末尾："},
 	NoSuchStep:        {"There is no step %v; there is: %v. Usage: %v", "没有步骤 %v；现有：%v。用法：%v"},
 	InChatsOnly:       {"%v is said in a chat, so nothing was done here.", "%v 须在聊天中使用，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
