@@ -16,10 +16,10 @@ import (
 )
 
 // A steering does what somebody says to the deployment of an environment that is being made, and answers.
-type steering func(tx *store.Tx, d store.Deployment, at steered) (said string, err error)
+type steering func(tx *store.Tx, d store.Deployment, at calledBy) (said string, err error)
 
-// steered is a deployment as it is called in an answer.
-type steered struct {
+// A calledBy is how a deployment and its environment are called in an answer.
+type calledBy struct {
 	name  string // of the deployment
 	place string // how a command names its environment
 }
@@ -79,7 +79,7 @@ func (c *call) steer(ctx context.Context, args []string, do steering) (outcome, 
 		if d.Failure.V != nil {
 			return answer{}, c.refuse(text.FailsAlready, name, code(failureWords(*d, c.lang())))
 		}
-		said, err := do(tx, *d, steered{name, c.place(a, env)})
+		said, err := do(tx, *d, calledBy{name, c.place(a, env)})
 		if err != nil {
 			return answer{}, err
 		}
@@ -100,7 +100,7 @@ func underWay(tx *store.Tx, repo, app, env string) (*store.Deployment, error) {
 	return nil, err
 }
 
-func (c *call) pauseIt(tx *store.Tx, d store.Deployment, at steered) (string, error) {
+func (c *call) pauseIt(tx *store.Tx, d store.Deployment, at calledBy) (string, error) {
 	l, resume, abort := c.lang(), code(c.typed("/resume "+at.place)), code(c.typed("/abort "+at.place))
 	if p := d.Pause.V; p != nil {
 		return "", c.refuse(text.PausedAlready, at.name, code(p.By), l.Time(p.At.UTC()), resume)
@@ -135,7 +135,7 @@ func notHeld(d store.Deployment, steps []store.Step) (loose []string) {
 	return loose
 }
 
-func (c *call) resumeIt(tx *store.Tx, d store.Deployment, at steered) (string, error) {
+func (c *call) resumeIt(tx *store.Tx, d store.Deployment, at calledBy) (string, error) {
 	err := tx.AskResume(d, c.login)
 	if errors.Is(err, store.ErrState) {
 		if waitsForApproval(d) {
@@ -146,7 +146,7 @@ func (c *call) resumeIt(tx *store.Tx, d store.Deployment, at steered) (string, e
 	return c.lang().Say(text.ResumeAsked, at.name, d.Release, code(d.Environment)), err
 }
 
-func (c *call) abortIt(tx *store.Tx, d store.Deployment, at steered) (string, error) {
+func (c *call) abortIt(tx *store.Tx, d store.Deployment, at calledBy) (string, error) {
 	live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 	if err != nil {
 		return "", err
@@ -159,7 +159,7 @@ func (c *call) abortIt(tx *store.Tx, d store.Deployment, at steered) (string, er
 }
 
 // abortWords say what becomes of an environment when its deployment is given up.
-func (c *call) abortWords(tx *store.Tx, d store.Deployment, live *store.Deployment, at steered) (string, error) {
+func (c *call) abortWords(tx *store.Tx, d store.Deployment, live *store.Deployment, at calledBy) (string, error) {
 	l, env := c.lang(), code(d.Environment)
 	changed, beside, err := tx.Touched(d)
 	switch {
