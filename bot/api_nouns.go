@@ -2,6 +2,7 @@ package bot
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -133,6 +134,7 @@ type apiStep struct {
 	Kind       string    `json:"kind"`
 	State      string    `json:"state"`
 	Detail     string    `json:"detail"`
+	Logs       []string  `json:"logs,omitempty"` // of a Job
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 }
@@ -152,6 +154,9 @@ type apiDeployment struct {
 	Order       string         `json:"order,omitempty"`
 	RollbackOf  string         `json:"rollback_of,omitempty"`
 	Restores    string         `json:"restores,omitempty"`
+	Strategy    string         `json:"strategy"`
+	Step        string         `json:"step,omitempty"`
+	Share       string         `json:"share,omitempty"`
 	State       string         `json:"state"`
 	Blocks      []store.Block  `json:"blocks"`
 	Reason      string         `json:"reason"`
@@ -172,6 +177,7 @@ type apiFullDeployment struct {
 }
 
 type apiApproval struct {
+	Step   string    `json:"step,omitempty"`
 	Login  string    `json:"login"`
 	Vote   string    `json:"vote"`
 	Reason string    `json:"reason"`
@@ -232,9 +238,11 @@ func (b *Bot) apiDeployment(tx *store.Tx, d store.Deployment, hidden bool) (apiD
 		block.Since, block.Until = block.Since.UTC(), block.Until.UTC()
 		blocks = append(blocks, block)
 	}
+	steps, errSteps := tx.Steps(d.ID)
+	r := pipeline.RolloutOf(d, steps)
 	return apiDeployment{d.ID, d.Number, d.Repo, d.App, d.Environment, d.Release, rel.SHA, d.Cause, d.Requester, d.Note, d.Run, d.OrderID, d.RollbackOf, d.Restores,
-		d.State, blocks, d.Reason, withheld(d.Failure.V, hidden), d.Progress, d.CreatedAt.Time, d.BeganAt.Time, d.FinishedAt.Time, d.ExpiresAt.Time,
-		b.page("deployments", d.ID)}, err
+		r.Strategy, r.Step, r.Share, d.State, blocks, d.Reason, withheld(d.Failure.V, hidden), d.Progress, d.CreatedAt.Time, d.BeganAt.Time, d.FinishedAt.Time, d.ExpiresAt.Time,
+		b.page("deployments", d.ID)}, errors.Join(err, errSteps)
 }
 
 func (b *Bot) apiOrder(o store.Order) apiOrder {
@@ -250,11 +258,16 @@ func briefs(all []store.Deployment) []apiBrief {
 	return brief
 }
 
-func apiSteps(tx *store.Tx, owner string) ([]apiStep, error) {
+// apiSteps tells of the steps of a run or a deployment; what they wrote is not told where that is hidden.
+func apiSteps(tx *store.Tx, owner string, hidden bool) ([]apiStep, error) {
 	all, err := tx.Steps(owner)
 	steps := []apiStep{}
 	for _, s := range all {
-		steps = append(steps, apiStep{s.Kind, s.State, s.Detail, s.StartedAt.Time, s.FinishedAt.Time})
+		one := apiStep{Kind: s.Kind, State: s.State, Detail: s.Detail, StartedAt: s.StartedAt.Time, FinishedAt: s.FinishedAt.Time}
+		if s.Result.V != nil && !hidden {
+			one.Logs = s.Result.V.Logs
+		}
+		steps = append(steps, one)
 	}
 	return steps, err
 }
@@ -283,7 +296,7 @@ func (q *reader) run() (any, error) {
 			}
 			full.Images = rel.Images.V
 		}
-		if full.Steps, err = apiSteps(tx, r.ID); err != nil {
+		if full.Steps, err = apiSteps(tx, r.ID, hidden); err != nil {
 			return err
 		}
 		all, err := tx.DeploymentsOf(r.ID)
@@ -315,13 +328,13 @@ func (q *reader) deployment() (any, error) {
 		if !hidden {
 			full.Changes = d.Changes
 		}
-		if full.Steps, err = apiSteps(tx, d.ID); err != nil {
+		if full.Steps, err = apiSteps(tx, d.ID, hidden); err != nil {
 			return err
 		}
 		votes, err := tx.Approvals(d.ID)
 		full.Approvals = []apiApproval{}
 		for _, v := range votes {
-			full.Approvals = append(full.Approvals, apiApproval{v.Login, v.Vote, v.Reason, v.Via, v.At.Time})
+			full.Approvals = append(full.Approvals, apiApproval{v.Step, v.Login, v.Vote, v.Reason, v.Via, v.At.Time})
 		}
 		return err
 	})
@@ -352,7 +365,7 @@ func (q *reader) order() (any, error) {
 		votes, err := tx.OrderApprovals(o.ID)
 		full.Approvals = []apiApproval{}
 		for _, v := range votes {
-			full.Approvals = append(full.Approvals, apiApproval{v.Login, v.Vote, v.Reason, v.Via, v.At.Time})
+			full.Approvals = append(full.Approvals, apiApproval{"", v.Login, v.Vote, v.Reason, v.Via, v.At.Time})
 		}
 		return err
 	})

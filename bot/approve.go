@@ -170,7 +170,8 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 		if err != nil {
 			return answer{}, err
 		}
-		if d.State != store.Blocked || now != b.bound {
+		step, _, asks := pipeline.Asking(d)
+		if d.State != store.Blocked && !asks || now != b.bound {
 			return answer{}, c.refuse(text.NotWaiting, d.Number, c.lang().State(d.State))
 		}
 		// What is asked is shown once the rules of now are those that it was asked under.
@@ -186,7 +187,7 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 			return answer{}, c.refuse(text.AlreadyVoted, d.Number)
 		}
 		err = errors.Join(
-			tx.Vote(store.Approval{Deployment: d.ID, Login: c.login, Vote: vote, Reason: reason, Bound: b.bound, Via: c.via}),
+			tx.Vote(store.Approval{Deployment: d.ID, Step: step, Login: c.login, Vote: vote, Reason: reason, Bound: b.bound, Via: c.via}),
 			tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: vote, Repo: c.repo.Name, Subject: "deployment/" + d.ID,
 				Detail: fmt.Sprintf("release %d of %s to %s, bound to %s: %s", d.Release, d.App, d.Environment, b.bound, reason)}))
 		if err != nil {
@@ -194,7 +195,11 @@ func (c *call) vote(ctx context.Context, args []string, vote string) (outcome, e
 		}
 		c.d.note("%s: %s of deployment %d", c.login, vote, d.Number)
 		if vote == "reject" {
-			return tells(d.Run, c.lang().Say(text.RejectedReply, d.Number, code(d.Environment)), tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil))
+			said := c.lang().Say(text.RejectedReply, d.Number, code(d.Environment))
+			if asks {
+				return tells(d.Run, said, pipeline.Reject(tx, d, step, c.login, reason))
+			}
+			return tells(d.Run, said, tx.EndDeployment(d, store.Rejected, c.login+": "+reason, nil))
 		}
 		_, err = c.bot.engine.Reconsider(tx, d)
 		return tells(d.Run, c.lang().Say(text.Approved, d.Number, len(have)+1, rules.Count), err)

@@ -272,11 +272,7 @@ func (c *call) stop(tx *store.Tx, p piece, several bool) (a answer, err error) {
 		} else {
 			c.d.note("deployment %d is cancelled", d.Number)
 		}
-		untouched, e := tx.Untouched(d.ID)
-		if e != nil {
-			return answer{}, e
-		}
-		if began && !untouched {
+		if began {
 			left, e := c.leftBehind(tx, d, several)
 			if e != nil {
 				return answer{}, e
@@ -287,11 +283,22 @@ func (c *call) stop(tx *store.Tx, p piece, several bool) (a answer, err error) {
 	return a, errors.Join(err, tx.Audit(store.Entry{Actor: c.login, Via: c.via, Action: "cancel", Repo: c.repo.Name, Subject: subject, Detail: detail}))
 }
 
-// leftBehind says what a rollout that is stopped half-way leaves in its environment, and the way back.
+// leftBehind says what a rollout that is stopped half-way leaves in its environment, and the way back; before it changed what was live,
+// nothing.
 func (c *call) leftBehind(tx *store.Tx, d store.Deployment, several bool) (string, error) {
 	live, err := store.Optional(tx.Live(d.Repo, d.App, d.Environment))
 	if err != nil {
 		return "", err
+	}
+	changed, beside, err := tx.Touched(d)
+	switch {
+	case err != nil:
+		return "", err
+	case changed:
+	case beside && live != nil:
+		return c.lang().Say(text.CancelTraffic, live.Release), nil
+	default:
+		return c.lang().Say(text.CancelUntouched, code(d.Environment)), nil
 	}
 	if live == nil {
 		return c.lang().Say(text.LeftBehindFirst, code(d.Environment), d.Release), nil
@@ -305,7 +312,7 @@ func cancelledWords(s subject, l text.Lang) string {
 	d := s.d
 	by := strings.TrimPrefix(d.Reason, "by ")
 	switch {
-	case d.BeganAt.IsZero() || !s.current || s.intact:
+	case d.BeganAt.IsZero() || !s.current || !s.changed:
 		return l.Say(text.CancelledBy, by)
 	case s.lives == 0:
 		return l.Say(text.CancelledMidway, by, d.Release)

@@ -15,11 +15,11 @@ import (
 
 // settleCards ends the buttons of all that was said of a subject in a chat, once nothing is left to be pressed, however that was decided.
 func (b *Bot) settleCards(ctx context.Context, s subject, service chat.Service, to chatPlace, l text.Lang) error {
-	if _, ok := service.(chat.Settler); !ok || s.d == nil || waitsForApproval(*s.d) || unratified(*s.d) || s.asks != "" {
+	if _, ok := service.(chat.Settler); !ok || s.d == nil || waitsForApproval(*s.d) || unratified(*s.d) || s.asks != "" || rests(*s.d) {
 		return nil
 	}
 	state := "approved"
-	if look(s.d.State) == chat.Stopped {
+	if r := s.d.Rules.V; look(s.d.State) == chat.Stopped || s.d.ResumedBy != "" && (r == nil || r.Step == "") {
 		state = s.d.State
 	}
 	var said []store.Message
@@ -66,7 +66,7 @@ func (b *Bot) addressee(ctx context.Context, s subject, to chatPlace, m chat.Mes
 		ids = append(ids, p.ID)
 	}
 	if len(m.Buttons) > 0 {
-		may, err := b.mayApproveIn(ctx, s, to)
+		may, err := b.mayPressIn(ctx, s, to)
 		if err != nil {
 			return "", err
 		}
@@ -90,12 +90,15 @@ func (b *Bot) addressee(ctx context.Context, s subject, to chatPlace, m chat.Mes
 	return strings.Join(ids, "|"), nil
 }
 
-// mayApproveIn are the ids of those in a chat who may approve a deployment, as far as GitHub tells: it is a courtesy, and each vote is
-// checked by itself.
-func (b *Bot) mayApproveIn(ctx context.Context, s subject, to chatPlace) (ids []string, err error) {
-	client, by := b.hub.client(s.repo.Installation), s.rules.By
+// mayPressIn are the ids of those in a chat who may approve a deployment, or let it go on where it rests, as far as GitHub tells: it is a
+// courtesy, and each press is checked by itself.
+func (b *Bot) mayPressIn(ctx context.Context, s subject, to chatPlace) (ids []string, err error) {
+	client, by, need, self := b.hub.client(s.repo.Installation), s.rules.By, maintain, s.rules.Self
+	if rests(*s.d) {
+		by, need, self = s.spec.Environment.Deployers, write, true
+	}
 	if len(by) == 0 {
-		if by = b.access.holders(ctx, client, s.repo.Name, maintain); len(by) == 0 {
+		if by = b.access.holders(ctx, client, s.repo.Name, need); len(by) == 0 {
 			return nil, nil
 		}
 	}
@@ -104,7 +107,7 @@ func (b *Bot) mayApproveIn(ctx context.Context, s subject, to chatPlace) (ids []
 		return nil, err
 	}
 	for _, p := range known {
-		if p.ID == "" || strings.EqualFold(p.GitHub, s.d.Requester) && !s.rules.Self {
+		if p.ID == "" || strings.EqualFold(p.GitHub, s.d.Requester) && !self {
 			continue
 		}
 		may, err := b.access.oneOf(ctx, client, s.repo.Name, p.GitHub, by)

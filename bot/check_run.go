@@ -277,6 +277,9 @@ func (b *Bot) checkRun(ctx context.Context, e store.Event, p *github.CheckRunEve
 	switch what {
 	case "reject":
 		return press.obey(ctx, run, l, nil)
+	case "resume", "abort":
+		l.Args = []string{about.Environment, strconv.Itoa(number)}
+		return press.obey(ctx, run, l, nil)
 	case "approve":
 		return press.obey(ctx, run, l, func(tx *store.Tx) (bool, error) {
 			now, err := tx.Deployment(about.ID)
@@ -444,6 +447,6 @@ func (c *call) whyRejected(ctx context.Context, args []string) (outcome, error) 
 
 // rejectedByButton tells whether a person rejected a deployment by a button and has not said why.
 func rejectedByButton(d store.Deployment, login string) bool {
-	by, reason, _ := strings.Cut(d.Reason, ": ")
-	return d.State == store.Rejected && reason == store.ReasonButton && strings.EqualFold(by, login)
+	by, reason, ok := rejectedAt(d)
+	return ok && reason == store.ReasonButton && strings.EqualFold(by, login)
 }

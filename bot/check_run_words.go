@@ -151,7 +151,7 @@ func (v view) conclusion() (status, conclusion string) {
 			}
 		}
 	}
-	if len(v.waiting()) > 0 { // also what somebody asked for
+	if len(v.waiting())+len(v.resting()) > 0 { // also what somebody asked for
 		worse(actionRequired)
 	}
 	if conclusion == "" {
@@ -162,7 +162,7 @@ func (v view) conclusion() (status, conclusion string) {
 
 // waitsForPerson tells whether only what a person does lets a deployment go on.
 func (s subject) waitsForPerson() bool {
-	return s.d.State == store.Paused || s.d.State == store.Blocked && slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool {
+	return restsForPerson(*s.d) || s.d.State == store.Blocked && slices.ContainsFunc(s.d.Blocks.V, func(b store.Block) bool {
 		return b.Kind == store.BlockApproval || b.Kind == store.BlockHold || b.Kind == store.BlockRatify || b.Kind == store.BlockPart && b.Number == 0
 	})
 }
@@ -193,6 +193,12 @@ func (b *Bot) buttons(v view) []checkAction {
 		}
 		add(l.Say(text.Reject), about, "reject", d.Number)
 	}
+	if resting := v.resting(); len(resting) > 0 && len(all) == 0 {
+		d := resting[0].d
+		about := l.Say(text.ButtonTo, d.Release, d.Environment)
+		add(l.Say(text.Resume), about, "resume", d.Number)
+		add(l.Say(text.Abort), about, "abort", d.Number)
+	}
 	if v.undo != nil {
 		d := v.undo.d
 		add(l.Say(text.RollBack), l.Say(text.ButtonBack, d.Release, d.Environment), buttonBack, d.Number)
@@ -211,7 +217,7 @@ func pressed(identifier string) (what string, number, round int, ok bool) {
 	if changed && err == nil {
 		round, err = strconv.Atoi(again)
 	}
-	return what, number, round, err == nil && number > 0 && slices.Contains([]string{"approve", "reject", buttonBack}, what)
+	return what, number, round, err == nil && number > 0 && slices.Contains([]string{"approve", "reject", "resume", "abort", buttonBack}, what)
 }
 
 // checkTitle is one line: what one has to know of the run now.
@@ -220,7 +226,7 @@ func (b *Bot) checkTitle(v view) string {
 	if v.run.State != store.RunSucceeded {
 		return buildWords(v.subject, b.lang)
 	}
-	if waiting := v.waiting(); len(waiting) > 0 {
+	if waiting := append(v.waiting(), v.resting()...); len(waiting) > 0 {
 		return line(waiting[0])
 	}
 	followed := v.followed()

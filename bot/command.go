@@ -67,9 +67,9 @@ func table() []command {
 		{"reject", "驳回", "/reject [id] reason…", read, text.HelpReject, true, (*call).reject},
 		{"lock", "锁定", "/lock env|all [for 2h] reason…", write, text.HelpLock, true, (*call).lock},
 		{"unlock", "解锁", "/unlock env|all", write, text.HelpUnlock, true, (*call).unlock},
-		{"pause", "暂停", "/pause env", read, text.HelpPause, true, (*call).rollout},
-		{"resume", "继续", "/resume env", read, text.HelpResume, true, (*call).rollout},
-		{"abort", "中止", "/abort env", read, text.HelpAbort, true, (*call).rollout},
+		{"pause", "暂停", "/pause env", read, text.HelpPause, true, (*call).pause},
+		{"resume", "继续", "/resume env", read, text.HelpResume, true, (*call).resume},
+		{"abort", "中止", "/abort env", read, text.HelpAbort, true, (*call).abort},
 		{"cancel", "取消", "/cancel [run|deployment] [number]", read, text.HelpCancel, true, (*call).cancel}, // write, or who started it
 		{"rebuild", "重试", "/rebuild [check]", write, text.HelpRebuild, true, (*call).rebuild},
 		{"ok-to-test", "允许测试", "/ok-to-test sha", write, text.HelpOkToTest, true, (*call).okToTest},
@@ -717,7 +717,19 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 		if err != nil {
 			return answer{}, err
 		}
+		changed, beside, err := tx.Touched(current)
+		if err != nil {
+			return answer{}, err
+		}
+		lives := 0 // what stayed live while it was on its way
 		if store.Active(current.State) {
+			live, err := store.Optional(tx.Live(c.repo.Name, a.name, env.Name))
+			if err != nil {
+				return answer{}, err
+			}
+			if live != nil {
+				lives = live.Release
+			}
 			if _, err := tx.Cancel(current, c.login); err != nil {
 				return answer{}, err
 			}
@@ -727,7 +739,11 @@ func (c *call) rollback(ctx context.Context, args []string) (outcome, error) {
 			return answer{}, err
 		}
 		c.d.note("deployment %d: back to release %d", d.Number, d.Release)
-		said := c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+c.place(a, env))), c.bot.page("deployments", d.ID))
+		before := ""
+		if beside && !changed && target.Release == lives {
+			before = c.lang().Say(text.BackFromBeside, current.Number, current.Release, target.Release) + " "
+		}
+		said := before + c.lang().Say(text.RollbackStarted, d.Number, code(env.Name), d.Release, code(c.typed("/unlock "+c.place(a, env))), c.bot.page("deployments", d.ID))
 		ran, err := tx.JobsSince(target)
 		if err != nil {
 			return answer{}, err

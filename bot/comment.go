@@ -101,9 +101,9 @@ func (b *Bot) view(ctx context.Context, s subject) (v view, err error) {
 }
 
 // waitsForVotes tells whether a deployment waits for approvals of its own, or went without them and somebody has to agree; a
-// part of a release order waits for the order's.
+// part of a release order waits for the order's, until it has begun.
 func (s subject) waitsForVotes() bool {
-	return s.d.OrderID == "" && (waitsForApproval(*s.d) || unratified(*s.d))
+	return (s.d.OrderID == "" || s.d.State == store.Paused) && (waitsForApproval(*s.d) || unratified(*s.d))
 }
 
 // waiting are the deployments that wait for approvals.
@@ -116,9 +116,21 @@ func (v view) waiting() (all []subject) {
 	return all
 }
 
+// resting are the deployments that rest until a person lets them go on, or gives them up.
+func (v view) resting() (all []subject) {
+	for _, e := range v.envs {
+		if rests(*e.d) && restsForPerson(*e.d) {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
 // moving tells whether something changes by itself, so that what is said now is said again soon.
 func (v view) moving() bool {
-	return !store.Final(v.run.State) || slices.ContainsFunc(v.envs, func(e subject) bool { return e.d.State == store.Queued || store.Active(e.d.State) })
+	return !store.Final(v.run.State) || slices.ContainsFunc(v.envs, func(e subject) bool {
+		return e.d.State == store.Queued || store.Active(e.d.State) && !restsForPerson(*e.d)
+	})
 }
 
 // passing is [subject.passing] of any of the deployments: a rollout may last a while before it is told, unless there is an
@@ -144,7 +156,7 @@ func (v view) passing(now time.Time, answered bool) (until time.Time, yes bool) 
 // steered tells whether there is something to steer, so that there should be a comment: a command was said about the
 // release, a person is waited for, or something failed after it was merged.
 func (v view) steered() bool {
-	if v.count > 0 || len(v.waiting()) > 0 {
+	if v.count > 0 || len(v.waiting())+len(v.resting()) > 0 {
 		return true
 	}
 	if slices.ContainsFunc(v.envs, func(e subject) bool {
@@ -332,7 +344,7 @@ func (b *Bot) commentWords(v view) string {
 		parts = append(parts, waits)
 	}
 	for _, e := range v.envs {
-		if by, reason, _ := strings.Cut(e.d.Reason, ": "); e.d.State == store.Rejected && reason == store.ReasonButton {
+		if by, reason, ok := rejectedAt(*e.d); ok && reason == store.ReasonButton {
 			parts = append(parts, text.Markdown(l.Say(text.SayWhy, code(by), e.d.Number, code(b.typed(fmt.Sprintf("/reject %d …", e.d.Number))))))
 		}
 	}
@@ -382,7 +394,7 @@ func tableRow(cells ...string) string {
 func (b *Bot) waitWords(s subject, most int) string {
 	l, d := b.lang, s.d
 	why := deployWords(s, l)
-	if d.State == store.Blocked {
+	if d.State == store.Blocked || d.State == store.Paused {
 		var reasons []string
 		for _, block := range d.Blocks.V {
 			reasons = append(reasons, blockWords(*d, block, l))
@@ -416,6 +428,12 @@ func (b *Bot) waitsWords(v view) string {
 		one := b.waitWords(w, max(left, 1000))
 		left -= len(one)
 		all = append(all, one)
+	}
+	for _, r := range v.resting() {
+		d := r.d
+		place := scope{d.App, d.Environment}.name(r.several)
+		all = append(all, "**"+text.Markdown(b.lang.Say(text.WaitsFor, d.Number, code(d.Environment), code(deployWords(r, b.lang))))+"**",
+			text.Markdown(b.lang.Say(text.AskRest, code(b.typed("/resume "+place)), code(b.typed("/abort "+place)))))
 	}
 	return clip(strings.Join(all, "\n\n"), maxPart, b.lang)
 }

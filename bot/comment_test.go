@@ -159,12 +159,12 @@ func TestConclusion(t *testing.T) {
 
 // FuzzPressed: an identifier that GitHub sends comes from our own check run, but it is a stranger's body that says so.
 func FuzzPressed(f *testing.F) {
-	for _, s := range []string{"approve:12", "rollback:9", "reject:", ":", "approve:-1", "approve:99999999999999999999"} {
+	for _, s := range []string{"approve:12", "rollback:9", "resume:3", "abort:4", "reject:", ":", "approve:-1", "approve:99999999999999999999"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		what, number, _, ok := pressed(s)
-		if ok && (number < 1 || what != "approve" && what != "reject" && what != "rollback") {
+		if ok && (number < 1 || what != "approve" && what != "reject" && what != "rollback" && what != "resume" && what != "abort") {
 			t.Errorf("%q is %s of %d", s, what, number)
 		}
 	})

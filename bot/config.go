@@ -214,10 +214,6 @@ type BuildSecret struct {
 	Refs         []pipeline.RefPattern `yaml:"refs"` // none: no ref
 }
 
-// serverNotYet are the keys of the file format that this version refuses, as pipeline does with those of the repository
-// file. Whoever implements one adds its field and removes its line.
-var serverNotYet = []string{}
-
 // LoadConfig reads the server's file. The error is strictyaml.Errors, with every mistake in it, missing secrets too,
 // unless the file itself can't be read.
 func LoadConfig(path string) (*Config, error) {
@@ -262,7 +258,7 @@ func parseConfig(path string, data []byte, unregistered bool, wanted func(secret
 		GitHub:   GitHubConfig{APIURL: "https://api.github.com/", BareCommands: true, RecoverEvery: time.Minute},
 		Builder:  BuilderConfig{Concurrency: 4},
 	}
-	c.doc = strictyaml.Decode(path, data, c, serverNotYet)
+	c.doc = strictyaml.Decode(path, data, c, nil)
 	c.fillIn(dir)
 	c.check()
 	c.resolve(dir, wanted)

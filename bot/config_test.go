@@ -334,25 +334,7 @@ func TestServerMistakes(t *testing.T) {
 	}
 }
 
-func TestServerNotYet(t *testing.T) {
-	tests := map[string]string{}
-	concrete := strings.NewReplacer("[]", "[0]", "registries.*", "registries.r.example.com", "wecom.*", "wecom.desk", "slack.*", "slack.team")
-	for _, path := range serverNotYet {
-		text, ok := tests[path]
-		if !ok {
-			t.Errorf("%s has no test", path)
-			continue
-		}
-		file := writeConfig(t, text)
-		_, err := LoadConfig(file)
-		want := file + ":1: " + concrete.Replace(path) + ": is not supported by this version yet; remove it"
-		if err == nil || !slices.Contains(strings.Split(err.Error(), "\n"), want) {
-			t.Errorf("%s: got %v, want %s among them", path, err, want)
-		}
-	}
-	if len(tests) != len(serverNotYet) {
-		t.Errorf("%d tests for %d keys", len(tests), len(serverNotYet))
-	}
+func TestEmptyChats(t *testing.T) {
 	loadConfig(t, smallest+"chat: {wecom: {}}\n") // what is empty asks for nothing
 }
 

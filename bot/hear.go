@@ -273,6 +273,11 @@ func (b *Bot) askBefore(ctx context.Context, in, value string, p saidByButton, l
 	if strings.HasPrefix(p.Text, "reject ") {
 		return chat.Answer{Text: b.spans(l.Say(text.TypeReason, code(b.typedIn(in, "/"+p.Text+" "+l.Say(text.ReasonWord), p.App))))}, nil
 	}
+	for verb, of := range map[string]struct{ label, asks text.Key }{"resume": {text.Resume, text.ConfirmResume}, "abort": {text.Abort, text.ConfirmAbort}} {
+		if strings.HasPrefix(p.Text, verb+" ") {
+			return b.askSteering(ctx, in, value, p, of.label, of.asks, l)
+		}
+	}
 	about := strings.TrimPrefix(p.Text, "approve ")
 	order, ofOrder := strings.CutPrefix(about, "order ")
 	title, asks := "", ""
@@ -297,6 +302,20 @@ func (b *Bot) askBefore(ctx context.Context, in, value string, p saidByButton, l
 	}
 	return chat.Answer{Title: title, Text: b.spans(asks),
 		Buttons: []chat.Button{{Label: l.Say(text.ConfirmButton), Value: value, Primary: true, Typed: b.typedIn(in, "/"+p.Text, p.App)}}}, nil
+}
+
+// askSteering is askBefore of what is said to a deployment that rests.
+func (b *Bot) askSteering(ctx context.Context, in, value string, p saidByButton, label, asks text.Key, l text.Lang) (chat.Answer, error) {
+	var d *store.Deployment
+	err := b.db.View(ctx, func(tx *store.Tx) (err error) { d, err = store.Optional(tx.Deployment(p.Bound)); return err })
+	switch {
+	case err != nil:
+		return chat.Answer{}, err
+	case d == nil || !rests(*d):
+		return chat.Answer{Refused: true, Text: b.spans(l.Say(text.ButtonChanged))}, nil
+	}
+	return chat.Answer{Title: l.Say(text.DeployTitle, d.App, d.Release, d.Environment), Text: b.spans(l.Say(asks, d.App, d.Release, d.Environment)),
+		Buttons: []chat.Button{{Label: l.Say(text.SteerButton, l.Say(label)), Value: value, Primary: true, Typed: b.typedIn(in, "/"+p.Text, p.App)}}}, nil
 }
 
 // aboutInChat finds what a command in a chat is about: the app that it names first, or owner/name and then the app, and takes off the
@@ -500,6 +519,9 @@ func said(d store.Deployment, bound, format string, args ...any) string {
 // chatButtons are those of a message about a deployment: what can be decided of it, or of the release order that it speaks for.
 func (b *Bot) chatButtons(s subject, l text.Lang) []chat.Button {
 	d := s.d
+	if d != nil && rests(*d) && restsForPerson(*d) {
+		return b.restButtons(s, l)
+	}
 	if d == nil || d.Scope.V == nil { // what is decided about is shown first
 		return nil
 	}
@@ -516,6 +538,15 @@ func (b *Bot) chatButtons(s subject, l text.Lang) []chat.Button {
 		{Label: l.Say(text.Approve), Value: said(*d, bound, "approve %s", about), Primary: true, Confirm: confirm, Cancel: l.Say(text.Back), Typed: s.typed("/approve " + about)},
 		{Label: l.Say(text.Reject), Value: said(*d, bound, "reject %s", about), Danger: true, Reason: l.Field(text.Reason), Cancel: l.Say(text.Back),
 			Typed: s.typed("/reject " + about + " " + l.Say(text.ReasonWord))}}
+}
+
+// restButtons are those of a message about a deployment that rests until somebody lets it go on, or gives it up.
+func (b *Bot) restButtons(s subject, l text.Lang) []chat.Button {
+	d := s.d
+	about := d.App + " " + d.Environment
+	return []chat.Button{
+		{Label: l.Say(text.Resume), Value: said(*d, d.ID, "resume %s", about), Primary: true, Confirm: l.Say(text.ConfirmResume, d.App, d.Release, d.Environment), Cancel: l.Say(text.Back), Typed: s.typed("/resume " + d.Environment)},
+		{Label: l.Say(text.Abort), Value: said(*d, d.ID, "abort %s", about), Danger: true, Confirm: l.Say(text.ConfirmAbort, d.App, d.Release, d.Environment), Cancel: l.Say(text.Back), Typed: s.typed("/abort " + d.Environment)}}
 }
 
 // releaseButtons are those of the message of a release: what can be decided of it, where it can go next, and where it can be gone back

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
@@ -52,14 +54,9 @@ func noticeOf(s subject) string {
 	return ""
 }
 
-// waitsForApproval tells whether an approval is among what a deployment waits for.
+// waitsForApproval tells whether an approval is among what a deployment waits for, before it begins or at a step of its flow.
 func waitsForApproval(d store.Deployment) bool {
-	for _, b := range d.Blocks.V {
-		if b.Kind == store.BlockApproval {
-			return d.State == store.Blocked
-		}
-	}
-	return false
+	return (d.State == store.Blocked || d.State == store.Paused) && slices.ContainsFunc(d.Blocks.V, func(b store.Block) bool { return b.Kind == store.BlockApproval })
 }
 
 // against is the first vote against, nil for none.
@@ -110,20 +107,35 @@ func wakePastNotices(tx *store.Tx, s subject) error {
 	return nil
 }
 
-// rounds counts how often a deployment was asked about again, since its rules changed.
+// rounds tells one question about a deployment from another: how often it was asked again, since its rules changed, and at which step
+// of its flow.
 func rounds(d *store.Deployment) int {
 	if d == nil || d.Rules.V == nil {
 		return 0
 	}
-	return len(d.Rules.V.Changes)
+	n := len(d.Rules.V.Changes)
+	if _, rest, ok := strings.Cut(d.Rules.V.Step, "/"); ok {
+		position, _, _ := strings.Cut(rest, "/")
+		step, _ := strconv.Atoi(position) // it was written by us
+		n += 1000 * step
+	}
+	return n
 }
 
-// round tells one round from another: what was said of a deployment before its rules changed is said again.
+// round tells one round from another: what was said of a deployment before its rules changed, or before it rested again, is said again.
 func round(d *store.Deployment) string {
+	said := ""
 	if n := rounds(d); n > 0 {
-		return fmt.Sprintf(" %d", n)
+		said = fmt.Sprintf(" %d", n)
 	}
-	return ""
+	switch {
+	case d == nil:
+	case rests(*d):
+		said += fmt.Sprintf(" rests %d", d.Blocks.V[0].Since.Unix())
+	case store.Active(d.State) && d.State != store.Paused && d.ResumedBy != "":
+		said += fmt.Sprintf(" resumed %d", d.ResumedAt.Unix())
+	}
+	return said
 }
 
 // sayNotice tells a chat the notice that a deployment calls for now. One that is over loses its buttons, where it can be edited.
@@ -237,9 +249,8 @@ func (b *Bot) approvalFields(s subject, l text.Lang) (fields []chat.Field) {
 
 // approvers lists whose approval counts for what a deployment is, or was, asked about.
 func approvers(s subject) []string {
-	bound := boundOf(s.votes)
 	if r := s.d.Rules.V; r != nil {
-		bound = r.Bound
+		return pipeline.Agreed(s.votes, *r)
 	}
-	return pipeline.Approvers(s.votes, bound)
+	return pipeline.Approvers(s.votes, boundOf(s.votes))
 }

@@ -135,7 +135,7 @@ func (b *Bot) enqueue(ctx context.Context, s subject, surface string, to chatPla
 			return until, nil
 		}
 		moment, what = told, told+round(s.d)
-		rank = map[string]int{"waiting": store.RankApproval, "failed": store.RankFailure, "started": store.RankProgress}[moment]
+		rank = map[string]int{"waiting": store.RankApproval, "failed": store.RankFailure, "started": store.RankProgress, "resumed": store.RankProgress}[moment]
 		if moment == "succeeded" || moment == "stopped" {
 			rank = store.RankEnd
 		}
@@ -404,5 +404,5 @@ func (b *Bot) resultsMessage(results []result, l text.Lang, t *turn) chat.Messag
 func wanted(s subject, to chatPlace) (n pipeline.Notify, what string, ok bool) {
 	what = moment(s)
 	n, ok = s.wanted(to, what)
-	return n, what, ok && (what != "waiting" || s.d.Scope.V != nil) // what is approved is said with it, a moment later
+	return n, what, ok && (what != "waiting" || s.d.Scope.V != nil || rests(*s.d)) // what is approved is said with it, a moment later
 }

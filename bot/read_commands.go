@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,25 +104,6 @@ func (c *call) helpOn(cmd *command, has permission) outcome {
 		lines = append(lines, c.lang().Say(text.HelpNeeds, cmd.need, has))
 	}
 	return func(*store.Tx) (answer, error) { return reply(strings.Join(lines, "\n\n"), nil) }
-}
-
-// rollout refuses what is said to a progressive rollout, which there are none of in this version; who may not is refused first.
-func (c *call) rollout(ctx context.Context, args []string) (outcome, error) {
-	a, env, args, no, err := c.target(ctx, args)
-	if no != nil || err != nil {
-		return no, err
-	}
-	if len(args) > 0 {
-		return c.usage(), nil
-	}
-	if no, err := c.listed(ctx, env.Deployers, write); no != nil || err != nil {
-		return no, err
-	}
-	lines, err := c.environmentStatus(ctx, a.name, *env)
-	if err != nil {
-		return nil, err
-	}
-	return c.no(text.NoRollouts, code(env.Name), strings.Join(lines, " "), code(c.typed("/cancel deployment")), code(c.typed("/rollback "+c.place(a, env)))), nil
 }
 
 // inChats refuses what is said in a chat alone.
@@ -292,8 +274,33 @@ const (
 	lookedAtLogs = 20000 // of the end of a log, in which those of one step are looked for
 )
 
+// A jobLog is what a Job of a deployment's flow wrote.
+type jobLog struct {
+	d    store.Deployment
+	step store.Step
+}
+
+// jobLogs are those of the newest deployment to each environment of a run's release, the newest last.
+func jobLogs(tx *store.Tx, all []store.Deployment) (found []jobLog, err error) {
+	for i, d := range all {
+		if slices.ContainsFunc(all[i+1:], func(later store.Deployment) bool { return later.Environment == d.Environment && later.RollbackOf == "" }) {
+			continue
+		}
+		steps, err := tx.Steps(d.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range steps {
+			if s.Result.V != nil && len(s.Result.V.Logs) > 0 {
+				found = append(found, jobLog{d, s})
+			}
+		}
+	}
+	return found, nil
+}
+
 // logs shows the end of the log of a step: of the one that is named, or that failed, or that was written last. Of a deployment there is
-// what its failure tells.
+// what its failure tells, and what the Jobs of its flow wrote.
 func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 	a, args, no, err := c.app(ctx, args)
 	if no != nil || err != nil {
@@ -309,6 +316,7 @@ func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 	var run *store.Run
 	var steps []store.Step
 	var failed *store.Deployment // the newest of the run's release that failed
+	var jobs []jobLog
 	err = c.bot.db.View(ctx, func(tx *store.Tx) error {
 		if run, err = store.Optional(tx.RunAt(c.repo.Name, a.name, head)); run == nil || err != nil {
 			return err
@@ -322,6 +330,9 @@ func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 				failed = &d
 			}
 		}
+		if err == nil {
+			jobs, err = jobLogs(tx, all)
+		}
 		return err
 	})
 	if err != nil {
@@ -331,10 +342,21 @@ func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 		return c.no(text.NothingBuiltYet, code(head[:7]), code(a.name)), nil
 	}
 	step := ""
+	var job *jobLog
 	switch {
 	case len(args) == 1 && failed != nil && c.means(args[0], failed.Failure.V.Step):
 		step = failed.Failure.V.Step
+	case len(args) == 1 && slices.ContainsFunc(jobs, func(j jobLog) bool { return c.meansJob(args[0], j) }):
+		for _, j := range jobs { // the newest
+			if c.meansJob(args[0], j) {
+				job = &j
+			}
+		}
+		failed = nil
 	case len(args) == 1:
+		for _, j := range jobs {
+			steps = append(steps, store.Step{Kind: j.step.Kind})
+		}
 		if step, no = c.step(args[0], steps, text.NoSuchStep); no != nil {
 			return no, nil
 		}
@@ -349,11 +371,17 @@ func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 		if failed != nil {
 			page = c.bot.page("deployments", failed.ID)
 		}
+		if job != nil {
+			page = c.bot.page("deployments", job.d.ID)
+		}
 		return c.no(text.NotInPublic, page), nil
 	}
 	var intro string
 	var lines []string
-	if failed != nil {
+	if job != nil {
+		intro = c.lang().Say(text.LogOfJob, code(job.step.Result.V.Object), job.d.Number, code(job.d.Environment))
+		lines = lastLines(job.step.Result.V.Logs)
+	} else if failed != nil {
 		intro = c.lang().Say(text.LogOfDeployment, failed.Number, code(failed.Environment), c.lang().Step(step))
 		f := failed.Failure.V
 		lines = append(lines, strings.TrimPrefix(f.Where+": "+f.Reason, ": "))
@@ -380,6 +408,13 @@ func (c *call) logs(ctx context.Context, args []string) (outcome, error) {
 // means tells whether a word is the name of a kind of step.
 func (c *call) means(word, kind string) bool {
 	return strings.EqualFold(word, kind) || strings.EqualFold(word, c.lang().Step(kind))
+}
+
+// meansJob tells whether a word means a Job of a flow: job, its step, the file of its manifest or its name in the cluster.
+func (c *call) meansJob(word string, j jobLog) bool {
+	_, rest, _ := strings.Cut(j.step.Kind, "/")
+	_, file, _ := strings.Cut(rest, "/")
+	return strings.EqualFold(word, "job") || word == file || word == path.Base(file) || word == j.step.Result.V.Object || c.means(word, j.step.Kind)
 }
 
 func lastLines(lines []string) []string { return lines[max(0, len(lines)-maxLogLines):] }

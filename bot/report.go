@@ -55,8 +55,8 @@ type subject struct {
 	spec    pipeline.Spec      // of the deployment
 	back    *store.Deployment  // the deployment that went back from this one, or nil
 	live    bool               // the deployment is what is live
-	intact  bool               // it changed nothing in its environment
 	current bool               // no other deployment began in its environment since
+	changed bool               // the deployment has begun to change what was live before
 	lives   int                // the release that is live there, 0 for none
 	undo    int                // the release that the deployment can be gone back from to, 0 for none; only within a view
 	newest  bool               // it speaks for its commit (and environment), and nothing newer does
@@ -93,6 +93,12 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 				return err
 			}
 			s.rules = b.cfg.Floor(s.spec.Environment.Cluster, s.spec.Environment.Approvals)
+			if _, wants, ok := pipeline.Asking(d); ok {
+				s.rules = wants
+			}
+			if s.changed, _, err = tx.Touched(d); err != nil {
+				return err
+			}
 			if d.OrderID != "" {
 				if s.order, err = store.Optional(tx.Order(d.OrderID)); err != nil {
 					return err
@@ -123,9 +129,6 @@ func (b *Bot) load(ctx context.Context, key string) (s subject, err error) {
 				return err
 			}
 			s.current = current != nil && current.ID == d.ID
-			if s.intact, err = tx.Untouched(d.ID); err != nil {
-				return err
-			}
 			if s.back, err = store.Optional(tx.RollbackOf(d.ID)); err != nil {
 				return err
 			}
@@ -444,7 +447,7 @@ func (s subject) urgent() bool {
 	if s.d != nil {
 		state = s.d.State
 	}
-	return store.Final(state) || state == store.Blocked
+	return store.Final(state) || state == store.Blocked || s.d != nil && restsForPerson(*s.d)
 }
 
 func (b *Bot) githubEnvironment(s subject) string {

@@ -222,7 +222,11 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 		}
 		all, err := tx.OpenDeployments(c.repo.Name, app, env.Name)
 		for _, d := range all {
-			open = append(open, subject{d: &d})
+			s := subject{d: &d}
+			if s.steps, err = tx.Steps(d.ID); err != nil {
+				return err
+			}
+			open = append(open, s)
 		}
 		return err
 	})
@@ -264,6 +268,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 	}
 	for _, s := range open {
 		lines = append(lines, c.lang().Say(text.StatusWaiting, name, s.d.Release, code(deployWords(s, c.lang()))))
+		if how := rollsWords(*s.d, s.steps, c.lang()); how != "" {
+			lines[len(lines)-1] += " (" + code(how) + ")"
+		}
 	}
 	return lines, nil
 }

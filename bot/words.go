@@ -94,7 +94,7 @@ func tagsKeptWords(r store.Run, l text.Lang) string {
 func deployWords(s subject, l text.Lang) string {
 	d := s.d
 	switch d.State {
-	case store.Blocked:
+	case store.Blocked, store.Paused:
 		var why []string
 		for _, b := range d.Blocks.V {
 			why = append(why, blockWords(*d, b, l))
@@ -115,12 +115,12 @@ func deployWords(s subject, l text.Lang) string {
 		return l.Say(text.Live, d.Release, l.Duration(took))
 	case store.Failed:
 		if s.back != nil && s.back.Cause == store.CauseRecovery && s.back.State == store.Succeeded {
-			return l.Say(text.FailedRolledBack, failureLine(d.Failure.V), s.back.Release)
+			return l.Say(text.FailedRolledBack, failureWords(*d, l), s.back.Release)
 		}
 		if ran := d.Failure.V.Ran; len(ran) > 0 && s.current {
-			return l.Say(text.FailedAfterJobs, failureLine(d.Failure.V), strings.Join(ran, ", "), s.typed("/rollback "+scope{d.App, d.Environment}.name(s.several)))
+			return l.Say(text.FailedAfterJobs, failureWords(*d, l), strings.Join(ran, ", "), s.typed("/rollback "+scope{d.App, d.Environment}.name(s.several)))
 		}
-		return l.Say(text.DeployFailed, failureLine(d.Failure.V))
+		return l.Say(text.DeployFailed, failureWords(*d, l))
 	case store.Rejected:
 		by, reason, _ := strings.Cut(d.Reason, ": ")
 		if reason == store.ReasonButton {
@@ -160,7 +160,7 @@ func deployWords(s subject, l text.Lang) string {
 
 // progressWords is deployWords with how far a rollout is.
 func progressWords(s subject, l text.Lang) string {
-	if store.Active(s.d.State) && s.d.Progress != "" {
+	if store.Active(s.d.State) && s.d.State != store.Paused && s.d.Progress != "" {
 		return s.d.Progress
 	}
 	return deployWords(s, l)
@@ -206,6 +206,8 @@ func blockWords(d store.Deployment, b store.Block, l text.Lang) string {
 		return l.Say(text.AfterPart, b.Number)
 	case store.BlockRatify:
 		return l.Say(text.RatifyFirst, b.Number)
+	case store.BlockPause:
+		return restWords(d, b, l)
 	}
 	return b.Kind
 }
@@ -244,7 +246,15 @@ func moment(s subject) string {
 			return "waiting"
 		}
 		return ""
+	case store.Paused:
+		if restsForPerson(*s.d) {
+			return "waiting"
+		}
+		return "started" // it goes on by itself
 	case store.Applying, store.Progressing, store.Verifying:
+		if s.d.ResumedBy != "" {
+			return "resumed"
+		}
 		return "started"
 	case store.Succeeded:
 		return "succeeded"
@@ -268,7 +278,7 @@ func look(state string) chat.State {
 		return chat.Succeeded
 	case store.Failed:
 		return chat.Failed
-	case store.Blocked:
+	case store.Blocked, store.Paused:
 		return chat.Waiting
 	case store.Rejected, store.Expired, store.Cancelled, store.Superseded:
 		return chat.Stopped
@@ -359,6 +369,9 @@ func (b *Bot) message(s subject, l text.Lang, mention []chat.Person) chat.Messag
 			m.Title = l.Say(text.RollbackTitle, d.App, d.Environment, d.Release)
 		}
 		m.State, m.Status = look(d.State), deployWords(s, l)
+		if moment(s) == "resumed" {
+			m.Status = l.Say(text.ResumedBy, d.ResumedBy)
+		}
 		m.Link.URL = b.page("deployments", d.ID)
 		env := s.spec.Environment
 		m.Fields = []chat.Field{s.projectField(l), {Name: l.Field(text.Environment), Value: d.Environment},
@@ -547,7 +560,7 @@ func (b *Bot) sayLiving(ctx context.Context, s subject, to chatPlace) (again tim
 func (b *Bot) sayReply(ctx context.Context, service chat.Service, s subject, to chatPlace, thread string, l text.Lang) error {
 	what := moment(s)
 	n, ok := s.wanted(to, what)
-	if !ok || !slices.Contains([]string{"failed", "waiting", "succeeded"}, what) || what == "waiting" && s.d.Scope.V == nil {
+	if !ok || !slices.Contains([]string{"failed", "waiting", "resumed", "succeeded"}, what) || what == "waiting" && s.d.Scope.V == nil && !rests(*s.d) {
 		return nil
 	}
 	called, err := b.mentions(ctx, s, n, what)
@@ -561,7 +574,7 @@ func (b *Bot) sayReply(ctx context.Context, service chat.Service, s subject, to 
 			m.Fields = m.Fields[len(b.heading(s, l).Fields):]
 		}
 		switch {
-		case what == "waiting":
+		case what == "waiting" && !rests(*s.d):
 			if _, commits := b.approvalText(s).scope(l); len(commits) > fewCommits {
 				m.Detail = text.Plain(strings.Join(commits, "\n"))
 			}

@@ -55,7 +55,7 @@ func ParseRepository(repository string) (host, repo string, err error) {
 // could be read of it, and may add mistakes of its own.
 func Check(file string, data []byte, more func(*Config, *strictyaml.Document)) error {
 	c := &Config{}
-	doc := strictyaml.Decode(file, data, c, notYet)
+	doc := strictyaml.Decode(file, data, c, nil)
 	c.check(doc)
 	c.fillIn(doc)
 	if more != nil {

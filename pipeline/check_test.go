@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +133,7 @@ notify:
 		"pull secret":             {in(production, `    pull_secret: A`), `f:8: environments[1].pull_secret: "A" is not a valid name; write at most 63 small letters, digits and -, with no - at either end`},
 		"strategy":                {in(production, `    strategy: fast`), `f:8: environments[1].strategy: "fast" is no strategy; write rolling, blue-green or canary: {steps: …}`},
 		"strategy, short":         {in(production, `    strategy: canary`), `f:8: environments[1].strategy: canary needs steps; write for example canary: {steps: [{weight: 10, pause: 5m}]}`},
-		"flow, no step": {in(production, `    flow: [jump]`), "f:8: environments[1].flow[0]: \"jump\" is no step; write deploy, or one of job, wait, verify and webhook with what it is to do\n" +
+		"flow, no step": {in(production, `    flow: [jump]`), "f:8: environments[1].flow[0]: \"jump\" is no step; write deploy, approve, or one of job, wait, verify and webhook with what it is to do\n" +
 			"f:8: environments[1].flow: has deploy 0 times; it has to be there once"},
 
 		"notify, no chat":     {[2]string{wecom, "  - {on: [failed]}"}, `f:12: notify[0]: names no chat; write wecom: NAME, or slack: NAME with a channel, or webhook: NAME`},
@@ -224,32 +223,6 @@ f:6: environments[1].manifests: "/deploy" must be relative to the repository's r
 f:6: environments[1].cluster: found by the caller; write something else`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
-	}
-}
-
-// Every key of notYet is refused where it stands in a file, also beside what is right.
-func TestNotYet(t *testing.T) {
-	tests := map[string]string{
-		"environments[].flow[].approve": "environments: [{flow: [{approve: alice}]}]",
-	}
-	for _, path := range notYet {
-		yaml, ok := tests[path]
-		if !ok {
-			t.Errorf("%s has no test", path)
-			continue
-		}
-		_, err := Parse("f", []byte(yaml))
-		want := "f:1: " + strings.ReplaceAll(path, "[]", "[0]") + ": is not supported by this version yet; remove it"
-		if err == nil || !slices.Contains(strings.Split(err.Error(), "\n"), want) {
-			t.Errorf("%s: got %v, want %s among them", path, err, want)
-		}
-	}
-	if len(tests) != len(notYet) {
-		t.Errorf("%d tests for %d keys", len(tests), len(notYet))
-	}
-	off := "build: {image: r.example.com/x}\nchecks: []\n"
-	if _, err := Parse("f", []byte(off)); err != nil {
-		t.Errorf("a key that is turned off asks for nothing: %v", err)
 	}
 }
 

@@ -140,12 +140,6 @@ func (n *Notify) Wants(notice, environment string) bool {
 		(environment == "" || len(n.Environments) == 0 || slices.Contains(n.Environments, environment))
 }
 
-// notYet are the keys of the file format that this version refuses, since one that is silently ignored, like a check,
-// would be worse. Whoever implements one adds its field and removes its line.
-var notYet = []string{
-	"environments[].flow[].approve",
-}
-
 // Parse reads a repository file. The error is strictyaml.Errors and has every mistake in it; file is the name that
 // they are told by.
 func Parse(file string, data []byte) (*Config, error) {
@@ -210,8 +204,16 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 			}
 			verifications = append(verifications, s.Verify)
 		}
-		for _, step := range env.Flow {
+		for j, step := range env.Flow {
 			verifications = append(verifications, step.Verify)
+			if a, here := step.Approve, fmt.Sprintf("%s.flow[%d].approve", at, j); a != nil {
+				if !doc.Has(here + ".count") {
+					a.Count = 1
+				}
+				if !doc.Has(here + ".expire") {
+					a.Expire = defaultExpire
+				}
+			}
 		}
 		for _, v := range verifications {
 			if v != nil && v.HTTP != "" && v.Status == 0 {
@@ -222,10 +224,13 @@ func (c *Config) fillIn(doc *strictyaml.Document) {
 			env.Approvals.Count = 1
 		}
 		if !doc.Has(at + ".approvals.expire") {
-			env.Approvals.Expire = 72 * time.Hour
+			env.Approvals.Expire = defaultExpire
 		}
 	}
 }
+
+// defaultExpire is how long approvals are waited for where the file does not say.
+const defaultExpire = 72 * time.Hour
 
 func setDefault(field *string, value string) {
 	if *field == "" {

@@ -201,8 +201,12 @@ func (e *Engine) pullHost(repository string) string {
 	return e.Server.PullHost(host)
 }
 
-// Reconsider writes why a deployment waits, as things stand in this transaction.
+// Reconsider writes why a deployment waits, as things stand in this transaction; one that waits at a step of its flow is looked at
+// by the environment's own task.
 func (e *Engine) Reconsider(tx *store.Tx, d store.Deployment) (store.Deployment, error) {
+	if _, _, ok := Asking(d); ok {
+		return d, tx.Wake(store.TaskEnv, store.EnvKey(d.Repo, d.App, d.Environment))
+	}
 	if store.Final(d.State) || store.Active(d.State) {
 		return d, nil
 	}
@@ -309,9 +313,13 @@ func (e *Engine) policy(env Environment) string {
 	return env.PolicyHash()
 }
 
-// BoundOf is what a vote on this deployment is bound to now.
+// BoundOf is what a vote on this deployment is bound to now, and what is asked for: before it began, or at the step of its flow at
+// which it waits.
 func (e *Engine) BoundOf(tx *store.Tx, d store.Deployment) (string, Approvals, error) {
 	f, err := e.facts(tx, d)
+	if step, wants, ok := Asking(d); ok {
+		return boundAt(f.Bound, step), wants, err
+	}
 	return f.Bound, f.Approvals, err
 }
 

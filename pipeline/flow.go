@@ -22,6 +22,7 @@ type FlowStep struct {
 	Wait    time.Duration `yaml:"wait" json:",omitempty"` // how long
 	Verify  *Verify       `yaml:"verify" json:",omitempty"`
 	Webhook *FlowHook     `yaml:"webhook" json:",omitempty"`
+	Approve *Approvals    `yaml:"approve" json:",omitempty"` // who has to agree before it goes on; by: default the environment's
 }
 
 // Verify asks, again and again while For lasts, what must be so for a deployment to go on. Either HTTP or Prometheus is set.
@@ -63,10 +64,14 @@ func (l Limit) String() string { return strconv.FormatFloat(float64(l), 'g', -1,
 
 // UnmarshalText reads the short form, as in "flow: [deploy]".
 func (s *FlowStep) UnmarshalText(text []byte) error {
-	if string(text) != "deploy" {
-		return fmt.Errorf("%q is no step; write deploy, or one of job, wait, verify and webhook with what it is to do", text)
+	switch string(text) {
+	case "deploy":
+		s.Deploy = &struct{}{}
+	case "approve":
+		s.Approve = &Approvals{}
+	default:
+		return fmt.Errorf("%q is no step; write deploy, approve, or one of job, wait, verify and webhook with what it is to do", text)
 	}
-	s.Deploy = &struct{}{}
 	return nil
 }
 
@@ -93,6 +98,8 @@ func (s FlowStep) verb() (verb, what string) {
 			return verbWebhook, ""
 		}
 		return verbWebhook, u.Host
+	case s.Approve != nil:
+		return verbApprove, fmt.Sprint(max(s.Approve.Count, 1))
 	}
 	return "deploy", ""
 }
@@ -110,6 +117,7 @@ const (
 	verbWait    = "wait"
 	verbVerify  = "verify"
 	verbWebhook = "webhook"
+	verbApprove = "approve"
 )
 
 // steps are the kinds of the steps by which a release gets to the environment once it is rendered.
@@ -161,7 +169,7 @@ func checkFlow(doc *strictyaml.Document, at string, flow []FlowStep) {
 	for i, s := range flow {
 		here := fmt.Sprintf("%s[%d]", at, i)
 		set := 0
-		for _, is := range []bool{s.Deploy != nil, doc.Has(here + ".job"), doc.Has(here + ".wait"), s.Verify != nil, s.Webhook != nil} {
+		for _, is := range []bool{s.Deploy != nil, doc.Has(here + ".job"), doc.Has(here + ".wait"), s.Verify != nil, s.Webhook != nil, s.Approve != nil} {
 			if is {
 				set++
 			}
@@ -169,8 +177,8 @@ func checkFlow(doc *strictyaml.Document, at string, flow []FlowStep) {
 		switch {
 		case set > 1:
 			doc.Errorf(here, "is more than one step; give each an entry of its own")
-		case set == 0 && !doc.Has(here+".approve"):
-			doc.Errorf(here, "is no step; write deploy, job, wait, verify or webhook")
+		case set == 0:
+			doc.Errorf(here, "is no step; write deploy, job, wait, approve, verify or webhook")
 		}
 		if s.Deploy != nil {
 			deploys++
@@ -183,6 +191,9 @@ func checkFlow(doc *strictyaml.Document, at string, flow []FlowStep) {
 		}
 		if s.Verify != nil {
 			s.Verify.check(doc, here+".verify")
+		}
+		if s.Approve != nil {
+			s.Approve.check(doc, here+".approve")
 		}
 		if s.Webhook != nil {
 			checkAddress(doc, here+".webhook.url", s.Webhook.URL)

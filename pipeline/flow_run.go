@@ -85,6 +85,8 @@ func (r *flowRun) advance(ctx context.Context, kind string, at *moment) (until t
 			return until, err
 		}
 		return r.judge(ctx, step, good, said, of.Verify.For)
+	case verbApprove:
+		return r.approve(ctx, step, *of.Approve)
 	default:
 		return r.post(ctx, step, position, *of.Webhook)
 	}

@@ -198,7 +198,7 @@ func (e *Engine) expire(tx *store.Tx, d store.Deployment) (ended bool, next time
 		return false, next, nil
 	}
 	if !tx.Now().Before(d.ExpiresAt.Time) {
-		return true, next, tx.EndDeployment(d, store.Expired, "nobody decided in time", nil)
+		return true, next, tx.EndDeployment(d, store.Expired, store.ReasonUndecided, nil)
 	}
 	if !d.RemindedAt.IsZero() {
 		return false, d.ExpiresAt.Time, nil

@@ -126,7 +126,7 @@ func (r *flowRun) restStep(ctx context.Context, step store.Step, now time.Time, 
 			if err != nil {
 				return err
 			}
-			return tx.Unpause(d)
+			return tx.Unpause(d, result.By)
 		}); err != nil {
 			return until, err
 		}

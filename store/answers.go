@@ -46,9 +46,19 @@ func (tx *Tx) FirstIssue(run string) (int, error) {
 // ReasonButton stands with what was rejected by a button, until whoever pressed it says why.
 const ReasonButton = "by button"
 
+// Why a deployment failed at a step of its flow that wants approvals.
+const (
+	ReasonRejected  = "rejected by " // a login, a colon and the reason follow
+	ReasonUndecided = "nobody decided in time"
+)
+
 // GiveReason adds the reason to a deployment that a person rejected by a button.
 func (tx *Tx) GiveReason(d Deployment, login, reason string) error {
 	_, err := tx.exec("UPDATE deployments SET reason = ? WHERE id = ? AND state = 'rejected'", login+": "+reason, d.ID)
+	if err == nil && d.Failure.V != nil { // at a step of its flow
+		said := ReasonRejected + login + ": " + reason
+		_, err = tx.exec("UPDATE deployments SET failure = json_set(failure, '$.reason', ?1), reason = iif(state = 'failed', ?1, reason) WHERE id = ?2", said, d.ID)
+	}
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ const (
 
 // Kinds of blocks.
 const (
-	BlockApproval = "approval" // By may approve; Have of Need did
+	BlockApproval = "approval" // By may approve; Have of Need did. Text is the kind of the step that waits, empty before the deployment begins
 	BlockHold     = "hold"     // By rolled back at Since, with Text as the reason
 	BlockRunning  = "running"  // deployment Number is being made
 	BlockOrder    = "order"    // the release is not live in Environment yet
@@ -133,13 +133,15 @@ type Deployment struct {
 	Pause       JSON[*Pause]          `db:"pause"`       // nil: nobody asked it to rest
 	PausedFrom  string                `db:"paused_from"` // the state that it goes back to
 	ResumedAt   Time                  `db:"resumed_at"`  // when it last went on; its time counts from then
+	ResumedBy   string                `db:"resumed_by"`  // who let it go on then; empty: its time was over
 	Abort       bool                  `db:"abort"`       // CancelBy wants what was live before back
 	RetireAt    Time                  `db:"retire_at"`   // when what it replaced, and still runs, is removed
 }
 
-// An Approval is one person's vote on one deployment.
+// An Approval is one person's vote on one deployment, or on one step of its flow.
 type Approval struct {
 	Deployment string `db:"deployment"`
+	Step       string `db:"step"` // its kind; empty: the deployment, before it begins
 	Login      string `db:"login"`
 	Vote       string `db:"vote"` // approve | reject
 	Reason     string `db:"reason"`
@@ -226,9 +228,9 @@ func (tx *Tx) OpenDeployments(repo, app, environment string) ([]Deployment, erro
 	return list[Deployment](tx, "SELECT * FROM deployments WHERE repo = ? AND app = ? AND environment = ? AND state NOT IN "+ended+" ORDER BY number", repo, app, environment)
 }
 
-// Waiting lists the deployments of a repository that wait for an approval, oldest first.
+// Waiting lists the deployments of a repository that wait for an approval, before they begin or at a step of theirs, oldest first.
 func (tx *Tx) Waiting(repo string) ([]Deployment, error) {
-	return list[Deployment](tx, `SELECT * FROM deployments WHERE repo = ? AND state NOT IN `+ended+` AND state = 'blocked'
+	return list[Deployment](tx, `SELECT * FROM deployments WHERE repo = ? AND state NOT IN `+ended+` AND state IN ('blocked','paused')
 		AND EXISTS (SELECT 1 FROM json_each(blocks) WHERE value ->> 'kind' = 'approval') ORDER BY number`, repo)
 }
 
@@ -401,13 +403,13 @@ func (tx *Tx) SetGitHubID(id string, github int64) error {
 	return err
 }
 
-// Vote records one person's vote; a second one of the same person replaces the first. The caller wakes the environment
+// Vote records one person's vote; a second one of the same person on the same step replaces the first. The caller wakes the environment
 // by Reconsidering it in the same transaction.
 func (tx *Tx) Vote(a Approval) error {
 	a.At = Time{tx.now}
-	err := tx.named(`INSERT INTO approvals (deployment, login, vote, reason, bound, via, at)
-		VALUES (:deployment, :login, :vote, :reason, :bound, :via, :at)
-		ON CONFLICT (deployment, login) DO UPDATE SET vote = excluded.vote, reason = excluded.reason, bound = excluded.bound, via = excluded.via, at = excluded.at`, a)
+	err := tx.named(`INSERT INTO approvals (deployment, step, login, vote, reason, bound, via, at)
+		VALUES (:deployment, :step, :login, :vote, :reason, :bound, :via, :at)
+		ON CONFLICT (deployment, step, login) DO UPDATE SET vote = excluded.vote, reason = excluded.reason, bound = excluded.bound, via = excluded.via, at = excluded.at`, a)
 	return err
 }
 

@@ -29,8 +29,12 @@ func (tx *Tx) Cancel(d Deployment, by string) (stopping bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	beside, err := get[bool](tx, "step", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND (kind = ? OR kind LIKE ? || '%'))", d.ID, stepSwitch, stepCanary)
+	if err != nil {
+		return false, err
+	}
 	if Active(d.State) {
-		if err := tx.AskCancel(d, by); err != nil || working || d.Colour != "" {
+		if err := tx.AskCancel(d, by); err != nil || working || beside { // what stands beside the live release is taken back
 			return true, err
 		}
 	}

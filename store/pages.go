@@ -294,7 +294,8 @@ func (tx *Tx) VotedOn(ids []string, login string) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := list[string](tx, `SELECT deployment FROM approvals WHERE deployment IN (SELECT value FROM json_each(?1)) AND login = ?2
+	found, err := list[string](tx, `SELECT a.deployment FROM approvals a JOIN deployments d ON d.id = a.deployment
+			WHERE a.deployment IN (SELECT value FROM json_each(?1)) AND a.login = ?2 AND a.step = coalesce(d.rules ->> 'step', '')
 		UNION ALL SELECT order_id FROM order_approvals WHERE order_id IN (SELECT value FROM json_each(?1)) AND login = ?2`, string(b), login)
 	voted := map[string]bool{}
 	for _, id := range found {

@@ -173,7 +173,7 @@ func (tx *Tx) Recover() error {
 	if _, err := tx.exec("UPDATE tasks SET lease_until = NULL WHERE lease_until IS NOT NULL"); err != nil {
 		return err
 	}
-	_, err := tx.exec("UPDATE steps SET state = 'interrupted' WHERE state = 'running' AND kind NOT LIKE 'wait/%'")
+	_, err := tx.exec("UPDATE steps SET state = 'interrupted' WHERE state = 'running' AND kind NOT LIKE 'wait/%' AND kind NOT LIKE 'pause/%' AND kind NOT LIKE 'approve/%'")
 	return err
 }
 

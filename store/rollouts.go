@@ -16,6 +16,13 @@ type Pause struct {
 // stepPause is the first part of the kind of a step that rests, for a time or until somebody resumes it.
 const stepPause = "pause/"
 
+// Steps that only a strategy has: the first part of the kind of one that sends a share of the traffic to a canary, and blue-green's that
+// turns all of it.
+const (
+	stepCanary = "canary/"
+	stepSwitch = "switch"
+)
+
 // AskPause asks a deployment that is being made to rest. ErrState: it is not being made, or somebody stops it.
 func (tx *Tx) AskPause(d Deployment, by string) error {
 	if !Active(d.State) || d.CancelBy != "" {
@@ -44,13 +51,13 @@ func sameBlock(a, b Block) bool {
 	return a.Kind == b.Kind && a.Text == b.Text && a.Have == b.Have && a.Need == b.Need && slices.Equal(a.By, b.By) && a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
 }
 
-// Unpause lets a deployment go on that rests. One that does not is left as it is.
-func (tx *Tx) Unpause(d Deployment) error {
+// Unpause lets a deployment go on that rests, as by said; by is empty where its time is over. One that does not rest is left as it is.
+func (tx *Tx) Unpause(d Deployment, by string) error {
 	if d.State != Paused {
 		return nil
 	}
 	return errors.Join(
-		tx.move("deployments", d.PausedFrom, "blocks = '[]', resumed_at = ?", []any{stamp(tx.now)}, "id = ?", d.ID),
+		tx.move("deployments", d.PausedFrom, "blocks = '[]', resumed_at = ?, resumed_by = ?", []any{stamp(tx.now), by}, "id = ?", d.ID),
 		tx.wakeDeployment(d))
 }
 
@@ -79,7 +86,45 @@ func (tx *Tx) AskResume(d Deployment, by string) error {
 		return ErrState
 	}
 	_, err = tx.exec("UPDATE deployments SET pause = 'null' WHERE id = ?", d.ID)
-	return errors.Join(err, tx.Unpause(d), tx.wakeDeployment(d))
+	return errors.Join(err, tx.Unpause(d, by), tx.wakeDeployment(d))
+}
+
+// Touched tells whether a deployment has begun to change what was live before it, and whether it has put something beside that.
+func (tx *Tx) Touched(d Deployment) (changed, beside bool, err error) {
+	steps, err := tx.Steps(d.ID)
+	applied, switched := false, false
+	turns := slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == stepSwitch })
+	for _, s := range steps {
+		begun := !s.StartedAt.IsZero()
+		applied = applied || begun && s.Kind == "apply"
+		switched = switched || begun && s.Kind == stepSwitch
+		beside = beside || begun && strings.HasPrefix(s.Kind, stepCanary)
+	}
+	if turns {
+		return switched, applied, err
+	}
+	return applied, beside, err
+}
+
+// Standing tells at which step a deployment with these steps is, by its kind, and what share of the traffic a canary of it has, as in
+// "10%"; empty: none.
+func (d Deployment) Standing(steps []Step) (at, share string) {
+	if !Active(d.State) {
+		return "", ""
+	}
+	for _, s := range steps {
+		if s.State == StepRunning || s.State == StepInterrupted {
+			at = s.Kind
+		}
+		switch {
+		case s.State != StepSucceeded:
+		case strings.HasPrefix(s.Kind, stepCanary):
+			_, share, _ = strings.Cut(strings.TrimPrefix(s.Kind, stepCanary), "/")
+		case s.Kind == "apply": // all of it is the new release's
+			share = ""
+		}
+	}
+	return at, share
 }
 
 // AskAbort is AskCancel, after which what was live before is given back everything.

@@ -20,7 +20,8 @@ const (
 
 // Rules are those under which a deployment is asked about, and how they changed since it was first.
 type Rules struct {
-	Bound   string        `json:"bound"` // what a vote has to be bound to
+	Bound   string        `json:"bound"`          // what a vote has to be bound to
+	Step    string        `json:"step,omitempty"` // the kind of the step of its flow that is asked about
 	Asked   []Rule        `json:"asked"`
 	Changes []RulesChange `json:"changes,omitempty"` // oldest first
 }
@@ -80,6 +81,12 @@ func (tx *Tx) SetScope(d Deployment, s Scope) error {
 		err = errors.Join(err, tx.Wake(TaskReport, "order/"+d.OrderID))
 	}
 	return errors.Join(err, tx.Wake(TaskReport, "deployment/"+d.ID))
+}
+
+// Ask records that a deployment is asked about anew until a time, at a step of its flow.
+func (tx *Tx) Ask(d Deployment, r Rules, until time.Time) error {
+	_, err := tx.exec("UPDATE deployments SET rules = ?, expires_at = ?, reminded_at = NULL WHERE id = ?", JSON[*Rules]{&r}, stamp(until), d.ID)
+	return errors.Join(err, tx.Wake(TaskScope, d.ID), tx.Wake(TaskReport, "deployment/"+d.ID))
 }
 
 // Remind records that those whom a deployment waits for are reminded now.

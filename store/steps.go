@@ -74,11 +74,6 @@ func (tx *Tx) NoteStep(owner, kind string, r StepResult) error {
 // begunJob tells of a step whether it is a Job that may have run.
 const begunJob = "kind LIKE 'job/%' AND result ->> 'uid' <> ''"
 
-// Untouched tells whether a deployment that has begun left its environment as it was: its image was never copied there to the end.
-func (tx *Tx) Untouched(deployment string) (bool, error) {
-	return get[bool](tx, "copy", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND kind = 'copy' AND state <> 'succeeded')", deployment)
-}
-
 // JobsOf lists the Jobs that a deployment has begun, as in Job/migrate-1, in their order.
 func (tx *Tx) JobsOf(deployment string) ([]string, error) {
 	return list[string](tx, "SELECT result ->> 'object' FROM steps WHERE owner = ? AND "+begunJob+" ORDER BY seq", deployment)

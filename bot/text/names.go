@@ -102,6 +102,7 @@ var steps = map[string]words{
 	"copy":    {"copy", "复制镜像"},
 	"apply":   {"apply", "应用清单"},
 	"observe": {"rollout", "等待就绪"},
+	"switch":  {"switch", "切换流量"},
 	"verify":  {"verify", "核对镜像"},
 }
 
@@ -147,12 +148,16 @@ func (l Lang) Step(kind string) string {
 	}
 	verb, rest, _ := strings.Cut(kind, "/") // of a flow, as in job/1/deploy/migrate.yaml
 	if _, what, ok := strings.Cut(rest, "/"); ok && flowSteps[verb] != 0 {
+		if verb == "pause" && what == "manual" {
+			return l.Say(StepPauseManual)
+		}
 		return l.Say(flowSteps[verb], what)
 	}
 	return l.name(steps, kind)
 }
 
-var flowSteps = map[string]Key{"job": StepJob, "wait": StepWait, "verify": StepVerify, "webhook": StepWebhook}
+var flowSteps = map[string]Key{"job": StepJob, "wait": StepWait, "verify": StepVerify, "webhook": StepWebhook, "approve": StepApprove,
+	"canary": StepCanary, "pause": StepPause, "prove": StepVerify}
 
 func (l Lang) name(known map[string]words, name string) string {
 	if w, ok := known[name]; ok {

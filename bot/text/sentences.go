@@ -269,8 +269,8 @@ const (
 	NoLog             // what has none
 	LogOfRun          // step, run number, state
 	LogOfDeployment   // deployment number, environment, step
+	LogOfJob          // Job, deployment number, environment
 	NoSuchStep        // name, names, usage
-	NoRollouts        // environment, what is live or on its way there, command that stops, command that goes back
 	InChatsOnly       // command
 	TakenOver         // number of the run whose result it is
 	NothingBuiltYet   // commit, app
@@ -394,6 +394,46 @@ const (
 	ButtonChanged //
 	WentLive      // duration
 
+	// What is said to a deployment that is being made. A piece is its name.
+
+	NothingRolls        // environment, what there is, command that keeps later releases out
+	PausedAlready       // piece, login, time, command that lets it go on
+	RestsAlready        // piece, why, command that lets it go on
+	FailsAlready        // piece, why
+	PauseAsked          // piece, command that lets it go on, command that gives it up
+	PauseNotHeld        // names of objects
+	NothingRests        // piece, how it stands
+	RestsForApproval    // piece, command that approves
+	ResumeAsked         // piece, release, environment
+	AbortTraffic        // piece, release before
+	AbortBack           // piece, environment, release before
+	AbortFirst          // piece, release, environment
+	AbortOfBack         // piece, release, environment
+	AbortUntouched      // piece, environment, release before
+	AbortUntouchedFirst // piece, environment
+	BackFromBeside      // deployment number, its release, release that stayed live
+	CancelTraffic       // release before
+	CancelUntouched     // environment
+	PausedBy            // login, time
+	RestsUntil          // time, step
+	RestsForResume      // step
+	StepAt              // share of the traffic
+	RollsBy             // strategy
+	AtStep              // step
+	HasShare            // share of the traffic
+	ResumedBy           // logins
+	Undecided           //
+	AskRest             // command that lets it go on, command that gives it up
+	Resume              // what a button is called
+	Abort               // what a button is called
+	SteerButton         // what the button is called that was pressed; the button that counts, where a first one only asked
+	ConfirmResume       // app, release, environment
+	ConfirmAbort        // app, release, environment
+	StepCanary          // share of the traffic
+	StepPause           // duration
+	StepPauseManual     //
+	StepApprove         // how many
+
 	// Release orders.
 
 	OfPart                // app, refusal
@@ -502,9 +542,9 @@ var sentences = [keyCount]words{
 	HelpDiff:         {"what would change in the cluster", "集群中将发生的变更"},
 	HelpLogs:         {"the end of a step's log, and of the pods that fail", "某个步骤日志的末尾，以及失败的 Pod 的日志"},
 	HelpLock:         {"keeps an environment for yourself for 8h or as long as you say; said again, it is extended", "独占某个环境 8 小时或指定的时长；再次发送则续期"},
-	HelpPause:        {"stops a progressive rollout where it is", "暂停渐进式发布"},
-	HelpResume:       {"lets a paused rollout go on", "继续已暂停的发布"},
-	HelpAbort:        {"gives a progressive rollout up and returns all traffic", "中止渐进式发布并恢复全部流量"},
+	HelpPause:        {"lets the deployment that is being made rest where it is", "暂停正在进行的部署"},
+	HelpResume:       {"lets a deployment that rests go on", "继续已暂停的部署"},
+	HelpAbort:        {"gives the deployment that is being made up, and what was live before gets everything back", "中止正在进行的部署，全部恢复到之前的线上版本"},
 	HelpRebuild:      {"runs what failed of this commit again, or the check you name", "重新运行此提交中失败的部分，或指定的检查"},
 	HelpOrder:        {"release orders: releases of several apps that go together, with one approval", "发布单：多个应用的版本一起发布，一次审批"},
 	HelpSubscribe:    {"in a chat: has an app's notices told there; without an app: lists what is", "在群聊中：在此接收应用的通知；不写应用则列出已订阅的内容"},
@@ -699,8 +739,8 @@ var sentences = [keyCount]words{
 	NoLog:             {"There are no lines of a log of %v.", "没有 %v 的日志。"},
 	LogOfRun:          {"The end of the log of %v, run %v (%v):", "运行 %[2]v（%[3]v）步骤“%[1]v”的日志末尾："},
 	LogOfDeployment:   {"What deployment %v to %v shows of its failure at step %v:", "部署 %v（到 %v）在步骤“%v”失败时的日志："},
+	LogOfJob:          {"The end of what %v of deployment %v to %v wrote:", "部署 %[2]v（到 %[3]v）中 %[1]v 输出的末尾："},
 	NoSuchStep:        {"There is no step %v; there is: %v. Usage: %v", "没有步骤 %v；现有：%v。用法：%v"},
-	NoRollouts:        {"There are no progressive rollouts in this version, so nothing was done. In %[1]v there is: %[2]v. %[3]v stops what is under way, %[4]v goes back.", "此版本没有渐进式发布，因此未执行任何操作。%[1]v 当前：%[2]v。%[3]v 可停止进行中的部署，%[4]v 可回滚。"},
 	InChatsOnly:       {"%v is said in a chat, so nothing was done here.", "%v 须在聊天中使用，因此未执行任何操作。"},
 	TakenOver:         {"taken over from run %v", "沿用运行 %v 的结果"},
 	NothingBuiltYet:   {"There is no run of %v for %v.", "%[2]v 没有针对 %[1]v 的运行。"},
@@ -822,6 +862,46 @@ var sentences = [keyCount]words{
 	ButtonLate:    {"This came %[1]v after the button was pressed, so %[2]v was not done. To confirm it, press again or say it in a comment.", "按钮点击后过了 %[1]v 才送达，因此未执行 %[2]v。如需确认，请再次点击或在评论中发送。"},
 	ButtonChanged: {"What the button was about has changed since; look again.", "按钮对应的内容已发生变化，请重新查看。"},
 	WentLive:      {"went live in %v", "已上线，耗时 %v"},
+
+	// What is said to a deployment that is being made.
+
+	NothingRolls:        {"Nothing is being rolled out to %[1]v, so nothing was done. There: %[2]v %[3]v keeps later releases out.", "%[1]v 没有正在进行的发布，因此未执行任何操作。当前：%[2]v 发送 %[3]v 可阻止后续发布。"},
+	PausedAlready:       {"It is paused already: %[1]v, by %[2]v since %[3]v. %[4]v lets it go on.", "%[1]v 已被 %[2]v 自 %[3]v 起暂停。发送 %[4]v 可继续。"},
+	RestsAlready:        {"It rests already: %[1]v, %[2]v. %[3]v lets it go on.", "%[1]v 已处于停留：%[2]v。发送 %[3]v 可继续。"},
+	FailsAlready:        {"It has failed and is being taken back: %[1]v, %[2]v.", "%[1]v 已失败，正在恢复：%[2]v。"},
+	PauseAsked:          {"Paused: %[1]v. What is under way in the cluster is held. %[2]v lets it go on, %[3]v gives it up.", "已暂停：%[1]v，集群中正在进行的更新将停住。发送 %[2]v 可继续，发送 %[3]v 可中止。"},
+	PauseNotHeld:        {"The cluster cannot hold %v, so for that the pause counts from the next step on.", "集群无法停住 %v，对其而言暂停自下一步骤起生效。"},
+	NothingRests:        {"Nothing is left to resume: %[1]v, %[2]v.", "没有可继续的内容：%[1]v，%[2]v。"},
+	RestsForApproval:    {"%[1]v waits for approval, so resuming it is not enough: %[2]v approves it.", "%[1]v 正在等待审批，仅继续并不足够：请发送 %[2]v 批准。"},
+	ResumeAsked:         {"%[1]v goes on: release %[2]v to %[3]v.", "%[1]v 继续进行：版本 %[2]v 到 %[3]v。"},
+	AbortTraffic:        {"Given up: %[1]v. All traffic goes back to release %[2]v at once.", "已中止：%[1]v。全部流量立即回到版本 %[2]v。"},
+	AbortBack:           {"Given up: %[1]v. %[2]v goes back to release %[3]v.", "已中止：%[1]v。%[2]v 回到版本 %[3]v。"},
+	AbortFirst:          {"Given up: %[1]v. There is no release before, so release %[2]v stays partly live in %[3]v.", "已中止：%[1]v。此前没有线上版本，版本 %[2]v 将部分留在 %[3]v。"},
+	AbortOfBack:         {"Given up: %[1]v. It is a way back itself, so release %[2]v stays partly live in %[3]v.", "已中止：%[1]v。它本身就是回滚，版本 %[2]v 将部分留在 %[3]v。"},
+	AbortUntouched:      {"Given up: %[1]v. Nothing was changed in %[2]v yet; release %[3]v stays live.", "已中止：%[1]v。%[2]v 尚未改动，版本 %[3]v 保持线上。"},
+	AbortUntouchedFirst: {"Given up: %[1]v. Nothing was changed in %[2]v yet.", "已中止：%[1]v。%[2]v 尚未改动。"},
+	BackFromBeside:      {"Deployment %[1]v of release %[2]v, which was on its way, is taken back first, and gets no traffic any more; release %[3]v, which had stayed live, is applied again.", "正在进行的部署 %[1]v（版本 %[2]v）将先行撤回，不再接收流量；一直在线的版本 %[3]v 将重新应用。"},
+	CancelTraffic:       {"What stands beside release %[1]v is removed, and release %[1]v keeps all traffic.", "版本 %[1]v 旁的新版本将被移除，全部流量保留在版本 %[1]v。"},
+	CancelUntouched:     {"Nothing was changed in %v yet.", "%v 尚未改动。"},
+	PausedBy:            {"paused by %[1]v since %[2]v", "已被 %[1]v 自 %[2]v 起暂停"},
+	RestsUntil:          {"rests until %[1]v (%[2]v)", "停留至 %[1]v（%[2]v）"},
+	RestsForResume:      {"rests until somebody resumes it (%v)", "停留中，等待有人继续（%v）"},
+	StepAt:              {"step %v", "阶段 %v"},
+	RollsBy:             {"strategy %v", "策略 %v"},
+	AtStep:              {"at step %v", "步骤：%v"},
+	HasShare:            {"%v of the traffic goes to it", "承接流量 %v"},
+	ResumedBy:           {"goes on, by %v", "已由 %v 放行，继续进行"},
+	Undecided:           {"nobody decided in time", "无人按时审批"},
+	AskRest:             {"To let it go on, say %[1]v; to give it up, %[2]v", "继续请发送 %[1]v，中止请发送 %[2]v"},
+	Resume:              {"Resume", "继续"},
+	Abort:               {"Abort", "中止"},
+	SteerButton:         {"Yes: %v", "确认%v"},
+	ConfirmResume:       {"The rollout of release %[2]v of %[1]v to %[3]v goes on.", "%[1]v 版本 %[2]v 将继续发布到 %[3]v。"},
+	ConfirmAbort:        {"Release %[2]v of %[1]v is given up in %[3]v, and what was live before gets everything back.", "将中止 %[1]v 版本 %[2]v 在 %[3]v 的发布，全部恢复到之前的线上版本。"},
+	StepCanary:          {"canary %v", "金丝雀 %v"},
+	StepPause:           {"pause %v", "停留 %v"},
+	StepPauseManual:     {"pause until resumed", "停留至人工继续"},
+	StepApprove:         {"approval by %v", "%v 人审批"},
 
 	// Release orders.
 

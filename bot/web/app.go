@@ -379,11 +379,19 @@ func (a asker) deploymentActions(d store.Deployment, current bool, may func(by [
 			all = append(all, a.votes(itoa(d.Number))...)
 		}
 	}
+	var spec struct{ Environment environment }
+	_ = json.Unmarshal(d.Spec.V, &spec) // the page goes without what it cannot read
+	if deploys := a.can(Write, spec.Environment.Deployers...); deploys && d.CancelBy == "" {
+		for _, b := range d.Blocks.V {
+			if d.State == store.Paused && b.Kind == store.BlockPause {
+				about := d.App + " " + d.Environment + " " + itoa(d.Number)
+				all = append(all, a.action("Resume", "primary", "/resume "+about), a.action("Abort", "danger", "/abort "+about))
+			}
+		}
+	}
 	if !store.Final(d.State) && d.CancelBy == "" && a.can(Write, d.Requester) {
 		all = append(all, a.action("Cancel", "danger", "/cancel deployment "+itoa(d.Number)))
 	}
-	var spec struct{ Environment environment }
-	_ = json.Unmarshal(d.Spec.V, &spec) // the same
 	if current && store.Final(d.State) && a.can(Write, spec.Environment.Deployers...) {
 		back := a.action("Roll back…", "danger", "/rollback "+d.App+" "+d.Environment)
 		back.Ask = "Why? (may be left out)"

@@ -223,6 +223,15 @@ func (l lang) block(b store.Block) template.HTML {
 		}
 		return l.html("Waits until every part of its release order is prepared.")
 	}
+	if b.Kind == store.BlockPause {
+		switch {
+		case by != "":
+			return l.html("Paused by %s since %s. It rests until somebody resumes it.", by, when(b.Since))
+		case b.Until.IsZero():
+			return l.html("%s: it rests until somebody resumes it.", l.step(b.Text))
+		}
+		return l.html("%s: it rests until %s, and then goes on by itself.", l.step(b.Text), when(b.Until))
+	}
 	return escaped(b.Kind + " " + b.Text)
 }
 

@@ -134,6 +134,9 @@ type deploymentView struct {
 	Release    store.Release
 	Commit     commit
 	Place      place
+	Strategy   string // how it replaces what was live
+	Share      string // of the traffic that a canary has
+	Touched    bool   // it has begun to change what was live before
 	Steps      []store.Step
 	Votes      []store.Approval
 	VotesVoid  bool // some approvals are bound to something else than what would be deployed now
@@ -151,6 +154,19 @@ type deploymentView struct {
 	Health     *Health
 	Actions    []action
 	Why        string // the page of the event that led to it
+}
+
+// A strategy is that of pipeline.Strategy.
+type strategy struct{ BlueGreen, Canary *struct{} }
+
+func (s strategy) name() string {
+	switch {
+	case s.BlueGreen != nil:
+		return "blue-green"
+	case s.Canary != nil:
+		return "canary"
+	}
+	return "rolling"
 }
 
 // A place is where a deployment goes.
@@ -226,9 +242,15 @@ func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) 
 		Environment struct {
 			place
 			Approvals struct{ Count int }
+			Strategy  strategy
 		}
 	}
 	_ = json.Unmarshal(d.Spec.V, &spec) // the page goes without what it cannot read
+	v.Strategy = spec.Environment.Strategy.name()
+	_, v.Share = d.Standing(v.Steps)
+	if v.Touched, _, err = tx.Touched(d); err != nil {
+		return nil, err
+	}
 	v.Place, v.Passed = spec.Environment.place, spec.Environment.Approvals.Count > 0
 	if v.Hidden {
 		v.Deployment.Changes = ""
@@ -258,14 +280,14 @@ func (v *deploymentView) refresh() int {
 
 // votesVoid tells whether fewer approvals count than were given.
 func votesVoid(blocks []store.Block, votes []store.Approval) bool {
-	given := 0
+	given := map[string]int{} // by the step that they are on
 	for _, v := range votes {
 		if v.Vote == "approve" {
-			given++
+			given[v.Step]++
 		}
 	}
 	for _, b := range blocks {
-		if b.Kind == store.BlockApproval && b.Have < given {
+		if b.Kind == store.BlockApproval && b.Have < given[b.Text] {
 			return true
 		}
 	}

@@ -101,6 +101,8 @@ func (l lang) step(kind string) string {
 		return l.say("Apply to the cluster")
 	case "observe":
 		return l.say("Watch the rollout")
+	case "switch":
+		return l.say("Turn the traffic to it")
 	case "verify":
 		return l.say("Verify what runs")
 	}
@@ -114,8 +116,17 @@ func (l lang) step(kind string) string {
 			return l.say("Run the Job of %s", what)
 		case "wait":
 			return l.say("Wait %s", what)
-		case "verify":
+		case "verify", "prove":
 			return l.say("Verify %s", what)
+		case "approve":
+			return l.say("Wait for approvals: %s", what)
+		case "canary":
+			return l.say("Send the canary %s", what)
+		case "pause":
+			if what == "manual" {
+				return l.say("Pause until somebody resumes it")
+			}
+			return l.say("Pause %s", what)
 		case "webhook":
 			return l.say("Call %s", what)
 		}

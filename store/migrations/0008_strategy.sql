@@ -5,6 +5,7 @@ ALTER TABLE deployments ADD COLUMN paused_from TEXT NOT NULL DEFAULT '';     -- 
 ALTER TABLE deployments ADD COLUMN resumed_at TEXT;                          -- when it last went on; its time counts from then
 ALTER TABLE deployments ADD COLUMN abort INTEGER NOT NULL DEFAULT 0;         -- cancel_by wants what was live before back
 ALTER TABLE deployments ADD COLUMN retire_at TEXT;                           -- when what it replaced, and still runs, is removed
+ALTER TABLE deployments ADD COLUMN resumed_by TEXT NOT NULL DEFAULT '';      -- who let it go on then; '' nobody: its time was over
 CREATE INDEX deployments_retire ON deployments (repo, app, environment, retire_at) WHERE retire_at IS NOT NULL;
 
 -- What can't be gone back to: the image of the release that a rollback of the environment would take is in no registry any more.
@@ -19,3 +20,18 @@ CREATE TABLE gone_images (
   since       TEXT NOT NULL,                       -- when that was found
   PRIMARY KEY (repo, app, environment)
 ) STRICT;
+-- A vote is on the deployment, before it begins, or on one step of its flow that waits for approval.
+CREATE TABLE approvals_of_steps (
+  deployment TEXT NOT NULL REFERENCES deployments (id),
+  step       TEXT NOT NULL DEFAULT '',             -- its kind; '' the deployment itself
+  login      TEXT NOT NULL COLLATE NOCASE,
+  vote       TEXT NOT NULL CHECK (vote IN ('approve','reject')),
+  reason     TEXT NOT NULL DEFAULT '',
+  bound      TEXT NOT NULL,                        -- hash of what was approved, and the step
+  via        TEXT NOT NULL,
+  at         TEXT NOT NULL,
+  PRIMARY KEY (deployment, step, login)
+) STRICT;
+INSERT INTO approvals_of_steps (deployment, login, vote, reason, bound, via, at) SELECT deployment, login, vote, reason, bound, via, at FROM approvals;
+DROP TABLE approvals;
+ALTER TABLE approvals_of_steps RENAME TO approvals;
