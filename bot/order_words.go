@@ -88,6 +88,9 @@ func (b *Bot) orderView(tx *store.Tx, id string) (v orderView, err error) {
 			return v, err
 		}
 		p.said.current = current != nil && current.ID == d.ID
+		if p.said.changed, _, err = tx.Touched(d); err != nil {
+			return v, err
+		}
 		if p.said.back, err = store.Optional(tx.RollbackOf(d.ID)); err != nil {
 			return v, err
 		}
