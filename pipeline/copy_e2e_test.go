@@ -33,14 +33,14 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// pushing is a builder whose image is the app that the tests of pipeline/kube run, a new one each time.
-type pushing struct {
+// pushes is a builder whose image is the app that the tests of pipeline/kube run, a new one each time.
+type pushes struct {
 	*testing.T
 	name string // no other test's: a runtime tells of an image by the first name that it knew it by
 	n    int
 }
 
-func (p *pushing) Build(ctx context.Context, req build.Request, _ func(build.Line)) (build.Result, error) {
+func (p *pushes) Build(ctx context.Context, req build.Request, _ func(build.Line)) (build.Result, error) {
 	p.n++
 	ref, err := name.ParseReference(req.Image, name.Insecure)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestE2ECopy(t *testing.T) {
 	images := image.New(map[string]image.Registry{here: {PlainHTTP: true}, there: {PlainHTTP: true}})
 	cluster, err := kube.Open(kube.Config{Kubeconfig: kubeconfig})
 	must(t, err)
-	b.Builder, b.Images, b.Clusters = &pushing{T: t, name: namespace}, images, map[string]Cluster{"test": cluster}
+	b.Builder, b.Images, b.Clusters = &pushes{T: t, name: namespace}, images, map[string]Cluster{"test": cluster}
 	b.files = map[string]string{"deploy/web.yaml": strings.ReplaceAll(manifest, testImage, built)}
 	env := environment(func(e *Environment) { e.Namespace, e.Registry, e.Timeout = namespace, copied, 3*time.Minute })
 	ship := func(sha byte, number int) string {

@@ -29,35 +29,35 @@ import (
 	"github.com/shipmate-dev/shipmate/store"
 )
 
-// traffic is a bench with a real cluster, in which a pod asks the Service of what is deployed all the time, each time by a new connection.
-type traffic struct {
+// road is a bench with a real cluster, in which a pod asks the Service of what is deployed all the time, each time by a new connection.
+type road struct {
 	*bench
 	cluster         *kube.Cluster
 	namespace, repo string
 }
 
-// pushed is a builder whose every build is the image that was pushed.
-type pushed struct{ *traffic }
+// paver is a builder whose every build is the image that was pushed.
+type paver struct{ *road }
 
-func (p pushed) Build(ctx context.Context, req build.Request, _ func(build.Line)) (build.Result, error) {
+func (p paver) Build(ctx context.Context, req build.Request, _ func(build.Line)) (build.Result, error) {
 	_, digest, _ := strings.Cut(p.repo, "@")
 	return build.Result{Digest: digest}, p.call(ctx, "build", func() { p.pushed[req.Image+"@"+digest] = true })
 }
 
-func newTraffic(t *testing.T) *traffic {
+func newRoad(t *testing.T) *road {
 	t.Helper()
 	kubeconfig, registry := os.Getenv("KUBECONFIG"), os.Getenv("REGISTRY")
 	if kubeconfig == "" || registry == "" {
 		t.Skip("needs KUBECONFIG, and REGISTRY (host:port, plain HTTP) that the cluster pulls from")
 	}
 	t.Parallel()
-	w := &traffic{bench: newBench(t)}
+	w := &road{bench: newBench(t)}
 	w.namespace = "traffic-" + strings.ToLower(store.NewID()[:8])
 	w.push(registry + "/team/" + w.namespace)
 	var err error
 	w.cluster, err = kube.Open(kube.Config{Kubeconfig: kubeconfig})
 	w.ok(err)
-	w.Clusters, w.Builder = map[string]Cluster{"test": w.cluster}, pushed{w}
+	w.Clusters, w.Builder = map[string]Cluster{"test": w.cluster}, paver{w}
 	w.apply(fmt.Sprintf(`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q}}`, w.namespace))
 	t.Cleanup(func() { // the namespace goes with the cluster
 		if !t.Failed() {
@@ -72,7 +72,7 @@ func newTraffic(t *testing.T) *traffic {
 }
 
 // push builds the program of the test images and pushes it.
-func (w *traffic) push(repo string) {
+func (w *road) push(repo string) {
 	w.t.Helper()
 	binary := filepath.Join(w.t.TempDir(), "app")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./kube/testdata/app")
@@ -106,7 +106,7 @@ func (w *traffic) push(repo string) {
 	w.repo = repo + "@" + digest.String()
 }
 
-func (w *traffic) apply(text string) {
+func (w *road) apply(text string) {
 	w.t.Helper()
 	objs, err := kube.Decode([]byte(text))
 	w.ok(err)
@@ -115,7 +115,7 @@ func (w *traffic) apply(text string) {
 }
 
 // commit has a release made of a version, whose pods take three seconds to be ready and to end.
-func (w *traffic) commit(sha byte, version string, replicas int, strategy string) {
+func (w *road) commit(sha byte, version string, replicas int, strategy string) {
 	w.t.Helper()
 	repo, _, _ := strings.Cut(w.repo, "@")
 	w.files = map[string]string{"deploy/web.yaml": fmt.Sprintf(`apiVersion: v1
@@ -155,7 +155,7 @@ spec: {selector: {app: web}, ports: [{port: 80, targetPort: 5000}]}
 }
 
 // poll has the pod ask.
-func (w *traffic) poll() {
+func (w *road) poll() {
 	w.t.Helper()
 	service, err := w.cluster.Live(w.t.Context(), kube.ObjectRef{Version: "v1", Kind: "Service", Namespace: w.namespace, Name: "web"})
 	w.ok(err)
@@ -171,7 +171,7 @@ type answers struct {
 	Failed, Answers []string
 }
 
-func (w *traffic) answers() (a answers, err error) {
+func (w *road) answers() (a answers, err error) {
 	status, body, err := w.cluster.Proxy(w.t.Context(), w.namespace, "client", "5000", "/")
 	if err == nil && status != 200 {
 		err = fmt.Errorf("HTTP status %d", status)
@@ -183,7 +183,7 @@ func (w *traffic) answers() (a answers, err error) {
 }
 
 // asked is how many requests there were so far.
-func (w *traffic) asked() int {
+func (w *road) asked() int {
 	a, err := w.answers()
 	if err != nil {
 		w.t.Log(err)
@@ -192,13 +192,13 @@ func (w *traffic) asked() int {
 }
 
 // more waits for so many more requests: all that is under way is seen.
-func (w *traffic) more(n int) {
+func (w *road) more(n int) {
 	w.t.Helper()
 	last := w.asked() + n
 	w.until("more requests", func() bool { return w.asked() >= last })
 }
 
-func (w *traffic) until(what string, is func() bool) {
+func (w *road) until(what string, is func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !is(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -208,7 +208,7 @@ func (w *traffic) until(what string, is func() bool) {
 }
 
 // heard checks that no request failed, and what the answers were one after the other; nil: only that the last is version last.
-func (w *traffic) heard(want []string, last string) {
+func (w *road) heard(want []string, last string) {
 	w.t.Helper()
 	w.more(100)
 	a, err := w.answers()
@@ -228,7 +228,7 @@ func (w *traffic) heard(want []string, last string) {
 	}
 }
 
-func (w *traffic) pods(ctx context.Context, name string) kube.WorkloadStatus {
+func (w *road) pods(ctx context.Context, name string) kube.WorkloadStatus {
 	obj := &unstructured.Unstructured{}
 	w.ok(json.Unmarshal(fmt.Appendf(nil, `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":%q,"namespace":%q},"spec":{"template":{"spec":{"containers":[{"name":"x"}]}}}}`, name, w.namespace), obj))
 	all, err := w.cluster.Status(ctx, []*unstructured.Unstructured{obj})
@@ -240,7 +240,7 @@ func (w *traffic) pods(ctx context.Context, name string) kube.WorkloadStatus {
 }
 
 // started tells whether a Deployment has begun to replace its pods since it was asked last: what it is changes then.
-func (w *traffic) started(name string) string {
+func (w *road) started(name string) string {
 	w.t.Helper()
 	live, err := w.cluster.Live(w.t.Context(), kube.ObjectRef{Group: "apps", Version: "v1", Kind: "Deployment", Namespace: w.namespace, Name: name})
 	w.ok(err)
@@ -253,7 +253,7 @@ func (w *traffic) started(name string) string {
 
 // TestTrafficBlueGreen: no request fails, and no old answer comes after a new one, from rolling to blue-green, from colour to colour, and back.
 func TestTrafficBlueGreen(t *testing.T) {
-	w := newTraffic(t)
+	w := newRoad(t)
 	w.commit('a', "one", 2, "")
 	w.ok(w.work(t.Context()))
 	w.poll()
@@ -310,7 +310,7 @@ func TestTrafficBlueGreen(t *testing.T) {
 // TestTrafficRolling: no request fails while pods are replaced, and a rollout that is paused in the middle replaces no more of them until it is
 // resumed, or aborted.
 func TestTrafficRolling(t *testing.T) {
-	w := newTraffic(t)
+	w := newRoad(t)
 	w.commit('a', "one", 4, "")
 	w.ok(w.work(t.Context()))
 	w.poll()
