@@ -66,6 +66,8 @@ func TestCoalesced(t *testing.T) {
 			once.Do(func() { held <- kind; <-release })
 		}
 	})
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo() // also where something is missed
 	sha := got(l.Push("alice", "master", "Ship", hang(t)))(t)
 	<-held
 	<-held
@@ -83,7 +85,7 @@ func TestCoalesced(t *testing.T) {
 		}
 		return err
 	}))
-	close(release)
+	letGo()
 	must(t, until("the newest is said", func() error {
 		m := l.living()
 		if len(m) != 1 || !strings.Contains(string(m[0].Blocks), "200 of 200 pods ready") {
