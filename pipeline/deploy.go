@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -441,7 +442,7 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 	if err != nil {
 		return until, e.fail(ctx, d, env, e.masked(failure(StepApply, err)))
 	}
-	at := moment{StepApply, d.BeganAt.Add(env.Timeout)}
+	at := moment{StepApply, e.DB.Now().Add(env.Timeout)} // before a step has begun, nothing takes too long
 	run, err := e.flow(ctx, d, env, cluster)
 	if err == nil && d.Failure.V != nil { // before a crash, or before the cluster could be asked again
 		return until, run.giveUp(ctx, d.Failure.V)
@@ -476,8 +477,7 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 	case errors.As(err, &api):
 		f.Where, f.Reason, f.Hint = api.Object, oneLine(api.Message), api.Hint
 		if api.Temporary && time.Now().Before(at.until) { // the cluster could not be asked; nothing is known to be wrong with the release
-			line := e.Mask(api.Object + ": " + oneLine(api.Message))
-			return until, errors.Join(err, e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(d, line) }))
+			return until, errors.Join(err, e.tellAway(ctx, d, api))
 		}
 		if api.Temporary {
 			f.Reason = fmt.Sprintf("it took longer than its timeout of %s: %s", env.Timeout, f.Reason)
@@ -489,6 +489,12 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 		return until, err
 	}
 	return until, run.giveUp(ctx, e.masked(f))
+}
+
+// tellAway tells that the cluster could not be asked, which is tried again.
+func (e *Engine) tellAway(ctx context.Context, d store.Deployment, api *kube.Error) error {
+	line := e.Mask(api.Object + ": " + oneLine(api.Message))
+	return e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(d, line) })
 }
 
 // where names the object that fails, down to the container.
@@ -588,13 +594,13 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 				err = r.copyImage(ctx, at)
 			}
 		} else if slices.Contains(deploySteps, s.Kind) {
-			if s.Kind == StepApply {
-				if s.StartedAt.IsZero() {
+			if s.Kind != StepObserve { // whose time is that of apply
+				if s.StartedAt.IsZero() && s.Kind == StepApply {
 					if s, _, err = r.begin(ctx, "deployment", r.d.ID, s.Kind); err != nil {
 						return until, err
 					}
 				}
-				at.until = r.since(s.StartedAt.Time).Add(r.env.Timeout)
+				at.until = r.since(cmp.Or(s.StartedAt.Time, r.DB.Now())).Add(r.env.Timeout)
 			}
 			at.step = s.Kind
 			err = r.deploy(ctx, s, *at)

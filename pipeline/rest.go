@@ -66,13 +66,13 @@ func (r *flowRun) unlessPaused(ctx context.Context, fn func(context.Context) err
 	return err
 }
 
-// freeze holds the Deployments in the cluster that are under way, and writes that down first.
+// freeze holds the Deployments in the cluster that are under way, and writes that down first. What rests already is held.
 func (r *flowRun) freeze(ctx context.Context, steps []store.Step) error {
 	state := func(kind string) string {
 		i := slices.IndexFunc(steps, func(s store.Step) bool { return s.Kind == kind })
 		return steps[i].State
 	}
-	if r.env.Strategy.changes() != StepApply || state(StepApply) != store.StepSucceeded || state(StepObserve) == store.StepSucceeded {
+	if r.d.State == store.Paused || r.env.Strategy.changes() != StepApply || state(StepApply) != store.StepSucceeded || state(StepObserve) == store.StepSucceeded {
 		return nil // nothing of it is under way
 	}
 	step, _, err := r.begin(ctx, "deployment", r.d.ID, StepObserve)
@@ -80,9 +80,6 @@ func (r *flowRun) freeze(ctx context.Context, steps []store.Step) error {
 		return err
 	}
 	result := resultOf(step)
-	if result.Held {
-		return nil
-	}
 	result.Held = true
 	if err := r.note(ctx, step, result, r.d.Progress); err != nil {
 		return err
@@ -168,8 +165,11 @@ func (r *flowRun) takeBack(ctx context.Context) (left *store.Failure, err error)
 		stop()
 	}
 	var api *kube.Error
-	if ctx.Err() != nil || errors.As(err, &api) && api.Temporary {
-		return nil, err
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.Join(ctx.Err(), err)
+	case errors.As(err, &api) && api.Temporary:
+		return nil, errors.Join(err, r.tellAway(ctx, r.d, api))
 	}
 	if left = r.stopJobs(ctx); left == nil && err != nil {
 		left = r.masked(&store.Failure{Step: StepApply, Reason: oneLine("could not be taken back: " + err.Error()),
