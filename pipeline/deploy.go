@@ -586,7 +586,7 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		if s.Kind == StepRender {
 			continue
 		}
-		if err := r.rest(ctx, steps); err != nil {
+		if err := r.rest(ctx); err != nil {
 			return until, err
 		}
 		if s.Kind == StepCopy {
@@ -608,7 +608,7 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 			until, err = r.advance(ctx, s.Kind, at)
 		}
 		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
-			if now := r.rest(ctx, steps); now != nil {
+			if now := r.rest(ctx); now != nil {
 				err = now
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 var errRests = errors.New("paused")
 
 // rest lets the deployment rest where somebody asked for that, which is errRests.
-func (r *flowRun) rest(ctx context.Context, steps []store.Step) error {
+func (r *flowRun) rest(ctx context.Context) error {
 	var d store.Deployment
 	if err := r.DB.View(ctx, func(tx *store.Tx) (err error) { d, err = tx.Deployment(r.d.ID); return err }); err != nil {
 		return err
@@ -30,7 +29,7 @@ func (r *flowRun) rest(ctx context.Context, steps []store.Step) error {
 	case d.Pause.V == nil:
 		return nil
 	}
-	if err := r.freeze(ctx, steps); err != nil {
+	if err := r.freeze(ctx); err != nil {
 		return err
 	}
 	err := r.DB.Update(ctx, func(tx *store.Tx) error {
@@ -67,15 +66,18 @@ func (r *flowRun) unlessPaused(ctx context.Context, fn func(context.Context) err
 }
 
 // freeze holds the Deployments in the cluster that are under way, and writes that down first. What rests already is held.
-func (r *flowRun) freeze(ctx context.Context, steps []store.Step) error {
-	state := func(kind string) string {
-		i := slices.IndexFunc(steps, func(s store.Step) bool { return s.Kind == kind })
-		return steps[i].State
+func (r *flowRun) freeze(ctx context.Context) error {
+	var applied, step store.Step
+	err := r.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if applied, err = tx.Step(r.d.ID, StepApply); err == nil {
+			step, err = tx.Step(r.d.ID, StepObserve)
+		}
+		return err
+	})
+	if err != nil || r.d.State == store.Paused || r.env.Strategy.changes() != StepApply || applied.State != store.StepSucceeded || step.State == store.StepSucceeded {
+		return err // nothing of it is under way
 	}
-	if r.d.State == store.Paused || r.env.Strategy.changes() != StepApply || state(StepApply) != store.StepSucceeded || state(StepObserve) == store.StepSucceeded {
-		return nil // nothing of it is under way
-	}
-	step, _, err := r.begin(ctx, "deployment", r.d.ID, StepObserve)
+	step, _, err = r.begin(ctx, "deployment", r.d.ID, StepObserve)
 	if err != nil {
 		return err
 	}
