@@ -93,7 +93,9 @@ func TestTakenBackLater(t *testing.T) {
 			_, err := tx.Cancel(d, "bob")
 			return err
 		},
-		"failure": func(tx *store.Tx, d store.Deployment) error { return tx.WillFail(d, &store.Failure{Reason: "no proof"}) },
+		"failure": func(tx *store.Tx, d store.Deployment) error {
+			return tx.WillFail(d, &store.Failure{Reason: "no proof"})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
