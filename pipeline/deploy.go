@@ -722,6 +722,11 @@ func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) 
 	return whole(err, r.owner(r.d, r.env))
 }
 
+// giveBack applies objects as they were: it takes nothing over, and needs no secret, since it makes no pods.
+func (r *flowRun) giveBack(ctx context.Context, objs ...*unstructured.Unstructured) error {
+	return whole(r.cluster.Apply(ctx, objs, kube.ApplyOptions{Force: r.env.Conflicts == Force}), r.owner(r.d, r.env))
+}
+
 // enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.
 func (r *flowRun) enter(ctx context.Context, state string) error {
 	order := []string{store.Applying, store.Progressing, store.Verifying}

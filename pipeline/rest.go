@@ -92,7 +92,13 @@ func (r *flowRun) freeze(ctx context.Context) error {
 	}
 	ctx, stop := finishing(ctx)
 	defer stop()
-	return r.apply(ctx, kube.Held(objs))
+	err = r.apply(ctx, kube.Held(objs))
+	var api *kube.Error
+	if errors.As(err, new(*kube.Conflict)) || errors.As(err, &api) && !api.Temporary { // it rests all the same: a wish to rest fails nothing
+		line := r.Mask("could not be held: " + oneLine(err.Error()))
+		return r.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(r.d, line) })
+	}
+	return err
 }
 
 // thaw lets go on what freeze holds.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,5 +143,44 @@ func TestRestIsNoProof(t *testing.T) {
 	b.ok(b.work(t.Context()))
 	if got := b.deployments(); got != "automatic 1 succeeded" {
 		t.Error(got)
+	}
+}
+
+// TestGivenBackWithoutSecret: what was live gets its traffic back also where nothing can be pulled any more.
+func TestGivenBackWithoutSecret(t *testing.T) {
+	t.Parallel()
+	b := canaryBench(t)
+	was := picture(b.objects)
+	env := strategic(t, "canary: {steps: [{weight: 10, pause: manual}], traffic: {nginx: web}}")
+	env.PullSecret, b.servers.puller = "pull", "reader"
+	b.run('b', env, nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(2); d.State != store.Paused || picture(b.objects) == was {
+		t.Fatal(d.State, d.Reason)
+	}
+	b.servers.puller = ""
+	b.update(func(tx *store.Tx) error { return tx.AskAbort(b.deployment(2), "bob") })
+	b.ok(b.work(t.Context()))
+	if got := picture(b.objects); got != was || b.deployment(2).Failure.V != nil {
+		t.Errorf("%+v; in the cluster is\n%s\nand was\n%s", b.deployment(2).Failure.V, got, was)
+	}
+}
+
+// TestRestRefused: where the cluster lets nobody hold a rollout, the deployment rests all the same, and says so.
+func TestRestRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.on["wait release 1"] = func(ctx context.Context) error {
+		b.on["apply"] = func(context.Context) error {
+			return &kube.Conflict{Object: "Deployment/web", Fields: []string{".spec.paused"}, Manager: "kubectl-rollout"}
+		}
+		b.update(func(tx *store.Tx) error { return tx.AskPause(b.deployment(1), "alice") })
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	b.run('a', environment(nil), nil)
+	b.ok(b.work(t.Context()))
+	if d := b.deployment(1); d.State != store.Paused || !strings.HasPrefix(d.Progress, "could not be held: ") || !strings.Contains(d.Progress, "kubectl-rollout") {
+		t.Errorf("%s, %q", d.State, d.Progress)
 	}
 }
