@@ -300,10 +300,15 @@ func (c *call) leftBehind(tx *store.Tx, d store.Deployment, several bool) (strin
 	default:
 		return c.lang().Say(text.CancelUntouched, code(d.Environment)), nil
 	}
-	if live == nil {
-		return c.lang().Say(text.LeftBehindFirst, code(d.Environment), d.Release), nil
+	said := c.lang().Say(text.LeftBehindFirst, code(d.Environment), d.Release)
+	if live != nil {
+		said = c.lang().Say(text.LeftBehind, code(d.Environment), d.Release, code(c.typed("/rollback "+scope{d.App, d.Environment}.name(several))), live.Release)
 	}
-	return c.lang().Say(text.LeftBehind, code(d.Environment), d.Release, code(c.typed("/rollback "+scope{d.App, d.Environment}.name(several))), live.Release), nil
+	held, err := tx.Held(d)
+	if held {
+		said += " " + c.lang().Say(text.LeftHeld)
+	}
+	return said, err
 }
 
 // cancelledWords is what a cancelled deployment says of itself: also what it left behind, where it had begun and nothing

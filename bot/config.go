@@ -258,7 +258,7 @@ func parseConfig(path string, data []byte, unregistered bool, wanted func(secret
 		GitHub:   GitHubConfig{APIURL: "https://api.github.com/", BareCommands: true, RecoverEvery: time.Minute},
 		Builder:  BuilderConfig{Concurrency: 4},
 	}
-	c.doc = strictyaml.Decode(path, data, c, nil)
+	c.doc = strictyaml.Decode(path, data, c)
 	c.fillIn(dir)
 	c.check()
 	c.resolve(dir, wanted)

@@ -278,7 +278,7 @@ func (b blueGreen) undo(ctx context.Context) error {
 		return err
 	}
 	services := kube.InventoryOf(narrowed)
-	return b.apply(ctx, slices.DeleteFunc(before, func(o *unstructured.Unstructured) bool { return !services.Has(kube.RefOf(o)) }))
+	return b.giveBack(ctx, slices.DeleteFunc(before, func(o *unstructured.Unstructured) bool { return !services.Has(kube.RefOf(o)) })...)
 }
 
 // left is what deployments have left in the cluster since what is live succeeded, this one included, and what that has there.

@@ -368,7 +368,7 @@ func (r *flowRun) restore(ctx context.Context, obj *unstructured.Unstructured) (
 	if err != nil || live == nil || live.GetAnnotations()[kube.AnnotationCanary] == "" {
 		return false, err
 	}
-	return true, r.apply(ctx, []*unstructured.Unstructured{obj})
+	return true, r.giveBack(ctx, obj)
 }
 
 // skip ends a step that is not needed, and says why.

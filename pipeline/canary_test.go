@@ -451,6 +451,34 @@ func TestCanaryLeftBehind(t *testing.T) {
 	}
 }
 
+// TestCanaryStaysManual: where nothing goes back by itself, a canary keeps its share until somebody does.
+func TestCanaryStaysManual(t *testing.T) {
+	t.Parallel()
+	for _, router := range canaryRouters {
+		t.Run(router, func(t *testing.T) {
+			t.Parallel()
+			b := canaryBench(t)
+			env := strategic(t, "canary: {steps: [{weight: 10}]"+router+"}")
+			env.Rollback = Manual
+			b.on["wait release 2"] = crashes
+			b.run('b', env, nil)
+			b.ok(b.work(t.Context()))
+			if got := b.deployments(); got != "automatic 1 succeeded, automatic 2 failed" || b.objects["Deployment/web-canary"] == nil {
+				t.Fatalf("%s\n%s", got, picture(b.objects))
+			}
+			b.update(func(tx *store.Tx) error {
+				_, err := NewRollback(tx, b.deployment(2), b.deployment(1), store.CauseRollback, "bob", "")
+				return err
+			})
+			b.ok(b.work(t.Context()))
+			if got := b.deployments(); got != "automatic 1 succeeded, automatic 2 failed, rollback 1 succeeded" {
+				t.Error(got)
+			}
+			b.stands(3)
+		})
+	}
+}
+
 // TestCanaryRival leaves another canary Ingress of the same host alone, and says which it is.
 func TestCanaryRival(t *testing.T) {
 	t.Parallel()

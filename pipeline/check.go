@@ -55,7 +55,7 @@ func ParseRepository(repository string) (host, repo string, err error) {
 // could be read of it, and may add mistakes of its own.
 func Check(file string, data []byte, more func(*Config, *strictyaml.Document)) error {
 	c := &Config{}
-	doc := strictyaml.Decode(file, data, c, nil)
+	doc := strictyaml.Decode(file, data, c)
 	c.check(doc)
 	c.fillIn(doc)
 	if more != nil {

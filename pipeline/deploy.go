@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -441,7 +442,7 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 	if err != nil {
 		return until, e.fail(ctx, d, env, e.masked(failure(StepApply, err)))
 	}
-	at := moment{StepApply, d.BeganAt.Add(env.Timeout)}
+	at := moment{StepApply, e.DB.Now().Add(env.Timeout)} // before a step has begun, nothing takes too long
 	run, err := e.flow(ctx, d, env, cluster)
 	if err == nil && d.Failure.V != nil { // before a crash, or before the cluster could be asked again
 		return until, run.giveUp(ctx, d.Failure.V)
@@ -476,8 +477,7 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 	case errors.As(err, &api):
 		f.Where, f.Reason, f.Hint = api.Object, oneLine(api.Message), api.Hint
 		if api.Temporary && time.Now().Before(at.until) { // the cluster could not be asked; nothing is known to be wrong with the release
-			line := e.Mask(api.Object + ": " + oneLine(api.Message))
-			return until, errors.Join(err, e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(d, line) }))
+			return until, errors.Join(err, e.tellAway(ctx, d, api))
 		}
 		if api.Temporary {
 			f.Reason = fmt.Sprintf("it took longer than its timeout of %s: %s", env.Timeout, f.Reason)
@@ -489,6 +489,12 @@ func (e *Engine) rollout(ctx context.Context, d store.Deployment) (until time.Ti
 		return until, err
 	}
 	return until, run.giveUp(ctx, e.masked(f))
+}
+
+// tellAway tells that the cluster could not be asked, which is tried again.
+func (e *Engine) tellAway(ctx context.Context, d store.Deployment, api *kube.Error) error {
+	line := e.Mask(api.Object + ": " + oneLine(api.Message))
+	return e.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(d, line) })
 }
 
 // where names the object that fails, down to the container.
@@ -580,7 +586,7 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 		if s.Kind == StepRender {
 			continue
 		}
-		if err := r.rest(ctx, steps); err != nil {
+		if err := r.rest(ctx); err != nil {
 			return until, err
 		}
 		if s.Kind == StepCopy {
@@ -588,13 +594,13 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 				err = r.copyImage(ctx, at)
 			}
 		} else if slices.Contains(deploySteps, s.Kind) {
-			if s.Kind == StepApply {
-				if s.StartedAt.IsZero() {
+			if s.Kind != StepObserve { // whose time is that of apply
+				if s.StartedAt.IsZero() && s.Kind == StepApply {
 					if s, _, err = r.begin(ctx, "deployment", r.d.ID, s.Kind); err != nil {
 						return until, err
 					}
 				}
-				at.until = r.since(s.StartedAt.Time).Add(r.env.Timeout)
+				at.until = r.since(cmp.Or(s.StartedAt.Time, r.DB.Now())).Add(r.env.Timeout)
 			}
 			at.step = s.Kind
 			err = r.deploy(ctx, s, *at)
@@ -602,7 +608,7 @@ func (r *flowRun) roll(ctx context.Context, at *moment) (until time.Time, err er
 			until, err = r.advance(ctx, s.Kind, at)
 		}
 		if errors.Is(err, errRests) && r.d.State != store.Paused { // it may have been asked for while something was waited for
-			if now := r.rest(ctx, steps); now != nil {
+			if now := r.rest(ctx); now != nil {
 				err = now
 			}
 		}
@@ -714,6 +720,11 @@ func (r *flowRun) apply(ctx context.Context, objs []*unstructured.Unstructured) 
 	}
 	err := r.cluster.Apply(ctx, objs, kube.ApplyOptions{Force: r.env.Conflicts == Force, Adopt: Adopts(r.d.Spec.V)})
 	return whole(err, r.owner(r.d, r.env))
+}
+
+// giveBack applies objects as they were: it takes nothing over, and needs no secret, since it makes no pods.
+func (r *flowRun) giveBack(ctx context.Context, objs ...*unstructured.Unstructured) error {
+	return whole(r.cluster.Apply(ctx, objs, kube.ApplyOptions{Force: r.env.Conflicts == Force}), r.owner(r.d, r.env))
 }
 
 // enter moves the deployment on to a state that it has not reached yet, unless somebody asked to stop it.

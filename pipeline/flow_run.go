@@ -81,7 +81,7 @@ func (r *flowRun) advance(ctx context.Context, kind string, at *moment) (until t
 	case verbVerify:
 		good, said, err := r.measure(ctx, *of.Verify)
 		if err != nil {
-			at.until = step.StartedAt.Add(of.Verify.For + r.env.Timeout)
+			at.until = r.since(step.StartedAt.Time).Add(of.Verify.For + r.env.Timeout)
 			return until, err
 		}
 		return r.judge(ctx, step, good, said, of.Verify.For)
@@ -195,7 +195,7 @@ func (r *flowRun) judge(ctx context.Context, step store.Step, good bool, said st
 		result.Misses = 0
 	}
 	now := r.DB.Now()
-	last := step.StartedAt.Add(span)
+	last := r.since(step.StartedAt.Time).Add(span)
 	if good && !now.Before(last) {
 		return until, r.end(ctx, step, said, &result)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 var errRests = errors.New("paused")
 
 // rest lets the deployment rest where somebody asked for that, which is errRests.
-func (r *flowRun) rest(ctx context.Context, steps []store.Step) error {
+func (r *flowRun) rest(ctx context.Context) error {
 	var d store.Deployment
 	if err := r.DB.View(ctx, func(tx *store.Tx) (err error) { d, err = tx.Deployment(r.d.ID); return err }); err != nil {
 		return err
@@ -30,7 +29,7 @@ func (r *flowRun) rest(ctx context.Context, steps []store.Step) error {
 	case d.Pause.V == nil:
 		return nil
 	}
-	if err := r.freeze(ctx, steps); err != nil {
+	if err := r.freeze(ctx); err != nil {
 		return err
 	}
 	err := r.DB.Update(ctx, func(tx *store.Tx) error {
@@ -66,23 +65,23 @@ func (r *flowRun) unlessPaused(ctx context.Context, fn func(context.Context) err
 	return err
 }
 
-// freeze holds the Deployments in the cluster that are under way, and writes that down first.
-func (r *flowRun) freeze(ctx context.Context, steps []store.Step) error {
-	state := func(kind string) string {
-		i := slices.IndexFunc(steps, func(s store.Step) bool { return s.Kind == kind })
-		return steps[i].State
+// freeze holds the Deployments in the cluster that are under way, and writes that down first. What rests already is held.
+func (r *flowRun) freeze(ctx context.Context) error {
+	var applied, step store.Step
+	err := r.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if applied, err = tx.Step(r.d.ID, StepApply); err == nil {
+			step, err = tx.Step(r.d.ID, StepObserve)
+		}
+		return err
+	})
+	if err != nil || r.d.State == store.Paused || r.env.Strategy.changes() != StepApply || applied.State != store.StepSucceeded || step.State == store.StepSucceeded {
+		return err // nothing of it is under way
 	}
-	if r.env.Strategy.changes() != StepApply || state(StepApply) != store.StepSucceeded || state(StepObserve) == store.StepSucceeded {
-		return nil // nothing of it is under way
-	}
-	step, _, err := r.begin(ctx, "deployment", r.d.ID, StepObserve)
+	step, _, err = r.begin(ctx, "deployment", r.d.ID, StepObserve)
 	if err != nil {
 		return err
 	}
 	result := resultOf(step)
-	if result.Held {
-		return nil
-	}
 	result.Held = true
 	if err := r.note(ctx, step, result, r.d.Progress); err != nil {
 		return err
@@ -93,7 +92,13 @@ func (r *flowRun) freeze(ctx context.Context, steps []store.Step) error {
 	}
 	ctx, stop := finishing(ctx)
 	defer stop()
-	return r.apply(ctx, kube.Held(objs))
+	err = r.apply(ctx, kube.Held(objs))
+	var api *kube.Error
+	if errors.As(err, new(*kube.Conflict)) || errors.As(err, &api) && !api.Temporary { // it rests all the same: a wish to rest fails nothing
+		line := r.Mask("could not be held: " + oneLine(err.Error()))
+		return r.DB.Update(ctx, func(tx *store.Tx) error { return tx.Progress(r.d, line) })
+	}
+	return err
 }
 
 // thaw lets go on what freeze holds.
@@ -168,8 +173,11 @@ func (r *flowRun) takeBack(ctx context.Context) (left *store.Failure, err error)
 		stop()
 	}
 	var api *kube.Error
-	if ctx.Err() != nil || errors.As(err, &api) && api.Temporary {
-		return nil, err
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.Join(ctx.Err(), err)
+	case errors.As(err, &api) && api.Temporary:
+		return nil, errors.Join(err, r.tellAway(ctx, r.d, api))
 	}
 	if left = r.stopJobs(ctx); left == nil && err != nil {
 		left = r.masked(&store.Failure{Step: StepApply, Reason: oneLine("could not be taken back: " + err.Error()),

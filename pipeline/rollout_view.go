@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"encoding/json"
-	"strconv"
-	"strings"
 
 	"github.com/shipmate-dev/shipmate/store"
 )
@@ -30,11 +28,9 @@ func ShareAt(d store.Deployment, kind string) (share string) {
 	if json.Unmarshal(d.Spec.V, &spec) != nil || spec.Environment.Strategy.Canary == nil {
 		return ""
 	}
-	_, rest, _ := strings.Cut(kind, "/")
-	text, _, _ := strings.Cut(rest, "/")
-	position, err := strconv.Atoi(text)
+	at := position(kind)
 	for i, s := range spec.Environment.Strategy.Canary.Steps {
-		if err == nil && i < position && s.shares() {
+		if i < at && s.shares() {
 			share = s.share().String()
 		}
 	}

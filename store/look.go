@@ -22,19 +22,20 @@ func (tx *Tx) OpenDeploymentsOf(repo string) ([]Deployment, error) {
 
 // Cancel ends a deployment that has not ended. One that is being made is asked to stop, and ends at its next safe point;
 // stopping tells that. Where nobody works on its environment at this moment, that moment is one, unless it has something beside what
-// runs to be taken back.
+// runs to be taken back, or a Job that may run.
 func (tx *Tx) Cancel(d Deployment, by string) (stopping bool, err error) {
 	working, err := get[bool](tx, "task", "SELECT EXISTS (SELECT 1 FROM tasks WHERE kind = ? AND key = ? AND lease_until > ?)",
 		TaskEnv, EnvKey(d.Repo, d.App, d.Environment), stamp(tx.now))
 	if err != nil {
 		return false, err
 	}
-	beside, err := get[bool](tx, "step", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND (kind = ? OR kind LIKE ? || '%'))", d.ID, stepSwitch, stepCanary)
+	beside, err := get[bool](tx, "step", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND (kind = ? OR kind LIKE ? || '%' OR state IN ('running','interrupted') AND "+begunJob+"))",
+		d.ID, stepSwitch, stepCanary)
 	if err != nil {
 		return false, err
 	}
 	if Active(d.State) {
-		if err := tx.AskCancel(d, by); err != nil || working || beside { // what stands beside the live release is taken back
+		if err := tx.AskCancel(d, by); err != nil || working || beside {
 			return true, err
 		}
 	}

@@ -106,6 +106,11 @@ func (tx *Tx) Touched(d Deployment) (changed, beside bool, err error) {
 	return applied, beside, err
 }
 
+// Held tells whether what a deployment has applied is held in the cluster, as somebody paused it.
+func (tx *Tx) Held(d Deployment) (bool, error) {
+	return get[bool](tx, "step", "SELECT EXISTS (SELECT 1 FROM steps WHERE owner = ? AND result ->> 'held')", d.ID)
+}
+
 // Standing tells at which step a deployment with these steps is, by its kind, and what share of the traffic a canary of it has, as in
 // "10%"; empty: none.
 func (d Deployment) Standing(steps []Step) (at, share string) {

@@ -67,3 +67,35 @@ func TestTouched(t *testing.T) {
 		})
 	}
 }
+
+// TestCancelJob: a Job that may run has to be stopped by the engine, also while nobody works on its environment.
+func TestCancelJob(t *testing.T) {
+	for _, runs := range []bool{true, false} {
+		db, _ := open(t)
+		r := run(t, db, "refs/heads/master", "11111111")
+		d := Deployment{Repo: r.Repo, App: r.App, Environment: "staging", Release: 1, Cause: CauseAutomatic, Requester: "alice", Run: r.ID, Spec: JSON[json.RawMessage]{V: json.RawMessage("{}")}}
+		update(t, db, func(tx *Tx) error {
+			if err := tx.NewDeployment(&d, "job/1/migrate.yaml", "apply"); err != nil {
+				return err
+			}
+			_, err := tx.StartStep(d.ID, "job/1/migrate.yaml")
+			err = errors.Join(err, tx.Begin(d))
+			if runs {
+				err = errors.Join(err, tx.NoteStep(d.ID, "job/1/migrate.yaml", StepResult{UID: "1"}))
+			}
+			return err
+		})
+		update(t, db, (*Tx).Recover)
+		update(t, db, func(tx *Tx) error {
+			d, err := tx.Deployment(d.ID)
+			if err != nil {
+				return err
+			}
+			stopping, err := tx.Cancel(d, "alice")
+			if stopping != runs {
+				t.Errorf("stopping %t where it runs %t", stopping, runs)
+			}
+			return err
+		})
+	}
+}

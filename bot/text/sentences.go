@@ -207,22 +207,23 @@ const (
 	NotKnown        //
 	// Cancelling, and why. A piece is a run or a deployment by its number.
 
-	HelpCancel          //
-	HelpWhy             //
-	RunNumber           // run number
-	RunNumberOf         // run number, app
-	DeploymentNumber    // deployment number
-	Cancelled           // piece
-	Stopping            // piece
-	StopsAlready        // piece, login
-	EndedAlready        // pieces with their states
-	WhichPiece          // pieces with their states, usage
-	NoSuchPiece         // number, usage
-	NoSuchDelivery      // id, usage
-	NothingRuns         //
-	NoDeliveries        //
-	LeftBehind          // environment, release, command that goes back, release before
-	LeftBehindFirst     // environment, release
+	HelpCancel       //
+	HelpWhy          //
+	RunNumber        // run number
+	RunNumberOf      // run number, app
+	DeploymentNumber // deployment number
+	Cancelled        // piece
+	Stopping         // piece
+	StopsAlready     // piece, login
+	EndedAlready     // pieces with their states
+	WhichPiece       // pieces with their states, usage
+	NoSuchPiece      // number, usage
+	NoSuchDelivery   // id, usage
+	NothingRuns      //
+	NoDeliveries     //
+	LeftBehind       // environment, release, command that goes back, release before
+	LeftBehindFirst  // environment, release
+	LeftHeld
 	CancelledBy         // login
 	CancelledMidway     // login, release
 	CancelledMidwayBack // login, release, command that goes back, release before
@@ -696,6 +697,7 @@ var sentences = [keyCount]words{
 	NothingRuns:         {"Nothing runs or waits here, so there is nothing to cancel.", "这里没有运行中或等待中的内容，无需取消。"},
 	NoDeliveries:        {"No delivery about this is stored.", "没有保存与此有关的事件。"},
 	LeftBehind:          {"%[1]v may hold a part of release %[2]v now; %[3]v goes back to release %[4]v.", "%[1]v 可能已包含版本 %[2]v 的一部分；发送 %[3]v 可回到版本 %[4]v。"},
+	LeftHeld:            {"Its rollout stays held where it is until the next deployment.", "更新将停在当前位置，直到下一次部署。"},
 	LeftBehindFirst:     {"%v may hold a part of release %v now; nothing was live there before, so there is nothing to go back to.", "%v 可能已包含版本 %v 的一部分；此前没有线上版本，无法回滚。"},
 	CancelledBy:         {"cancelled by %v", "已被 %v 取消"},
 	CancelledMidway:     {"cancelled half-way by %v; release %v may be partly live", "中途被 %v 取消；版本 %v 可能已部分上线"},

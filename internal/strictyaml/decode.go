@@ -29,14 +29,8 @@ var (
 // embedded struct. A field is a string (any scalar, as it is written), bool, int, int64, time.Duration (ParseDuration),
 // a struct, a pointer, slice or string-keyed map of these, or an encoding.TextUnmarshaler, which is handed scalars and
 // whose errors say what is wrong and what to write instead. A struct or slice that is one as well may be written either way.
-//
-// notYet names keys that the file format has and this version has not, as in "environments[].freeze" or
-// "registries.*.events", whether v has a field for them or not: they are refused, unless the value is one that turns them off (false, 0, "", [], {} or null).
-func Decode(file string, data []byte, v any, notYet []string) *Document {
-	d := &Document{file: file, lines: map[string]int{}, failed: map[string]bool{}, notYet: map[string]bool{}}
-	for _, path := range notYet {
-		d.notYet[path] = true
-	}
+func Decode(file string, data []byte, v any) *Document {
+	d := &Document{file: file, lines: map[string]int{}, failed: map[string]bool{}}
 	root := d.parse(data)
 	if root != nil {
 		d.lines[""] = root.Line
@@ -46,7 +40,7 @@ func Decode(file string, data []byte, v any, notYet []string) *Document {
 		d.failed[""] = true // nothing was read, so the caller's checks would find everything missing
 		return d
 	}
-	d.value(root, reflect.ValueOf(v).Elem(), "", "")
+	d.value(root, reflect.ValueOf(v).Elem(), "")
 	return d
 }
 
@@ -139,8 +133,8 @@ func (d *Document) plain(n *yaml.Node, depth int) {
 	}
 }
 
-// value decodes n into v. path is where n stands; schema is the same with every index and map key left open.
-func (d *Document) value(n *yaml.Node, v reflect.Value, path, schema string) {
+// value decodes n into v. path is where n stands.
+func (d *Document) value(n *yaml.Node, v reflect.Value, path string) {
 	if _, ok := d.lines[path]; !ok {
 		d.lines[path] = n.Line
 	}
@@ -188,11 +182,11 @@ func (d *Document) value(n *yaml.Node, v reflect.Value, path, schema string) {
 		}
 		v.SetInt(number)
 	case v.Kind() == reflect.Slice:
-		d.list(n, v, path, schema)
+		d.list(n, v, path)
 	case v.Kind() == reflect.Map:
-		d.mapping(n, v, path, schema)
+		d.mapping(n, v, path)
 	case v.Kind() == reflect.Struct:
-		d.structure(n, v, path, schema)
+		d.structure(n, v, path)
 	default:
 		panic(fmt.Sprintf("strictyaml: %s has type %s, which Decode does not know", path, v.Type()))
 	}
@@ -206,44 +200,39 @@ func (d *Document) scalar(n *yaml.Node, path string) bool {
 	return true
 }
 
-func (d *Document) list(n *yaml.Node, v reflect.Value, path, schema string) {
+func (d *Document) list(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind != yaml.SequenceNode {
 		d.Errorf(path, "must be a list, not %s; write [a, b], or one entry a line after a dash", describe(n))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, child := range n.Content {
-		d.value(child, v.Index(i), fmt.Sprintf("%s[%d]", path, i), schema+"[]")
+		d.value(child, v.Index(i), fmt.Sprintf("%s[%d]", path, i))
 	}
 }
 
-func (d *Document) mapping(n *yaml.Node, v reflect.Value, path, schema string) {
+func (d *Document) mapping(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(reflect.MakeMap(v.Type()))
 	d.eachKey(n, path, func(key, value *yaml.Node) {
 		element := reflect.New(v.Type().Elem()).Elem()
 		at := join(path, clip(key.Value))
 		d.lines[at] = key.Line
-		d.value(value, element, at, join(schema, "*"))
+		d.value(value, element, at)
 		v.SetMapIndex(reflect.ValueOf(key.Value), element)
 	})
 }
 
-func (d *Document) structure(n *yaml.Node, v reflect.Value, path, schema string) {
+func (d *Document) structure(n *yaml.Node, v reflect.Value, path string) {
 	known := fields(v)
 	d.eachKey(n, path, func(key, value *yaml.Node) {
-		at, open := join(path, clip(key.Value)), join(schema, key.Value)
+		at := join(path, clip(key.Value))
 		i := slices.IndexFunc(known, func(f field) bool { return f.key == key.Value })
-		switch {
-		case d.notYet[open] && off(value):
-		case d.notYet[open]:
-			d.lines[at] = key.Line
-			d.Errorf(at, "is not supported by this version yet; remove it")
-		case i >= 0:
-			d.lines[at] = key.Line
-			d.value(value, known[i].value, at, open)
-		default:
+		if i < 0 {
 			d.add(key.Line, at, "unknown key; %s", DidYouMean(key.Value, "keys", keys(known)))
+			return
 		}
+		d.lines[at] = key.Line
+		d.value(value, known[i].value, at)
 	})
 }
 
@@ -294,14 +283,6 @@ func keys(fs []field) []string {
 }
 
 func hasKeys(t reflect.Type) bool { return len(fields(reflect.New(t).Elem())) > 0 }
-
-// off says that n asks for nothing.
-func off(n *yaml.Node) bool {
-	if n.Kind != yaml.ScalarNode {
-		return len(n.Content) == 0
-	}
-	return n.Tag == "!!null" || n.Value == "" || n.Tag == "!!bool" && strings.EqualFold(n.Value, "false") || n.Tag == "!!int" && n.Value == "0"
-}
 
 // describe says what kind of value n is. The value itself is never repeated: it could be a credential in a wrong place.
 func describe(n *yaml.Node) string {

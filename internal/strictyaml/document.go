@@ -65,7 +65,6 @@ func (es Errors) Unwrap() []error {
 // and those that the caller's own checks add.
 type Document struct {
 	file   string
-	notYet map[string]bool
 	lines  map[string]int  // by path
 	failed map[string]bool // paths with a mistake
 	errs   Errors

@@ -27,9 +27,6 @@ func Coloured(objs []*unstructured.Unstructured, workload *unstructured.Unstruct
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range beside[:len(beside)-1] { // a copy outlives nothing
-		unstructured.RemoveNestedField(o.Object, "metadata", "annotations", helmPolicy)
-	}
 	services := ServicesOf(objs, workload)
 	all := make([]*unstructured.Unstructured, 0, len(objs)+len(beside)-1)
 	for _, o := range objs {

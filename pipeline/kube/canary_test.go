@@ -311,3 +311,16 @@ func TestCanaryRival(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// TestBesideIsRemovable: what a chart keeps for good is kept under its own name alone.
+func TestBesideIsRemovable(t *testing.T) {
+	const keep = "metadata: {name: settings, annotations: {helm.sh/resource-policy: keep}}"
+	objs := parse(t, strings.Replace(canaryManifests, "metadata: {name: settings}", keep, 1))
+	beside, err := Beside(objs, objs[0], CanarySuffix, LabelTrack, TrackCanary)
+	if err != nil || len(beside) != 2 || beside[0].GetName() != "settings-canary" {
+		t.Fatal(beside, err)
+	}
+	if beside[0].GetAnnotations()[helmPolicy] != "" || objs[1].GetAnnotations()[helmPolicy] != "keep" {
+		t.Error(beside[0].GetAnnotations(), objs[1].GetAnnotations())
+	}
+}

@@ -88,7 +88,11 @@ func Beside(objs []*unstructured.Unstructured, workload *unstructured.Unstructur
 			}
 		})
 	}
-	return append(all, copied), nil
+	all = append(all, copied)
+	for _, o := range all { // what stands beside outlives nothing
+		unstructured.RemoveNestedField(o.Object, "metadata", "annotations", helmPolicy)
+	}
+	return all, nil
 }
 
 // Needed returns those of objs that pods may need to run and that Beside does not copy, such as a ServiceAccount, where released has none

@@ -6,7 +6,6 @@ ALTER TABLE deployments ADD COLUMN resumed_at TEXT;                          -- 
 ALTER TABLE deployments ADD COLUMN abort INTEGER NOT NULL DEFAULT 0;         -- cancel_by wants what was live before back
 ALTER TABLE deployments ADD COLUMN retire_at TEXT;                           -- when what it replaced, and still runs, is removed
 ALTER TABLE deployments ADD COLUMN resumed_by TEXT NOT NULL DEFAULT '';      -- who let it go on then; '' nobody: its time was over
-CREATE INDEX deployments_retire ON deployments (repo, app, environment, retire_at) WHERE retire_at IS NOT NULL;
 
 -- What can't be gone back to: the image of the release that a rollback of the environment would take is in no registry any more.
 CREATE TABLE gone_images (
