@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shipmate-dev/shipmate/pipeline/kube"
@@ -16,9 +17,9 @@ import (
 
 // TestTokenReadAgain: a token that came after the start is masked as the first one is, and one that stands in a kubeconfig too.
 func TestTokenReadAgain(t *testing.T) {
-	good := "tok-first"
+	var good atomic.Value
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+good {
+		if r.Header.Get("Authorization") != "Bearer "+good.Load().(string) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -30,12 +31,12 @@ func TestTokenReadAgain(t *testing.T) {
 	write := func(name, text string) { must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)) }
 	write("ca.pem", ca)
 	renew := func(token string) {
-		good = token
+		good.Store(token)
 		write("token", token)
 		write("kubeconfig", fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}], "+
 			"clusters: [{name: c, cluster: {server: %q, certificate-authority: ca.pem}}], users: [{name: u, user: {token: %s}}]}", server.URL, token))
 	}
-	renew(good)
+	renew("tok-first")
 	byFile := &ClusterConfig{Server: server.URL}
 	for secret, ref := range map[*Secret]string{&byFile.CA: "file:ca.pem", &byFile.Token: "file:token"} {
 		must(t, secret.UnmarshalText([]byte(ref)))
@@ -54,8 +55,8 @@ func TestTokenReadAgain(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "does not exist") {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if !slices.Contains(c.Secrets(), good) {
-				t.Errorf("%s: %s is not masked", name, good)
+			if !slices.Contains(c.Secrets(), good.Load().(string)) {
+				t.Errorf("%s: %s is not masked", name, good.Load())
 			}
 		}
 		if n := len(k.tokens.read()); n != maxTokens {
