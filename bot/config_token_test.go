@@ -1,69 +1,54 @@
 package bot
 
 import (
-	"encoding/pem"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-
-	"github.com/shipmate-dev/shipmate/pipeline/kube"
 )
 
-// TestTokenReadAgain: a token that came after the start is masked as the first one is, and one that stands in a kubeconfig too.
-func TestTokenReadAgain(t *testing.T) {
-	var good atomic.Value
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+good.Load().(string) {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
+func TestAPITokens(t *testing.T) {
+	long := strings.Repeat("0123456789", 4)
+	for _, test := range []struct{ tokens, want string }{
+		{`{name: ci, github: alice, token: file:long, may: [read, trigger, command]}`, ""},
+		{`{name: ci, github: "renovate[bot]", token: file:long, may: [trigger]}`, ""},
+		{`{name: ci, github: alice, token: file:short, may: [trigger]}`, "api_tokens[0].token: is shorter than 32 characters"},
+		{`{name: ci, github: alice, may: [trigger]}`, "api_tokens[0].token: is missing"},
+		{`{name: ci, github: alice, token: ` + long + `, may: [trigger]}`, "a secret does not stand in this file"},
+		{`{github: alice, token: file:long, may: [trigger]}`, "api_tokens[0].name: is missing"},
+		{`{name: a/b, github: alice, token: file:long, may: [trigger]}`, `"a/b" is not a valid name`},
+		{`{name: ci, token: file:long, may: [trigger]}`, "api_tokens[0].github: is missing"},
+		{`{name: ci, github: "@alice", token: file:long, may: [trigger]}`, "write it without @"},
+		{`{name: ci, github: alice, token: file:long}`, "api_tokens[0].may: is missing"},
+		{`{name: ci, github: alice, token: file:long, may: [trigger, approve]}`, `api_tokens[0].may[1]: "approve" is nothing that a token may`},
+		{`{name: ci, github: alice, token: file:long, may: [read]}, {name: ci, github: bob, token: file:other, may: [read]}`, "api_tokens[1].name: ci is api_tokens[0] already"},
+		{`{name: ci, github: alice, token: file:long, may: [read], repositories: [a/b]}`, "repositories"},
+	} {
+		file := writeConfig(t, smallest+"api_tokens: ["+test.tokens+"]\n")
+		for name, value := range map[string]string{"long": long, "other": long + "x", "short": "s3cret"} {
+			must(t, os.WriteFile(filepath.Join(filepath.Dir(file), name), []byte(value), 0o600))
 		}
-		w.WriteHeader(http.StatusNotFound)
-	}))
-	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	write := func(name, text string) { must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)) }
-	write("ca.pem", ca)
-	renew := func(token string) {
-		good.Store(token)
-		write("token", token)
-		write("kubeconfig", fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}], "+
-			"clusters: [{name: c, cluster: {server: %q, certificate-authority: ca.pem}}], users: [{name: u, user: {token: %s}}]}", server.URL, token))
+		_, err := LoadConfig(file)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: got %v, want %q", test.tokens, err, test.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), long) || strings.Contains(err.Error(), "s3cret")) {
+			t.Errorf("%s: %v shows the token", test.tokens, err)
+		}
 	}
-	renew("tok-first")
-	byFile := &ClusterConfig{Server: server.URL}
-	for secret, ref := range map[*Secret]string{&byFile.CA: "file:ca.pem", &byFile.Token: "file:token"} {
-		must(t, secret.UnmarshalText([]byte(ref)))
-		must(t, secret.resolve(dir))
+}
+
+func TestToken(t *testing.T) {
+	t.Parallel()
+	one, two := "1"+strings.Repeat("x", 40), "2"+strings.Repeat("x", 40)
+	c := &Config{APITokens: []APIToken{{Name: "one", Token: Secret{ref: "env:A", value: &one}}, {Name: "two", Token: Secret{ref: "env:B", value: &two}}, {Name: "unset"}}}
+	for given, want := range map[string]string{one: "one", two: "two", "": "", one + " ": "", one[:40]: "", "•••": ""} {
+		if got := c.token(given); got == nil && want != "" || got != nil && got.Name != want {
+			t.Errorf("%q is of %v, want %q", given, got, want)
+		}
 	}
-	for name, k := range map[string]*ClusterConfig{"file": byFile, "kubeconfig": {Kubeconfig: filepath.Join(dir, "kubeconfig")}} {
-		renew("tok-first")
-		c := &Config{Clusters: map[string]*ClusterConfig{name: k}}
-		way, err := kube.Open(k.config(name))
-		must(t, err)
-		for i := range maxTokens + 2 {
-			if i > 0 {
-				renew(fmt.Sprintf("tok-%d", i))
-			}
-			_, err = way.Lacks(t.Context(), "n")
-			if err == nil || !strings.Contains(err.Error(), "does not exist") {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if !slices.Contains(c.Secrets(), good.Load().(string)) {
-				t.Errorf("%s: %s is not masked", name, good.Load())
-			}
-		}
-		if n := len(k.tokens.read()); n != maxTokens {
-			t.Errorf("%s: %d tokens are remembered", name, n)
-		}
-		if text := fmt.Sprintf("%+v %v", *k, c); strings.Contains(text, "tok-") {
-			t.Errorf("%s: printed %s", name, text)
-		}
+	if s := fmt.Sprintf("%v %+v", c.APITokens, c.APITokens[0]); strings.Contains(s, one) {
+		t.Errorf("a token shows: %s", s)
 	}
 }
