@@ -111,6 +111,10 @@ func (c *Config) registries() map[string]image.Registry {
 // config is how the cluster of that name is reached. A token that stands in a file is read there again when it is used.
 func (c *ClusterConfig) config(name string) kube.Config {
 	k := kube.Config{Name: name, Kubeconfig: c.Kubeconfig, Context: c.Context, Server: c.Server, CA: c.CA.Value(), TokenFile: c.Token.file}
+	if c.tokens == nil {
+		c.tokens = &tokens{}
+	}
+	k.Read = c.tokens.add
 	if k.TokenFile == "" {
 		k.Token = c.Token.Value()
 	}

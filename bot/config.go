@@ -110,6 +110,8 @@ type ClusterConfig struct {
 	Token      Secret         `yaml:"token"`
 	Allow      []ClusterAllow `yaml:"allow"`
 	Require    *Require       `yaml:"require"` // see Floor; nil: nothing
+
+	tokens *tokens // that were read since, of the file or the kubeconfig
 }
 
 // ClusterAllow lets repositories deploy to namespaces, and apply objects elsewhere with that.

@@ -163,7 +163,7 @@ func (c *Config) Secret(name string) (string, error) {
 	return c.BuildSecrets[name].Value.Value(), nil
 }
 
-// Secrets lists every secret value of the file, so that none of them is ever shown.
+// Secrets lists every secret value of the file, and the tokens of clusters that were read again since, so that none of them is ever shown.
 func (c *Config) Secrets() []string {
 	var values []string
 	c.eachSecret(func(_ string, s *Secret) {
@@ -171,6 +171,11 @@ func (c *Config) Secrets() []string {
 			values = append(values, v)
 		}
 	})
+	for _, k := range c.Clusters {
+		if k != nil && k.tokens != nil {
+			values = append(values, k.tokens.read()...)
+		}
+	}
 	return values
 }
 

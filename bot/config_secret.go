@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 )
 
 const masked = "•••"
@@ -89,6 +91,29 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(masked) }
 
 // MarshalText returns "•••"; it serves JSON and YAML alike.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
+
+// tokens are those by which a cluster was reached last, the newest at the end: one may be good for a while after there is another.
+type tokens struct {
+	mu  sync.Mutex
+	all []string
+}
+
+const maxTokens = 4
+
+func (t *tokens) add(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.all, token) {
+		t.all = append(t.all, token)
+		t.all = t.all[max(0, len(t.all)-maxTokens):]
+	}
+}
+
+func (t *tokens) read() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.all)
+}
 
 // maxFile bounds every file that is read for the configuration, in bytes.
 const maxFile = 1 << 20

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -20,7 +21,7 @@ import (
 // the bot does, and does what its standard input says. It answers in lines of JSON.
 func watched(ctx context.Context, args []string) error {
 	if len(args) < 5 {
-		return fmt.Errorf("watched SERVER FOLDER REPOSITORY DIGEST NAMESPACE...")
+		return errors.New("write watched SERVER FOLDER REPOSITORY DIGEST, and one NAMESPACE or more")
 	}
 	server, dir := args[0], args[1]
 	b := &bench{image: kube.Image{Repository: args[2], Digest: args[3], Required: true}}

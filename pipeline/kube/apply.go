@@ -27,6 +27,9 @@ type ApplyOptions struct {
 // crdTimeout bounds how long a CustomResourceDefinition may take until its kind can be used.
 const crdTimeout = 30 * time.Second
 
+// comingTime is how long what was applied just before may be unknown to a part of the API server.
+const comingTime = 5 * time.Second
+
 // Apply makes the cluster's objects what objs say, by server-side apply: definitions
 // and namespaces first, workloads last; what is of the same rank, several at a time.
 // What is as objs say already is left alone. Everything else is tried by a dry run before
@@ -82,7 +85,7 @@ func (c *Cluster) Apply(ctx context.Context, objs []*unstructured.Unstructured, 
 		for next < len(ordered) && rank(ordered[next]) == rank(ordered[first]) {
 			next++
 		}
-		if err := c.applyRank(ctx, ordered[first:next], done[first:next], opts.Force); err != nil {
+		if err := c.applyRank(ctx, ordered[first:next], done[first:next], opts.Force, coming); err != nil {
 			return err
 		}
 		first = next
@@ -113,7 +116,7 @@ func (c *Cluster) List(ctx context.Context, of ObjectRef) ([]*unstructured.Unstr
 }
 
 // applyRank applies those of objs, all of one rank, that are not done, and waits for definitions among them.
-func (c *Cluster) applyRank(ctx context.Context, objs []*unstructured.Unstructured, done []bool, force bool) error {
+func (c *Cluster) applyRank(ctx context.Context, objs []*unstructured.Unstructured, done []bool, force bool, coming coming) error {
 	var todo, crds []*unstructured.Unstructured
 	for i, obj := range objs {
 		if !done[i] {
@@ -125,6 +128,10 @@ func (c *Cluster) applyRank(ctx context.Context, objs []*unstructured.Unstructur
 	}
 	err := each(len(todo), func(i int) error {
 		_, err := c.patch(ctx, todo[i], force, false)
+		for end := time.Now().Add(comingTime); coming.explains(err) && ctx.Err() == nil && time.Now().Before(end); {
+			time.Sleep(comingTime / 50)
+			_, err = c.patch(ctx, todo[i], force, false)
+		}
 		return err
 	})
 	if err != nil || len(crds) == 0 {
@@ -176,10 +183,10 @@ func rank(obj *unstructured.Unstructured) int {
 	case "Namespace":
 		return 1
 	case "ResourceQuota", "LimitRange", "ServiceAccount", "PriorityClass.scheduling.k8s.io", "StorageClass.storage.k8s.io",
-		"Role.rbac.authorization.k8s.io", "RoleBinding.rbac.authorization.k8s.io",
-		"ClusterRole.rbac.authorization.k8s.io", "ClusterRoleBinding.rbac.authorization.k8s.io":
+		"Role.rbac.authorization.k8s.io", "ClusterRole.rbac.authorization.k8s.io":
 		return 2
-	case "ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim":
+	case "ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim",
+		"RoleBinding.rbac.authorization.k8s.io", "ClusterRoleBinding.rbac.authorization.k8s.io":
 		return 3
 	case "MutatingWebhookConfiguration.admissionregistration.k8s.io", "ValidatingWebhookConfiguration.admissionregistration.k8s.io":
 		return 6 // they would turn away everything until what answers them runs
@@ -232,10 +239,11 @@ func (c *Cluster) established(ctx context.Context, objs []*unstructured.Unstruct
 type coming struct {
 	namespaces map[string]bool
 	kinds      map[schema.GroupKind]bool
+	roles      map[string]bool // by name
 }
 
 func comingWith(objs []*unstructured.Unstructured) coming {
-	c := coming{namespaces: map[string]bool{}, kinds: map[schema.GroupKind]bool{}}
+	c := coming{namespaces: map[string]bool{}, kinds: map[schema.GroupKind]bool{}, roles: map[string]bool{}}
 	for _, obj := range objs {
 		if obj.GetAPIVersion() == "v1" && obj.GetKind() == "Namespace" {
 			c.namespaces[obj.GetName()] = true
@@ -243,11 +251,14 @@ func comingWith(objs []*unstructured.Unstructured) coming {
 		if isCRD(obj) {
 			c.kinds[definedKind(obj)] = true
 		}
+		if gvk := obj.GroupVersionKind(); gvk.Group == rbacGroup && strings.HasSuffix(gvk.Kind, "Role") {
+			c.roles[obj.GetName()] = true
+		}
 	}
 	return c
 }
 
-// explains reports whether err is only that the namespace or kind is not there yet.
+// explains reports whether err is only that the namespace, kind or role is not there yet.
 func (c coming) explains(err error) bool {
 	var noKind *meta.NoKindMatchError
 	if errors.As(err, &noKind) {
@@ -256,9 +267,17 @@ func (c coming) explains(err error) bool {
 	var status apierrors.APIStatus
 	if apierrors.IsNotFound(err) && errors.As(err, &status) {
 		d := status.Status().Details
-		return d != nil && d.Kind == "namespaces" && c.namespaces[d.Name]
+		return d != nil && (d.Kind == "namespaces" && c.namespaces[d.Name] || isRole(d) && c.roles[d.Name])
 	}
 	return false
+}
+
+const rbacGroup = "rbac.authorization.k8s.io"
+
+// isRole reports whether what is not found is the role of a binding, by the name of the role: the API server looks for it where
+// an account may bind only what it has itself.
+func isRole(d *metav1.StatusDetails) bool {
+	return d.Group == rbacGroup && strings.HasSuffix(d.Kind, "rolebindings")
 }
 
 // noDryRun reports whether err is that a dry run is impossible because of an

@@ -74,18 +74,18 @@ func silentSince(err error) time.Time {
 }
 
 // trouble tells why the cluster, or what is waited for in it, is out of sight, and since when; nil if it is not.
-func (w *waiter) trouble() (err error, since time.Time) {
+func (w *waiter) trouble() (since time.Time, err error) {
 	w.mu.Lock()
-	err, since = w.away, w.awaySince
+	since, err = w.awaySince, w.away
 	w.mu.Unlock()
 	for _, t := range w.targets {
 		for _, f := range t.feeds() {
-			if e, at := f.trouble(); e != nil && (err == nil || at.Before(since)) {
-				err, since = e, at
+			if at, e := f.trouble(); e != nil && (err == nil || at.Before(since)) {
+				since, err = at, e
 			}
 		}
 	}
-	return err, since
+	return since, err
 }
 
 // outOfSight is what is told of trouble.
@@ -106,7 +106,7 @@ func (w *waiter) outOfSight(err error, since time.Time) *Error {
 // tellAway tells that the cluster is out of sight, and that it is not any more. blind says that nothing can be judged now,
 // err that this has gone on for so long that the caller should have something else to do.
 func (w *waiter) tellAway(now time.Time, report func(Progress)) (recheck time.Duration, blind bool, err error) {
-	trouble, since := w.trouble()
+	since, trouble := w.trouble()
 	if trouble == nil {
 		if w.told != "" {
 			w.told, w.toldAt = "", time.Time{}

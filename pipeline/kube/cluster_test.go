@@ -303,16 +303,21 @@ func TestEnsurePullSecret(t *testing.T) {
 		"Docker Hub":    {"", "docker.io", ` {"auths":{"https://index.docker.io/v1/":` + auth + `}}`, false},
 		"rotated":       {secret(ours, `{"auths":{"r.example.com":{"username":"before"}}}`), "r.example.com", `7 {"auths":{"r.example.com":` + auth + `}}`, false},
 		"another host":  {secret(ours, `{"auths":{"a.example.com":{"username":"a"}}}`), "r.example.com", `7 {"auths":{"a.example.com":{"username":"a"},"r.example.com":` + auth + `}}`, false},
+		"as it was":     {secret(ours, `{"auths":{"r.example.com":`+auth+`}}`), "r.example.com", "", false},
+		"made just now": {"", "b.example.com", `7 {"auths":{"a.example.com":{},"b.example.com":` + auth + `}}`, false},
 		"broken":        {secret(ours, `{"auths":null`), "r.example.com", `7 {"auths":{"r.example.com":` + auth + `}}`, false},
 		"not ours":      {secret(`"app.kubernetes.io/managed-by":"Helm"`, ""), "r.example.com", "Secret/pull: exists in namespace n and was not made by us; delete it, or choose another name for pull_secret", true},
 		"no label":      {secret("", ""), "r.example.com", "was not made by us", true},
 		"of a manifest": {secret(ours+`,"shipmate.dev/app":"web"`, ""), "r.example.com", "was not made by us", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := ""
+			got, live := "", test.live
 			a, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
-				case r.Method == http.MethodPatch:
+				case r.Method == http.MethodPost && name == "made just now":
+					live = secret(ours, `{"auths":{"a.example.com":{}}}`)
+					writeStatus(w, apierrors.NewAlreadyExists(schema.GroupResource{Resource: "secrets"}, "pull"))
+				case r.Method == http.MethodPatch, r.Method == http.MethodPost:
 					var put struct {
 						Metadata struct{ ResourceVersion string }
 						Type     string
@@ -323,10 +328,10 @@ func TestEnsurePullSecret(t *testing.T) {
 					}
 					got = put.Metadata.ResourceVersion + " " + string(put.Data[".dockerconfigjson"])
 					fmt.Fprint(w, secret(ours, ""))
-				case test.live == "":
+				case live == "":
 					writeStatus(w, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, "pull"))
 				default:
-					fmt.Fprint(w, test.live)
+					fmt.Fprint(w, live)
 				}
 			})
 			err := c.EnsurePullSecret(t.Context(), "n", "pull", test.host, "bot", "sesame")

@@ -55,7 +55,7 @@ func readKubeconfig(cfg Config) (*rest.Config, error) {
 // credentials can change at all. What an exec plugin says is client-go's matter; its own reading of files does not notice
 // that a token is refused.
 func renewable(rc *rest.Config, cfg Config) bool {
-	var read tokenSource
+	var read func() (string, error)
 	switch file := rc.BearerTokenFile; {
 	case file != "":
 		read = func() (string, error) { return readToken(file) }
@@ -71,7 +71,7 @@ func renewable(rc *rest.Config, cfg Config) bool {
 		return rc.ExecProvider != nil
 	}
 	rc.BearerToken, rc.BearerTokenFile, rc.ExecProvider = "", "", nil // of several client-go takes the token too
-	rc.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedTokenSource(read)))
+	rc.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedTokenSource(tokenSource{read, cfg.Read})))
 	return true
 }
 
@@ -87,12 +87,18 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
-// tokenSource reads a token.
-type tokenSource func() (string, error)
+// tokenSource reads a token, and tells it.
+type tokenSource struct {
+	read func() (string, error)
+	tell func(string) // may be nil
+}
 
 // Token implements [oauth2.TokenSource].
 func (s tokenSource) Token() (*oauth2.Token, error) {
-	token, err := s()
+	token, err := s.read()
+	if err == nil && s.tell != nil {
+		s.tell(token)
+	}
 	return &oauth2.Token{AccessToken: token, Expiry: time.Now().Add(tokenAge)}, err
 }
 

@@ -7,9 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // current reports whether applying obj would leave live as it is: the fields that we own of it by the API server's account
@@ -41,9 +42,24 @@ func current(obj, live *unstructured.Unstructured) bool {
 	if plain, ok := wanted["stringData"].(map[string]any); ok && obj.GetAPIVersion() == "v1" && obj.GetKind() == "Secret" {
 		there = withStringData(live, plain)
 	}
-	group := obj.GroupVersionKind().Group
-	c := comparison{builtin: !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io")}
-	return c.holds(wanted, there, ours)
+	stored, known := storedForm(obj)
+	return comparison{builtin: known}.holds(wanted, stored, there, ours)
+}
+
+// storedForm is obj in the words in which the API server stores it, before it adds its defaults: without what is zero and need not
+// be kept, and each quantity in one spelling. A kind, or a field, that we don't know is stored as it is written.
+func storedForm(obj *unstructured.Unstructured) (form map[string]any, known bool) {
+	typed, err := scheme.Scheme.New(obj.GroupVersionKind())
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(obj.Object, typed, true)
+	}
+	if err == nil {
+		form, err = runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+	}
+	if err != nil {
+		return obj.Object, false
+	}
+	return form, true
 }
 
 // appliedFields are the fields of live that we own by applying them, in the API server's notation (see drift); not ok: it
@@ -80,58 +96,53 @@ func withStringData(live *unstructured.Unstructured, plain map[string]any) map[s
 
 // comparison compares what is wanted with what is there.
 type comparison struct {
-	builtin  bool // a kind of Kubernetes itself
-	quantity bool // below a list of resources, where 1000m is stored as 1
+	builtin bool // a kind of Kubernetes itself, of which we know what is filled in
 }
 
-// below is the comparison of a field of that name.
-func (c comparison) below(name string) comparison {
-	c.quantity = c.quantity || c.builtin && (name == "limits" || name == "requests" || name == "hard")
-	return c
-}
-
-// holds reports whether tree, the fields that we own, are those of wanted, and live has the same in them.
-func (c comparison) holds(wanted, live any, tree map[string]any) bool {
+// holds reports whether tree, the fields that we own, are those of wanted, and live has the same in them as stored, which is
+// what wanted is stored as.
+func (c comparison) holds(wanted, stored, live any, tree map[string]any) bool {
 	owned := len(tree)
 	if _, self := tree["."]; self {
 		owned--
 	}
 	if owned == 0 {
-		return c.equal(wanted, live)
+		return c.equal(stored, live)
 	}
 	switch wanted := wanted.(type) {
 	case map[string]any:
+		kept, _ := stored.(map[string]any)
 		there, _ := live.(map[string]any)
 		for name, value := range wanted {
 			sub, ours := tree["f:"+name].(map[string]any)
-			now, exists := there[name]
-			switch {
-			case !ours && value == nil && now == nil:
+			switch now := there[name]; {
+			case !ours && c.builtin && value == nil && kept[name] == nil && now == nil:
 				continue
-			case !ours, !exists && !isZero(value), exists && !c.below(name).holds(value, now, sub):
+			case !ours, (kept[name] == nil) != (now == nil), now != nil && !c.holds(value, kept[name], now, sub):
 				return false
 			}
-			owned-- // where it does not exist, it was never stored, such as a false that is the default
+			owned-- // where neither exists, it need not be stored, such as a false that is the default
 		}
 		return owned == 0
 	case []any:
+		kept, _ := stored.([]any)
 		there, _ := live.([]any)
-		return len(wanted) == owned && c.holdsItems(wanted, there, tree)
+		return len(wanted) == owned && len(kept) == owned && c.holdsItems(wanted, kept, there, tree)
 	}
 	return false
 }
 
 // holdsItems is holds for a list whose items are owned one by one: they must stand in the same order too.
-func (c comparison) holdsItems(wanted, live []any, tree map[string]any) bool {
+func (c comparison) holdsItems(wanted, stored, live []any, tree map[string]any) bool {
 	used, last := map[string]bool{}, -1
-	for _, item := range wanted {
+	for i, item := range wanted {
 		key, at := itemOf(item, live, tree)
 		if key == "" || used[key] || at <= last {
 			return false
 		}
 		used[key], last = true, at
 		sub, _ := tree[key].(map[string]any)
-		if strings.HasPrefix(key, "k:") && !c.holds(item, live[at], sub) {
+		if strings.HasPrefix(key, "k:") && !c.holds(item, stored[i], live[at], sub) {
 			return false
 		}
 	}
@@ -174,21 +185,18 @@ func (c comparison) fills(wanted map[string]any, name string, value any) bool {
 	return c.builtin && (name == "protocol" && value == "TCP" || name == "apiVersion" && value == "v1" && wanted["fieldPath"] != nil)
 }
 
-// equal compares what is owned as a whole. What is empty need not be stored.
-func (c comparison) equal(wanted, live any) bool {
-	if isZero(wanted) && isZero(live) {
-		return true
-	}
-	switch w := wanted.(type) {
+// equal compares what is owned as a whole. What is null need not be there.
+func (c comparison) equal(stored, live any) bool {
+	switch w := stored.(type) {
 	case map[string]any:
 		l, ok := live.(map[string]any)
 		for name, value := range w {
-			if !c.below(name).equal(value, l[name]) {
+			if !c.equal(value, l[name]) {
 				return false
 			}
 		}
 		for name, value := range l {
-			if _, both := w[name]; !both && !isZero(value) && !c.fills(w, name, value) {
+			if w[name] == nil && value != nil && !c.fills(w, name, value) {
 				return false
 			}
 		}
@@ -197,24 +205,7 @@ func (c comparison) equal(wanted, live any) bool {
 		l, ok := live.([]any)
 		return ok && slices.EqualFunc(w, l, c.equal)
 	}
-	a, text := wanted.(string)
-	b, both := live.(string)
-	if text != both && !c.quantity {
-		return false // the port 80 is not the port "80"
-	}
-	if !text {
-		a = fmt.Sprint(wanted)
-	}
-	if !both {
-		b = fmt.Sprint(live)
-	}
-	if a == b || !c.quantity {
-		return a == b
-	}
-	p, err := resource.ParseQuantity(a)
-	if err != nil {
-		return false
-	}
-	q, err := resource.ParseQuantity(b)
-	return err == nil && p.Cmp(q) == 0
+	_, text := stored.(string)
+	_, both := live.(string)
+	return text == both && fmt.Sprint(stored) == fmt.Sprint(live) // the port 80 is not the port "80"
 }

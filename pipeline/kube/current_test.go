@@ -28,9 +28,10 @@ func TestCurrent(t *testing.T) {
 	}{
 		{"as it was", nil, nil, nil, true},
 		{"defaults", nil, []string{"replicas: 2", "replicas: 2\n  revisionHistoryLimit: 10"}, nil, true},
-		{"stored in other words", nil, []string{"cpu: 1000m", `cpu: "1"`, `, value: ""`, "", "hostNetwork: false", "restartPolicy: Always"}, nil, true},
+		{"a false that is not stored, beside a default", nil, []string{"nodeSelector:", "restartPolicy: Always\n      nodeSelector:"}, nil, true},
 		{"more by somebody else", nil, []string{"app: web, example.com/team: a", "app: web, example.com/team: a, more: b", `{name: A,`, `{name: C, value: x}, {name: A,`}, nil, true},
-		{"nothing there of a field that is null", []string{"replicas: 2", "replicas: 2\n  strategy: null"}, nil, nil, true},
+		{"nothing there of a field that is null", []string{"replicas: 2", "replicas: 2\n  paused: null"}, nil, nil, true},
+		{"nor of one that was null before", []string{"replicas: 2", "replicas: 2\n  paused: null"}, nil, []string{`"f:replicas":{}`, `"f:replicas":{},"f:paused":{}`}, true},
 
 		{"another release", []string{`release: "2"`, `release: "3"`}, nil, nil, false},
 		{"another value", []string{`image: example.com/web`, "image: example.com/web:2"}, nil, nil, false},
@@ -39,6 +40,8 @@ func TestCurrent(t *testing.T) {
 		{"a field more, there by default", []string{"replicas: 2", "replicas: 2\n  revisionHistoryLimit: 10"}, []string{"replicas: 2", "replicas: 2\n  revisionHistoryLimit: 10"}, nil, false},
 		{"a field less", []string{"replicas: 2", ""}, nil, nil, false},
 		{"a field that is null and somebody's", []string{"replicas: 2", "replicas: 2\n  paused: null"}, []string{"replicas: 2", "replicas: 2\n  paused: true"}, nil, false},
+		{"a zero that is null now", []string{"replicas: 2", "replicas: null"}, []string{"replicas: 2", "replicas: 0"}, nil, false},
+		{"a null that is false now, which is stored", []string{"hostNetwork: false", "hostNetwork: false\n      hostUsers: false"}, nil, []string{`"f:hostNetwork":{}`, `"f:hostNetwork":{},"f:hostUsers":{}`}, false},
 		{"a variable less", []string{`{name: A, value: "1"}, `, ""}, nil, nil, false},
 		{"variables in another order", []string{`{name: A, value: "1"}, {name: B, value: ""}`, `{name: B, value: ""}, {name: A, value: "1"}`}, nil, nil, false},
 		{"a label of a list owned as a whole", []string{"disk: ssd", "disk: ssd, zone: a"}, nil, nil, false},
@@ -64,7 +67,8 @@ func TestCurrent(t *testing.T) {
 				}
 				return text
 			}
-			live := parse(t, changed(strings.Replace(released, "containerPort: 80", "containerPort: 80, protocol: TCP", 1), test.live))[0]
+			kept := strings.NewReplacer("containerPort: 80", "containerPort: 80, protocol: TCP", "cpu: 1000m", `cpu: "1"`, `, value: ""`, "", "hostNetwork: false", "dnsPolicy: ClusterFirst")
+			live := parse(t, changed(kept.Replace(released), test.live))[0]
 			all := strings.Replace(ownedByUs, `"k:{\"name\":\"B\"}":{".":{},"f:name":{}}`, `"k:{\"name\":\"B\"}":{".":{},"f:name":{},"f:value":{}}`, 1)
 			manage(live, changed(all, test.ours))
 			if got := current(parse(t, changed(released, test.obj))[0], live); got != test.want {
@@ -100,6 +104,9 @@ func TestCurrentInParts(t *testing.T) {
 		"another protocol": {"networking.k8s.io/v1", "NetworkPolicy", `{"spec":{"ingress":[{"ports":[{"port":80}]}]}}`, `{"spec":{"ingress":[{"ports":[{"port":80,"protocol":"UDP"}]}]}}`, `{"f:spec":{"f:ingress":{}}}`, false},
 		"of another kind":  {"example.com/v1", "Thing", `{"spec":{"a":{"b":1}}}`, `{"spec":{"a":{"b":1,"protocol":"TCP"}}}`, `{"f:spec":{"f:a":{}}}`, false},
 		"its limits":       {"example.com/v1", "Thing", `{"spec":{"limits":{"b":"1000m"}}}`, `{"spec":{"limits":{"b":"1"}}}`, `{"f:spec":{"f:limits":{"f:b":{}}}}`, false},
+		"no quantity":      {"v1", "ConfigMap", `{"data":{"limits":"1000m"}}`, `{"data":{"limits":"1"}}`, `{"f:data":{"f:limits":{}}}`, false},
+		"another nothing":  {"example.com/v1", "Thing", `{"spec":{"a":false}}`, `{"spec":{"a":""}}`, `{"f:spec":{"f:a":{}}}`, false},
+		"its protocol":     {"gateway.networking.k8s.io/v1", "Thing", `{"spec":{"a":{"b":1}}}`, `{"spec":{"a":{"b":1,"protocol":"TCP"}}}`, `{"f:spec":{"f:a":{}}}`, false},
 		"in the clear":     {"v1", "Secret", `{"stringData":{"a":"1"}}`, `{"data":{"a":"MQ=="}}`, `{"f:stringData":{"f:a":{}}}`, true},
 		"another secret":   {"v1", "Secret", `{"stringData":{"a":"1"}}`, `{"data":{"a":"Mg=="}}`, `{"f:stringData":{"f:a":{}}}`, false},
 	} {

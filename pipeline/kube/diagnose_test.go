@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -294,6 +295,9 @@ func TestVerifyPod(t *testing.T) {
 			warnings, err := verifyPod("Deployment/web", pod, map[string]Image{"main": image})
 			if len(warnings) != test.warnings || (err != nil) != test.fails {
 				t.Errorf("warnings %q, error %v", warnings, err)
+			}
+			if f := new(Failure); test.fails && (!errors.As(err, &f) || !f.Fatal || f.Container != "main") {
+				t.Errorf("%v is no failure of the container", err)
 			}
 			for _, w := range warnings {
 				if !strings.Contains(w, digest) || !strings.Contains(w, third) {

@@ -83,7 +83,7 @@ func (c *Cluster) diff(ctx context.Context, obj, before *unstructured.Unstructur
 	switch {
 	case err == nil:
 	case coming.explains(err):
-		change.Note = "not tried: its namespace or kind comes with this release"
+		change.Note = "not tried: its namespace, kind or role comes with this release"
 		live, after = nil, obj
 	case noDryRun(err):
 		change.Action, change.Note = "unknown", "not tried: an admission webhook of the cluster does not support a dry run"

@@ -773,10 +773,10 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// TestLeastPrivilege rolls out with an account that may do nothing but what the
-// package needs.
-func TestLeastPrivilege(t *testing.T) {
-	w := newWorld(t)
+// limited is the cluster by an account that has only rules in the world's namespace.
+func (w *world) limited(rules string) *Cluster {
+	t := w.T
+	t.Helper()
 	ns := w.owner.Namespace
 	setup := object(t, `
 apiVersion: v1
@@ -787,10 +787,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: shipmate, namespace: NS}
 rules:
-- {apiGroups: ["", apps], resources: [services, configmaps, secrets, deployments], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: ["", apps], resources: [pods, replicasets], verbs: [list, watch]}
-- {apiGroups: [""], resources: [pods/log, services/proxy], verbs: [get]}
----
+`+rules+`---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: shipmate, namespace: NS}
@@ -825,6 +822,19 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 	if err != nil {
 		t.Fatal(err)
 	}
+	return limited
+}
+
+// TestLeastPrivilege rolls out with an account that may do nothing but what the
+// package needs.
+func TestLeastPrivilege(t *testing.T) {
+	w := newWorld(t)
+	ns := w.owner.Namespace
+	limited := w.limited(`
+- {apiGroups: ["", apps], resources: [services, configmaps, secrets, deployments], verbs: [get, list, watch, create, patch, delete]}
+- {apiGroups: ["", apps], resources: [pods, replicasets], verbs: [list, watch]}
+- {apiGroups: [""], resources: [pods/log, services/proxy], verbs: [get]}
+`)
 	l := &world{T: t, cluster: limited, owner: w.owner, image: w.image}
 	objs := l.ready(webManifest)
 	if err := l.roll(objs, time.Minute); err != nil {
@@ -885,6 +895,10 @@ subjects: [{kind: ServiceAccount, name: shipmate, namespace: NS}]
 	forbidden[0].SetNamespace("kube-system")
 	if err := limited.Apply(t.Context(), forbidden, ApplyOptions{}); err == nil || !strings.Contains(err.Error(), "in namespace kube-system") {
 		t.Errorf("got %v", err)
+	}
+	rc, err := restConfig(Config{Kubeconfig: os.Getenv("KUBECONFIG")})
+	if err != nil {
+		t.Fatal(err)
 	}
 	wrong, err := Open(Config{Server: rc.Host, CA: string(rc.CAData), Token: "wrong"})
 	if err != nil {
@@ -965,5 +979,40 @@ spec:
 	}
 	if _, err := w.cluster.RunJob(ctx, long, uid, silent); err == nil {
 		t.Error("a Job that was stopped runs again")
+	}
+}
+
+// TestRoleWithItsBinding: an account that may bind only what it has itself applies a role and its binding together: the API server
+// looks for the role, in a dry run too.
+func TestRoleWithItsBinding(t *testing.T) {
+	w := newWorld(t)
+	limited := w.limited(`
+- {apiGroups: [""], resources: [configmaps], verbs: [get]}
+- {apiGroups: [rbac.authorization.k8s.io], resources: [roles, rolebindings], verbs: [get, create, patch]}
+`)
+	l := &world{T: t, cluster: limited, owner: w.owner, image: w.image}
+	for i := range 5 {
+		objs := l.ready(fmt.Sprintf(`
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: readers-%[1]d}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader-%[1]d}
+subjects: [{kind: ServiceAccount, name: default, namespace: default}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader-%[1]d}
+rules: [{apiGroups: [""], resources: [configmaps], verbs: [get]}]
+`, i))
+		changes, err := limited.Diff(t.Context(), objs, nil)
+		if err != nil || changes[0].Action != "create" || changes[1].Action != "create" {
+			t.Errorf("%+v, %v", changes, err)
+		}
+		if err := limited.Apply(t.Context(), objs[:1], ApplyOptions{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("RoleBinding/readers-%[1]d: the role reader-%[1]d does not exist", i)) {
+			t.Errorf("alone: %v", err)
+		}
+		if err := limited.Apply(t.Context(), objs, ApplyOptions{}); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -112,6 +112,9 @@ func explainStatus(e *Error, ref ObjectRef, err error, s metav1.Status) {
 	case apierrors.IsNotFound(err) && s.Details != nil && s.Details.Kind == "namespaces" && ref.Kind != "Namespace":
 		e.Message = fmt.Sprintf("namespace %s does not exist", s.Details.Name)
 		e.Hint = "create it, or name another one for this environment"
+	case apierrors.IsNotFound(err) && s.Details != nil && isRole(s.Details) && strings.HasSuffix(ref.Kind, "RoleBinding"):
+		e.Message = fmt.Sprintf("the role %s does not exist", s.Details.Name)
+		e.Hint = "write it into the manifests, or correct roleRef"
 	case apierrors.IsInvalid(err):
 		e.Message = causes(s, true)
 		if strings.Contains(s.Message, "immutable") || strings.Contains(s.Message, "updates to statefulset spec") {

@@ -219,11 +219,11 @@ func (f *feed) listed() bool {
 }
 
 // trouble tells why the feed is out of date, and since when; nil if it is not.
-func (f *feed) trouble() (error, time.Time) {
+func (f *feed) trouble() (since time.Time, err error) {
 	f = f.source()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.err, f.since
+	return f.since, f.err
 }
 
 // one returns the only object of the feed, nil if there is none.

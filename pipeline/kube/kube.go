@@ -48,6 +48,9 @@ type Config struct {
 
 	// TokenFile is a file with the token, instead of Token: it is read again once a minute, and when the token is refused.
 	TokenFile string
+
+	// Read is told each token that is read from a file, so that it is never shown; it may be nil.
+	Read func(token string)
 }
 
 // Cluster is a client of one Kubernetes cluster. It is safe for concurrent use.

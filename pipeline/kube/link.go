@@ -18,6 +18,7 @@ const (
 	trusted      = 10 * time.Second // how long after an answer an API server is taken to be there
 	checkTimeout = 5 * time.Second  // how long it may take to say that it is there
 	silentRetry  = 2 * time.Second  // how long nobody asks again after it did not
+	startTime    = 5 * time.Second  // how long one that is back may refuse what it is to allow: it has not read yet who may what
 )
 
 // link is the way to an API server. Where nothing has been heard from it for a while, one small request for all who wait
@@ -33,6 +34,8 @@ type link struct {
 	heard   time.Time    // when it last answered; zero: in doubt
 	silence *unreachable // nil: it answers
 	tried   time.Time    // when silence was last found out
+	lost    bool         // it did not answer, and has not since
+	back    time.Time    // when it answered again
 	refusal *refusal     // its last answer, where that was that it does not know us
 }
 
@@ -132,7 +135,7 @@ func (l *link) silent(err error) error {
 	if l.silence != nil {
 		u.since = l.silence.since
 	}
-	l.silence, l.heard = u, time.Time{}
+	l.silence, l.heard, l.lost = u, time.Time{}, true
 	return u
 }
 
@@ -142,7 +145,7 @@ func (l *link) doubt(ctx context.Context, err error) error {
 		return err
 	}
 	l.mu.Lock()
-	l.heard = time.Time{}
+	l.heard, l.lost = time.Time{}, true
 	l.mu.Unlock()
 	if ctx.Err() != nil {
 		return err
@@ -150,20 +153,33 @@ func (l *link) doubt(ctx context.Context, err error) error {
 	return &unreachable{where: l.where, err: err}
 }
 
-// answered notes that the API server is there. An answer that it does not know us becomes a *refusal.
+// answered notes that the API server is there. An answer that it does not know us becomes a *refusal; where it has just come
+// back, that and what it forbids become an answer after which client-go asks again.
 func (l *link) answered(resp *http.Response) (*http.Response, error) {
-	var no *refusal
-	if resp.StatusCode == http.StatusUnauthorized {
-		_ = resp.Body.Close() // it says no more than that
-		no = &refusal{where: l.where, expired: expiry(resp.Request)}
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard, l.silence, l.refusal = time.Now(), nil, no
-	if no != nil {
-		return nil, no
+	now := time.Now()
+	if l.lost {
+		l.lost, l.back = false, now
+	}
+	l.heard, l.silence, l.refusal = now, nil, nil
+	unknown := resp.StatusCode == http.StatusUnauthorized
+	switch {
+	case !unknown && resp.StatusCode != http.StatusForbidden, relayed(resp):
+	case now.Sub(l.back) < startTime:
+		resp.StatusCode, resp.Status = http.StatusServiceUnavailable, "503 Service Unavailable"
+		resp.Header.Set("Retry-After", "1")
+	case unknown:
+		_ = resp.Body.Close() // it says no more than that
+		l.refusal = &refusal{where: l.where, expired: expiry(resp.Request)}
+		return nil, l.refusal
 	}
 	return resp, nil
+}
+
+// relayed reports whether an answer may be that of a service, by the proxy of the API server.
+func relayed(resp *http.Response) bool {
+	return resp.Request != nil && strings.Contains(resp.Request.URL.Path, "/proxy/")
 }
 
 // expiry is when the token of a request expired, by its own account (RFC 7519, "exp"); zero if it says none, or one to come.

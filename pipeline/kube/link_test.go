@@ -654,6 +654,63 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
+// TestJustBack: what an API server refuses as soon as it is back, before it has read who may what, is asked again, and is a
+// refusal only if it stays one.
+func TestJustBack(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			t.Parallel()
+			var refusals atomic.Int32
+			a := twoAPI(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/version" && refusals.Add(-1) >= 0 {
+					w.WriteHeader(code)
+					fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no","reason":%q,"code":%d}`, strings.ReplaceAll(http.StatusText(code), " ", ""), code)
+					return
+				}
+				fmt.Fprint(w, thing("True"))
+			})
+			p := newPassage(t, a.Listener.Addr().String())
+			c := openBy(t, a, p, Config{Token: "t"})
+			apply := func() error { return c.Apply(t.Context(), wantedThing(), ApplyOptions{Force: true}) }
+			away := func() {
+				t.Helper()
+				p.cut(true)
+				until(t, "an API server that is away", 20*time.Second, func() bool { return apply() != nil })
+				p.cut(false)
+			}
+			if err := apply(); err != nil {
+				t.Fatal(err)
+			}
+			away()
+			refusals.Store(2)
+			until(t, "an API server that is back", 20*time.Second, func() bool {
+				err := apply()
+				var e *Error
+				if err != nil && (!errors.As(err, &e) || !e.Temporary) {
+					t.Fatal(err)
+				}
+				return err == nil
+			})
+			away()
+			refusals.Store(1 << 20)
+			until(t, "a refusal for good", 30*time.Second, func() bool {
+				var e *Error
+				return errors.As(apply(), &e) && !e.Temporary
+			})
+		})
+	}
+}
+
+// TestRelayed: what a service answers through the API server is not what the API server says of us.
+func TestRelayed(t *testing.T) {
+	t.Parallel()
+	_, c := newAPI(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	if status, _, err := c.Proxy(t.Context(), "n", "web", "80", "/admin"); err != nil || status != http.StatusUnauthorized {
+		t.Errorf("%d, %v", status, err)
+	}
+}
+
 // sendPatch sends what nobody sends twice by itself.
 func (c *Cluster) sendPatch(t *testing.T) (int, error) {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, (&url.URL{Scheme: c.server.Scheme, Host: c.server.Host, Path: "/x"}).String(), strings.NewReader("{}"))

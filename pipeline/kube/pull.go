@@ -1,12 +1,15 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -24,14 +27,15 @@ func (c *Cluster) EnsurePullSecret(ctx context.Context, namespace, name, host, u
 	var config struct {
 		Auths map[string]any `json:"auths"`
 	}
+	var has []byte
 	if live != nil {
 		if labels := live.GetLabels(); labels[LabelManagedBy] != FieldManager || labels[LabelApp] != "" {
 			return &Error{Object: ref.String(), Message: "exists in namespace " + namespace + " and was not made by us",
 				Hint: "delete it, or choose another name for pull_secret"}
 		}
 		text, _, _ := unstructured.NestedString(live.Object, "data", corev1.DockerConfigJsonKey)
-		if data, err := base64.StdEncoding.DecodeString(text); err == nil {
-			_ = json.Unmarshal(data, &config) // what somebody broke is made anew
+		if has, err = base64.StdEncoding.DecodeString(text); err == nil {
+			_ = json.Unmarshal(has, &config) // what somebody broke is made anew
 		}
 	}
 	if config.Auths == nil {
@@ -50,6 +54,9 @@ func (c *Cluster) EnsurePullSecret(ctx context.Context, namespace, name, host, u
 	if err != nil {
 		return fmt.Errorf("pull secret %s: %w", name, err)
 	}
+	if bytes.Equal(has, data) {
+		return nil
+	}
 	secret := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1",
 		"kind":       "Secret",
@@ -61,9 +68,18 @@ func (c *Cluster) EnsurePullSecret(ctx context.Context, namespace, name, host, u
 		"type": string(corev1.SecretTypeDockerConfigJson),
 		"data": map[string]any{corev1.DockerConfigJsonKey: base64.StdEncoding.EncodeToString(data)},
 	}}
-	if live != nil {
-		secret.SetResourceVersion(live.GetResourceVersion()) // what another deployment adds meanwhile is not lost: that is tried again
+	if live == nil {
+		r, err := c.resource(ctx, c.client, ref)
+		if err != nil {
+			return err
+		}
+		_, err = r.Create(ctx, secret, metav1.CreateOptions{FieldManager: FieldManager})
+		if apierrors.IsAlreadyExists(err) { // by another deployment, just now
+			return c.EnsurePullSecret(ctx, namespace, name, host, username, password)
+		}
+		return explain("create", ref, err)
 	}
-	_, err = c.patch(ctx, secret, true, false) // who changed by hand what is ours does not own it
+	secret.SetResourceVersion(live.GetResourceVersion()) // what another deployment adds meanwhile is not lost: that is tried again
+	_, err = c.patch(ctx, secret, true, false)           // who changed by hand what is ours does not own it
 	return err
 }

@@ -137,7 +137,11 @@ func (s *sharing) merge() []*feed {
 		if in.fixed == "" {
 			var all []string
 			for _, key := range slices.Sorted(maps.Keys(in.values)) {
-				all = append(all, key+" in ("+strings.Join(slices.Sorted(maps.Keys(in.values[key])), ",")+")")
+				if values := slices.Sorted(maps.Keys(in.values[key])); len(values) == 1 {
+					all = append(all, key+"="+values[0]) // in () would select by no value, not by an empty one
+				} else {
+					all = append(all, key+" in ("+strings.Join(values, ",")+")")
+				}
 			}
 			opts.LabelSelector = strings.Join(all, ",")
 		}

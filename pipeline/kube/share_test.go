@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 func workload(t *testing.T, kind, name, selector string) *unstructured.Unstructured {
@@ -27,6 +28,8 @@ func TestTargetsShareFeeds(t *testing.T) {
 		workload(t, "Deployment", "b", "{matchLabels: {app: b, tier: x}}"),
 		workload(t, "Deployment", "c", "{matchLabels: {role: c}}"),
 		workload(t, "Deployment", "d", "{matchExpressions: [{key: app, operator: NotIn, values: [a, b]}]}"),
+		workload(t, "Deployment", "e", "{matchLabels: {run: e, stage: ''}}"),
+		workload(t, "Deployment", "f", "{matchLabels: {run: f, stage: ''}}"),
 	}
 	targets, feeds, err := c.targets(t.Context(), objs)
 	if err != nil {
@@ -34,10 +37,13 @@ func TestTargetsShareFeeds(t *testing.T) {
 	}
 	var got []string
 	for _, f := range feeds {
+		if _, err := labels.Parse(f.opts.LabelSelector); err != nil {
+			t.Error(err)
+		}
 		got = append(got, f.ref.Kind+" "+f.opts.LabelSelector+f.opts.FieldSelector)
 	}
 	slices.Sort(got)
-	want := []string{"Deployment " + ourLabels(objs[0]), "Pod app in (a,b),tier in (x)", "Pod app notin (a,b)", "Pod role=c", "ReplicaSet app in (a,b),tier in (x)", "ReplicaSet app notin (a,b)", "ReplicaSet role=c"}
+	want := []string{"Deployment " + ourLabels(objs[0]), "Pod app in (a,b),tier=x", "Pod app notin (a,b)", "Pod role=c", "Pod run in (e,f),stage=", "ReplicaSet app in (a,b),tier=x", "ReplicaSet app notin (a,b)", "ReplicaSet role=c", "ReplicaSet run in (e,f),stage="}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
@@ -60,7 +66,7 @@ func TestTargetsShareFeeds(t *testing.T) {
 			names = append(names, o.GetName())
 		}
 		slices.Sort(names)
-		trouble, _ := targets[i].pods.trouble()
+		_, trouble := targets[i].pods.trouble()
 		if got := strings.Join(names, " "); got != want || !targets[i].pods.listed() || trouble == nil {
 			t.Errorf("%d: %s, want %s", i, got, want)
 		}

@@ -15,7 +15,7 @@ import (
 
 // Verify compares the running pods of the present rollout with the release: in every
 // container that Bind bound to one of images, the pod must have an image of that
-// digest in its specification, else Verify returns an error. What the runtime
+// digest in its specification, else Verify returns a *Failure. What the runtime
 // reports as running must be the digest, or one of Image.Also; since runtimes differ
 // in what they report, anything else is only a warning.
 func (c *Cluster) Verify(ctx context.Context, objs []*unstructured.Unstructured, images []Image) (warnings []string, err error) {
@@ -68,8 +68,9 @@ func verifyPod(object string, pod *corev1.Pod, bound map[string]Image) (warnings
 	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		image, ok := bound[container.Name]
 		if ok && !strings.HasSuffix(container.Image, "@"+image.Digest) {
-			return nil, fmt.Errorf("%s: pod %s, container %s has the image %s instead of %s; does a webhook or another controller change it?",
-				object, pod.Name, container.Name, container.Image, image.Ref())
+			return nil, &Failure{Object: object, Namespace: pod.Namespace, Pod: pod.Name, Container: container.Name, Reason: "WrongImage",
+				Message: fmt.Sprintf("has the image %s instead of %s", container.Image, image.Ref()),
+				Hint:    "does a webhook or another controller change it?", Fatal: true}
 		}
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {

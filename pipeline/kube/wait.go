@@ -270,7 +270,7 @@ func (w *waiter) poke() {
 
 // timeUp says, when the deadline is over, what held the rollout up.
 func (c *Cluster) timeUp(ctx context.Context, w *waiter) error {
-	if err, since := w.trouble(); err != nil {
+	if since, err := w.trouble(); err != nil {
 		e := w.outOfSight(err, since)
 		e.Message = "the cluster is out of sight: " + e.Message // that time is up is said by whoever gave it
 		return e
