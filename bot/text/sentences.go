@@ -150,6 +150,7 @@ const (
 	NoImageToRollBackTo  // environment, release, image, GoneRemedy
 	PartImageGone        // app, release, image
 	StatusGone           // environment, release, image, GoneRemedy
+	StatusKept           // environment, release, time, command that goes back to it
 	GoneTitle            // app, environment, release
 	GoneStatus           //
 	GoneRemedy           // command that goes to another release
@@ -624,6 +625,7 @@ var sentences = [keyCount]words{
 	NoImageToRollBackTo:  {"%[1]v can't be rolled back to release %[2]v: its image %[3]v is not in the registry any more. %[4]v", "%[1]v 无法回滚到版本 %[2]v：镜像 %[3]v 已不在镜像仓库中。%[4]v"},
 	PartImageGone:        {"%[1]v is left as it is: it can't be rolled back to release %[2]v, whose image %[3]v is not in the registry any more.", "%[1]v 保持不变：无法回滚到版本 %[2]v，其镜像 %[3]v 已不在镜像仓库中。"},
 	StatusGone:           {"%[1]v can't be rolled back to release %[2]v: its image %[3]v is not in the registry any more. %[4]v", "%[1]v 无法回滚到版本 %[2]v：镜像 %[3]v 已不在镜像仓库中。%[4]v"},
+	StatusKept:           {"%[1]v still runs the pods of release %[2]v without requests, until %[3]v; until then %[4]v turns the traffic back to them at once.", "%[1]v 仍保留版本 %[2]v 的 Pod（不接收流量）至 %[3]v；在此之前发送 %[4]v 可立即将流量切回。"},
 	GoneTitle:            {"%[1]v in %[2]v can't be rolled back to release %[3]v", "%[1]v 在 %[2]v 无法回滚到版本 %[3]v"},
 	GoneStatus:           {"its image is not in the registry any more: deleted, or removed by a retention rule", "镜像已不在镜像仓库中：可能被删除或被保留策略清理"},
 	GoneRemedy:           {"Have the retention rule keep what was deployed. Until the image is back, %[1]v goes to another release, and a pushed revert is built anew.", "请让镜像仓库的保留策略保留部署过的镜像。镜像恢复之前，可发送 %[1]v 回到其他版本，或推送 revert 重新构建。"},
