@@ -120,6 +120,9 @@ func (d Deployment) Standing(steps []Step) (at, share string) {
 		case s.State != StepSucceeded:
 		case strings.HasPrefix(s.Kind, stepCanary):
 			_, share, _ = strings.Cut(strings.TrimPrefix(s.Kind, stepCanary), "/")
+			if r := s.Result.V; r != nil && r.Share != "" { // numbers of pods come only near to what was asked for
+				share = r.Share
+			}
 		case s.Kind == "apply": // all of it is the new release's
 			share = ""
 		}
