@@ -112,8 +112,14 @@ func (c *call) pauseIt(tx *store.Tx, d store.Deployment, at calledBy) (string, e
 	if err != nil {
 		return "", err
 	}
+	changed, beside, err := tx.Touched(d)
+	if err != nil {
+		return "", err
+	}
 	said := l.Say(text.PauseAsked, at.name, resume, abort)
-	if loose := notHeld(d, steps); len(loose) > 0 {
+	if beside && !changed {
+		said = l.Say(text.PauseBeside, at.name, resume, abort)
+	} else if loose := notHeld(d, steps); len(loose) > 0 {
 		said += " " + l.Say(text.PauseNotHeld, names(loose))
 	}
 	return said, tx.AskPause(d, c.login)

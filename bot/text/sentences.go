@@ -402,6 +402,7 @@ const (
 	RestsAlready        // piece, why, command that lets it go on
 	FailsAlready        // piece, why
 	PauseAsked          // piece, command that lets it go on, command that gives it up
+	PauseBeside         // piece, command that lets it go on, command that gives it up
 	PauseNotHeld        // names of objects
 	NothingRests        // piece, how it stands
 	RestsForApproval    // piece, command that approves
@@ -872,6 +873,7 @@ var sentences = [keyCount]words{
 	RestsAlready:        {"It rests already: %[1]v, %[2]v. %[3]v lets it go on.", "%[1]v 已处于停留：%[2]v。发送 %[3]v 可继续。"},
 	FailsAlready:        {"It has failed and is being taken back: %[1]v, %[2]v.", "%[1]v 已失败，正在恢复：%[2]v。"},
 	PauseAsked:          {"Paused: %[1]v. What is under way in the cluster is held. %[2]v lets it go on, %[3]v gives it up.", "已暂停：%[1]v，集群中正在进行的更新将停住。发送 %[2]v 可继续，发送 %[3]v 可中止。"},
+	PauseBeside:         {"Paused: %[1]v. Pods that are coming up beside what is live still come up, and no further step begins. %[2]v lets it go on, %[3]v gives it up.", "已暂停：%[1]v。正在线上版本旁启动的 Pod 会继续启动，但不会进入下一步骤。发送 %[2]v 可继续，发送 %[3]v 可中止。"},
 	PauseNotHeld:        {"The cluster cannot hold %v, so for that the pause counts from the next step on.", "集群无法停住 %v，对其而言暂停自下一步骤起生效。"},
 	NothingRests:        {"Nothing is left to resume: %[1]v, %[2]v.", "没有可继续的内容：%[1]v，%[2]v。"},
 	RestsForApproval:    {"%[1]v waits for approval, so resuming it is not enough: %[2]v approves it.", "%[1]v 正在等待审批，仅继续并不足够：请发送 %[2]v 批准。"},
