@@ -200,9 +200,12 @@ func restWords(d store.Deployment, b store.Block, l text.Lang) string {
 	if len(b.By) > 0 {
 		return l.Say(text.PausedBy, strings.Join(b.By, ", "), l.Time(b.Since.UTC()))
 	}
-	at := l.Step(b.Text)
-	if share := pipeline.ShareAt(d, b.Text); share != "" {
+	at, share := l.Step(b.Text), pipeline.ShareAt(d, b.Text)
+	switch {
+	case share != "":
 		at = l.Say(text.StepAt, share)
+	case b.Until.IsZero(): // of blue-green: what its step is called says no more
+		return l.Say(text.RestsBeforeTurn)
 	}
 	if b.Until.IsZero() {
 		return l.Say(text.RestsForResume, at)

@@ -419,6 +419,7 @@ const (
 	PausedBy            // login, time
 	RestsUntil          // time, step
 	RestsForResume      // step
+	RestsBeforeTurn     //
 	StepAt              // share of the traffic
 	RollsBy             // strategy
 	AtStep              // step
@@ -890,6 +891,7 @@ var sentences = [keyCount]words{
 	PausedBy:            {"paused by %[1]v since %[2]v", "已被 %[1]v 自 %[2]v 起暂停"},
 	RestsUntil:          {"rests until %[1]v (%[2]v)", "停留至 %[1]v（%[2]v）"},
 	RestsForResume:      {"rests until somebody resumes it (%v)", "停留中，等待有人继续（%v）"},
+	RestsBeforeTurn:     {"rests until somebody resumes it, before the traffic turns", "停留中，等待有人继续后切换流量"},
 	StepAt:              {"step %v", "阶段 %v"},
 	RollsBy:             {"strategy %v", "策略 %v"},
 	AtStep:              {"at step %v", "步骤：%v"},
