@@ -76,3 +76,18 @@ func TestKeptColour(t *testing.T) {
 	s.now = s.now.Add(11 * time.Minute)
 	lacks(t, s.see("frank", "/deployments/"+d.ID), kept)
 }
+
+// An image that is gone is told with the way that is left.
+func TestImageGone(t *testing.T) {
+	s := newSignedSite(t)
+	_, rel := s.ship("acme/shop", "web", "One")
+	d := s.live(rel, "production")
+	s.update(func(tx *store.Tx) error {
+		_, err := tx.PutGone(store.Gone{Repo: "acme/shop", App: "web", Environment: "production", Deployment: d.ID, Release: 1, SHA: rel.SHA, Image: "registry.example.com/web@" + digest})
+		return err
+	})
+	s.person("frank", map[string]int{"acme/shop": Write})
+	page := "/apps/web?repository=acme%2Fshop"
+	wants(t, s.see("frank", page), "be rolled back to release 1: its image is not in the registry any more", "registry.example.com/web@"+digest, "<code>/rollback production to N</code>")
+	wants(t, s.see("frank", page, "Accept-Language", "zh"), "无法回滚到版本 1", "镜像恢复之前，评论 <code>/rollback production to N</code>")
+}

@@ -47,6 +47,7 @@ var chinese = map[string]string{
 	"There is no app yet that you may see. One appears with the first push to a repository that has a .shipmate.yaml.": "还没有你可以看到的应用。向含有 .shipmate.yaml 的仓库首次推送后，应用就会出现。",
 	"nothing is live": "没有线上版本", "release": "版本", "release %d: %s": "版本 %d：%s", "release %d waits": "版本 %d 等待中", "locked by %s": "被 %s 锁定", "held by %s": "被 %s 暂停自动部署", "can't be rolled back to release %d": "无法回滚到版本 %d",
 	"Can't be rolled back to release %d: its image is not in the registry any more (since %s)": "无法回滚到版本 %d：镜像已不在镜像仓库中（发现于 %s）", "Looking whether images are still there": "检查镜像是否仍在",
+	"Until it is back, comment <code>%s</code> to go to another release.": "镜像恢复之前，评论 <code>%s</code> 可回到其他版本。",
 	"held": "已暂停自动部署", "frozen": "封网中", "went without approval": "未经批准", "drift": "与部署不一致", "cluster not read": "集群未响应", "%d of %d pods ready": "Pod 就绪 %d/%d",
 	"just now": "刚刚", "%d min ago": "%d 分钟前", "%d h ago": "%d 小时前", "%d days ago": "%d 天前",
 
