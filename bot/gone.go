@@ -106,11 +106,16 @@ func remindOfGone(tx *store.Tx, repo, app, environment string) (*reminder, error
 	}
 	run, err := tx.Run(rel.Run)
 	return &reminder{g.Since.Format(time.RFC3339Nano), run.Author, func(b *Bot, s subject, where string, l text.Lang) chat.Message {
-		return chat.Message{Title: l.Say(text.GoneTitle, app, environment, g.Release), State: chat.Waiting, Status: l.Say(text.GoneStatus),
-			Fields: []chat.Field{{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}, {Name: l.Field(text.Environment), Value: environment},
-				{Name: l.Field(text.Image), Value: g.Image}, {Name: l.Field(text.Note), Value: l.Say(text.GoneRemedy, s.typed("/rollback "+where+" to N"))}},
-			Link: chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", g.Deployment)}}
+		return b.goneMessage(s, *g, where, l)
 	}}, err
+}
+
+// goneMessage tells that an environment can't be gone back in.
+func (b *Bot) goneMessage(s subject, g store.Gone, where string, l text.Lang) chat.Message {
+	return chat.Message{Title: l.Say(text.GoneTitle, g.App, g.Environment, g.Release), State: chat.Waiting, Status: l.Say(text.GoneStatus),
+		Fields: []chat.Field{{Name: l.Field(text.Project), Value: s.repo.Name, URL: s.repo.HTMLURL}, {Name: l.Field(text.Environment), Value: g.Environment},
+			{Name: l.Field(text.Image), Value: g.Image}, {Name: l.Field(text.Note), Value: l.Say(text.GoneRemedy, s.typed("/rollback "+where+" to N"))}},
+		Link: chat.Link{Text: l.Say(text.Details), URL: b.page("deployments", g.Deployment)}}
 }
 
 func (c *call) goneRemedy(where string) string {

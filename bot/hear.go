@@ -433,6 +433,15 @@ func usages() (all []string) {
 
 // inChinese is how a command is written in Chinese: by its Chinese name, and in a usage with Chinese words for what is to be typed.
 func inChinese(name, rest string, usage bool) (string, string) {
+	args := strings.Split(rest, " ")
+	for _, w := range chinese {
+		for i, arg := range args[:min(w.within, len(args))] {
+			if arg == w.english && slices.Contains(w.commands, name) {
+				args[i] = w.word
+			}
+		}
+	}
+	rest = strings.Join(args, " ")
 	if cmd := find(name, text.Zh); cmd != nil && name == cmd.name {
 		also := strings.Fields(cmd.also)
 		name = also[len(also)-1] // the Chinese one stands last

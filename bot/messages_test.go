@@ -159,6 +159,10 @@ func messageScenes() []messageScene {
 			s.d.Spec.V = text
 			s.d.Blocks.V = []store.Block{{Kind: store.BlockPause, Since: noon.Time, Text: "pause/1/manual"}}
 		}),
+		deploy("deployment rests for a time", store.Paused, func(s *subject) {
+			s.d.FinishedAt, s.d.Blocks.V = store.Time{}, []store.Block{{Kind: store.BlockPause, Since: noon.Time, Until: noon.Add(5 * time.Minute), Text: "pause/1/5m"}}
+		}),
+		deploy("deployment aborted", store.Cancelled, func(s *subject) { s.d.Reason = "by dave" }),
 		deploy("deployment is paused", store.Paused, func(s *subject) {
 			s.d.FinishedAt, s.d.Blocks.V = store.Time{}, []store.Block{{Kind: store.BlockPause, By: []string{"dave"}, Since: noon.Time}}
 		}),
@@ -202,6 +206,11 @@ func messageScenes() []messageScene {
 			m := b.holdMessage(s, h, &store.Deployment{ID: "d20"}, "production", l)
 			m.Fields[2].Value = l.Duration(48 * time.Hour) // by the clock
 			return m
+		}},
+		{"image gone", func(b *Bot, to chatPlace, l text.Lang) chat.Message {
+			s := sceneRun(func(*store.Run) {})
+			s.form = func(form string) string { return b.typedIn(to.chat(), form, s.run.App) }
+			return b.goneMessage(s, store.Gone{App: s.run.App, Environment: "production", Release: 6, Deployment: "d20", Image: "registry.example.com/team/devops-app@" + sceneDigest}, "production", l)
 		}},
 		{"release, kept true", func(b *Bot, to chatPlace, l text.Lang) chat.Message {
 			if !to.edits() {
@@ -310,7 +319,7 @@ var taskID = regexp.MustCompile(`("task_id":")[^"]*"`)
 var (
 	// A Chinese message has names, numbers, commands and what people and programs wrote in Latin letters, but no sentence of ours.
 	latinSentence = regexp.MustCompile(`[A-Za-z]+ [a-z]+ [a-z]+`)
-	cited         = strings.NewReplacer("login: mend the redirect", "", "the site is down", "", "not on a Friday", "", "it was no emergency", "", "Back-off restarting failed container", "", "go build ./...: exit code: 1", "", "no DATABASE_URL", "", hostileText, "")
+	cited         = strings.NewReplacer("login: mend the redirect", "", "the site is down", "", "not on a Friday", "", "it was no emergency", "", "Back-off restarting failed container", "", "go build ./...: exit code: 1", "", "no DATABASE_URL", "", "/rollback production to N", "", hostileText, "")
 )
 
 // TestMessagesShown renders every message that a chat can be told for every provider in both languages; testdata/messages has them,

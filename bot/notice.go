@@ -130,7 +130,7 @@ func round(d *store.Deployment) string {
 	}
 	switch {
 	case d == nil:
-	case rests(*d):
+	case rests(*d) && restsForPerson(*d): // what goes on by itself is told once
 		said += fmt.Sprintf(" rests %d", d.Blocks.V[0].Since.Unix())
 	case store.Active(d.State) && d.State != store.Paused && d.ResumedBy != "":
 		said += fmt.Sprintf(" resumed %d", d.ResumedAt.Unix())

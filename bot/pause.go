@@ -112,8 +112,14 @@ func (c *call) pauseIt(tx *store.Tx, d store.Deployment, at calledBy) (string, e
 	if err != nil {
 		return "", err
 	}
+	changed, beside, err := tx.Touched(d)
+	if err != nil {
+		return "", err
+	}
 	said := l.Say(text.PauseAsked, at.name, resume, abort)
-	if loose := notHeld(d, steps); len(loose) > 0 {
+	if beside && !changed {
+		said = l.Say(text.PauseBeside, at.name, resume, abort)
+	} else if loose := notHeld(d, steps); len(loose) > 0 {
 		said += " " + l.Say(text.PauseNotHeld, names(loose))
 	}
 	return said, tx.AskPause(d, c.login)
@@ -194,9 +200,12 @@ func restWords(d store.Deployment, b store.Block, l text.Lang) string {
 	if len(b.By) > 0 {
 		return l.Say(text.PausedBy, strings.Join(b.By, ", "), l.Time(b.Since.UTC()))
 	}
-	at := l.Step(b.Text)
-	if share := pipeline.ShareAt(d, b.Text); share != "" {
+	at, share := l.Step(b.Text), pipeline.ShareAt(d, b.Text)
+	switch {
+	case share != "":
 		at = l.Say(text.StepAt, share)
+	case b.Until.IsZero(): // of blue-green: what its step is called says no more
+		return l.Say(text.RestsBeforeTurn)
 	}
 	if b.Until.IsZero() {
 		return l.Say(text.RestsForResume, at)

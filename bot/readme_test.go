@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
 )
 
 // TestReadme: the README's table of commands has every row of ours, each form in it is read as that row, and what it gives as an
@@ -61,5 +62,35 @@ func TestReadme(t *testing.T) {
 	}
 	if examples < 5 {
 		t.Errorf("there are %d examples", examples)
+	}
+}
+
+// TestReadmeFiles: what the README shows of a repository's file is right: the whole, and each strategy and flow of an environment.
+func TestReadmeFiles(t *testing.T) {
+	raw, err := os.ReadFile("../README.md")
+	must(t, err)
+	seen := map[string]int{}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(raw), -1) {
+		key, _, _ := strings.Cut(strings.TrimSpace(m[1]), ":")
+		var files []string
+		switch key {
+		case "build":
+			files = []string{m[1]}
+		case "strategy", "flow": // several ways to write it, one after the other
+			for part := range strings.SplitSeq("\n"+m[1], "\n    "+key+":") {
+				if strings.TrimSpace(part) != "" {
+					files = append(files, "build: {image: registry.example.com/team/web}\nenvironments:\n  - name: staging\n    cluster: test\n    namespace: staging\n    manifests: deploy/\n    "+key+":"+part)
+				}
+			}
+		}
+		for _, file := range files {
+			seen[key]++
+			if _, err := pipeline.Parse(".shipmate.yaml", []byte(file)); err != nil {
+				t.Errorf("%v in\n%s", err, file)
+			}
+		}
+	}
+	if seen["build"] < 1 || seen["flow"] < 1 || seen["strategy"] < 6 {
+		t.Errorf("there are %v", seen)
 	}
 }

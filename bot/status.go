@@ -200,6 +200,7 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 	var run store.Run // that made the release
 	var open []subject
 	var bars []string
+	var kept int               // the release whose pods still run beside what is live
 	var gone *store.Gone       // what a rollback would need
 	var votes []store.Approval // on what is live
 	err := c.bot.db.View(ctx, func(tx *store.Tx) (err error) {
@@ -209,6 +210,9 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 			if err == nil {
 				votes, err = tx.Approvals(live.ID)
+			}
+			if err == nil {
+				kept, err = tx.Kept(live)
 			}
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -257,8 +261,13 @@ func (c *call) environmentStatus(ctx context.Context, app string, env pipeline.E
 			}
 		}
 	}
+	place := scope{app, env.Name}.name(c.several)
+	if kept > 0 {
+		back := code(c.typed(fmt.Sprintf("/rollback %s to %d", place, kept)))
+		lines = append(lines, c.lang().Say(text.StatusKept, name, kept, c.lang().Time(live.RetireAt.UTC()), back))
+	}
 	if gone != nil {
-		lines = append(lines, c.lang().Say(text.StatusGone, name, gone.Release, code(gone.Image), c.goneRemedy(scope{app, env.Name}.name(c.several))))
+		lines = append(lines, c.lang().Say(text.StatusGone, name, gone.Release, code(gone.Image), c.goneRemedy(place)))
 	}
 	for _, why := range bars {
 		lines = append(lines, c.lang().Say(text.StatusBarred, name, code(why)))

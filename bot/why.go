@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shipmate-dev/shipmate/bot/text"
+	"github.com/shipmate-dev/shipmate/pipeline"
 	"github.com/shipmate-dev/shipmate/store"
 )
 
@@ -271,7 +272,11 @@ func (w why) deployment(d store.Deployment) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines = append(append(lines, steps...), failureLines(d.Failure.V)...)
+	rolls, err := w.rolls(d)
+	if err != nil {
+		return nil, err
+	}
+	lines = append(append(append(lines, rolls...), steps...), failureLines(d.Failure.V)...)
 	back, err := store.Optional(w.tx.RollbackOf(d.ID))
 	if err != nil {
 		return nil, err
@@ -299,6 +304,23 @@ func (w why) steps(owner string) (lines []string, err error) {
 		lines = append(lines, line)
 	}
 	return lines, err
+}
+
+// rolls tells by which strategy a deployment is made, where that is not the plain one, and how far it is.
+func (w why) rolls(d store.Deployment) ([]string, error) {
+	steps, err := w.tx.Steps(d.ID)
+	r := pipeline.RolloutOf(d, steps)
+	if err != nil || r.Strategy == "rolling" {
+		return nil, err
+	}
+	line := "  strategy " + r.Strategy
+	if r.Step != "" {
+		line += ", at step " + r.Step
+	}
+	if r.Share != "" {
+		line += ": " + r.Share + " of the traffic goes to it"
+	}
+	return []string{line}, nil
 }
 
 func blockLines(d store.Deployment) (lines []string) {

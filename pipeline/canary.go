@@ -205,60 +205,66 @@ func (c canary) advance(ctx context.Context, s store.Step, _ string, of Strategy
 	if err != nil {
 		return until, err
 	}
-	detail, err := c.bring(ctx, s, p, of.share())
+	had, detail, err := c.bring(ctx, s, p, of.share())
 	if err != nil {
 		return until, err
 	}
-	return until, c.end(ctx, s, detail, nil)
+	result := resultOf(s)
+	if first == s.Kind {
+		result = decided
+	}
+	result.Share = had
+	return until, c.end(ctx, s, detail, &result)
 }
 
-// bring gives a canary its share of the traffic: its pods first.
-func (c canary) bring(ctx context.Context, s store.Step, p *kube.Canary, share kube.Share) (detail string, err error) {
+// bring gives a canary its share of the traffic: its pods first. had is what it really has got.
+func (c canary) bring(ctx context.Context, s store.Step, p *kube.Canary, share kube.Share) (had, detail string, err error) {
 	if err := c.alone(ctx, p); err != nil {
-		return "", err
+		return "", "", err
 	}
 	ref := kube.RefOf(p.Workload)
 	live, err := c.cluster.Live(ctx, ref)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if live == nil {
-		return "", permanent{fmt.Errorf("%s is in the cluster no more, so there is nothing that a canary could stand beside", ref)}
+		return "", "", permanent{fmt.Errorf("%s is in the cluster no more, so there is nothing that a canary could stand beside", ref)}
 	}
 	others := kube.Replicas(live)
 	pods := p.Pods(c.most(s, p), others)
 	objs, err := p.Objects(pods)
 	if err != nil {
-		return "", permanent{err}
+		return "", "", permanent{err}
 	}
 	stable, err := p.Narrow(share)
 	if err != nil {
-		return "", permanent{err}
+		return "", "", permanent{err}
 	}
 	if stable != nil { // else its pods would have a share by their number as soon as they are ready
 		if err := c.put(ctx, stable); err != nil {
-			return "", err
+			return "", "", err
 		}
 	}
 	if err := c.put(ctx, objs...); err != nil {
-		return "", err
+		return "", "", err
 	}
 	var news rolloutNews
 	err = c.unlessPaused(ctx, func(ctx context.Context) error {
 		return c.cluster.Wait(ctx, []*unstructured.Unstructured{p.Deployment()}, c.telling(ctx, &news))
 	})
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if p.Router.Kind == "" {
 		all := pods + others
-		return fmt.Sprintf("%d of %d pods, %d%%", pods, all, (200*pods+all)/(2*all)), nil
+		had = fmt.Sprintf("%d%%", (200*pods+all)/(2*all))
+		return had, fmt.Sprintf("%d of %d pods, %s", pods, all, had), nil
 	}
 	route, err := p.Route(share)
 	if err != nil {
-		return "", permanent{err}
+		return "", "", permanent{err}
 	}
-	return fmt.Sprintf("%s by %s, pods: %d beside %d", share, p.Router, pods, others), c.put(ctx, route)
+	return share.String(), fmt.Sprintf("%s by %s, pods: %d beside %d", share, p.Router, pods, others), c.put(ctx, route)
 }
 
 // most is the weight by which the pods of a canary are counted in one of its steps. With a router it never falls: pods would be gone

@@ -58,6 +58,9 @@ func (c *Config) Explain(p Plan, t Trigger, missing func(path string) string) (l
 			if env.Registry != "" {
 				say("    its image is copied to %s first, and pulled from there", env.Registry)
 			}
+			if how := env.Strategy.explain(); how != "" {
+				say("    %s", how)
+			}
 			if len(env.Flow) > 0 {
 				var flow []string
 				for _, step := range env.Flow {
@@ -77,6 +80,31 @@ func (c *Config) Explain(p Plan, t Trigger, missing func(path string) string) (l
 		}
 	}
 	return lines, nil
+}
+
+// explain says how a release replaces the one before; empty where the manifest alone decides.
+func (s Strategy) explain() string {
+	var words []string
+	for _, kind := range between(s.between()) {
+		verb, rest, _ := strings.Cut(kind, "/")
+		_, what, _ := strings.Cut(rest, "/")
+		switch {
+		case verb == verbProve:
+			verb = "verify"
+		case what == (Rest{Manual: true}).String():
+			what = "until somebody resumes it"
+		}
+		words = append(words, verb+" "+what)
+	}
+	switch {
+	case s.Canary != nil:
+		return "by canary: " + strings.Join(append(words, "then all of it"), ", ")
+	case s.BlueGreen != nil && s.BlueGreen.Keep == 0:
+		return "by blue-green: " + strings.Join(append(words, "turn the Services"), ", ")
+	case s.BlueGreen != nil:
+		return "by blue-green: " + strings.Join(append(words, "turn the Services", "keep the old pods "+shortDuration(s.BlueGreen.Keep)), ", ")
+	}
+	return ""
 }
 
 // waits says what else a deployment waits for.

@@ -16,6 +16,25 @@ func TestExplainFlow(t *testing.T) {
 	}
 }
 
+func TestExplainStrategy(t *testing.T) {
+	for file, want := range map[string]string{
+		"rolling":    "",
+		"blue-green": "by blue-green: turn the Services, keep the old pods 10m",
+		"{blue-green: {keep: 0s, steps: [{pause: manual}]}}":                                      "by blue-green: pause until somebody resumes it, turn the Services",
+		"{canary: {steps: [{weight: 10, pause: 5m}, {weight: 50, verify: {http: http://web/}}]}}": "by canary: canary 10%, pause 5m, canary 50%, verify http://web/, then all of it",
+	} {
+		c, err := Parse("web.yaml", []byte("app: web\nbuild: {image: registry.example.com/team/web}\nenvironments:\n  - {name: staging, cluster: test, namespace: staging, manifests: deploy/, strategy: "+file+"}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = c.WithDefaults("acme/web", "master")
+		lines, err := c.Explain(Plan{Build: true, Deploys: []string{"staging"}, Trace: []string{"push", "staging: automatic"}}, Trigger{Ref: "refs/heads/master"}, nil)
+		if got := c.Environments[0].Strategy.explain(); err != nil || got != want || want != "" && !slices.Contains(lines, "    "+want) {
+			t.Errorf("%s: %q, %q, %v", file, got, lines, err)
+		}
+	}
+}
+
 func TestWaits(t *testing.T) {
 	var env Environment
 	if got := waits(&env); got != "" {

@@ -125,6 +125,9 @@ func (d Deployment) Standing(steps []Step) (at, share string) {
 		case s.State != StepSucceeded:
 		case strings.HasPrefix(s.Kind, stepCanary):
 			_, share, _ = strings.Cut(strings.TrimPrefix(s.Kind, stepCanary), "/")
+			if r := s.Result.V; r != nil && r.Share != "" { // numbers of pods come only near to what was asked for
+				share = r.Share
+			}
 		case s.Kind == "apply": // all of it is the new release's
 			share = ""
 		}
@@ -160,4 +163,25 @@ func (tx *Tx) SetInventory(d Deployment, inventory []byte) error {
 func (tx *Tx) RetireAt(d Deployment, at time.Time) error {
 	_, err := tx.exec("UPDATE deployments SET retire_at = ? WHERE id = ?", Time{at}, d.ID)
 	return errors.Join(err, tx.Wake(TaskEnv, EnvKey(d.Repo, d.App, d.Environment)))
+}
+
+// maxKept is how many deployments back the one is looked for whose pods are kept.
+const maxKept = 50
+
+// Kept is the release whose pods still run without requests beside what is live, until its RetireAt; 0: there is none, or something
+// began there since that takes their place.
+func (tx *Tx) Kept(live Deployment) (release int, err error) {
+	if !live.RetireAt.After(tx.Now()) {
+		return 0, nil
+	}
+	begun, err := tx.Begun(live.Repo, live.App, live.Environment, maxKept)
+	if len(begun) == 0 || begun[0].ID != live.ID {
+		return 0, err
+	}
+	for _, d := range begun[1:] {
+		if d.State == Succeeded {
+			return d.Release, nil
+		}
+	}
+	return 0, nil
 }

@@ -27,6 +27,8 @@ type StepResult struct {
 	// Of the first canary step:
 	Began   bool   `json:"began,omitempty"`   // something of the canary may be in the cluster
 	Skipped string `json:"skipped,omitempty"` // why there is none
+
+	Share string `json:"share,omitempty"` // of a canary step: of the traffic, as it really is
 }
 
 // Tests is the sum of a check's report. What its tests say is masked and capped.

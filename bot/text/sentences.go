@@ -150,6 +150,7 @@ const (
 	NoImageToRollBackTo  // environment, release, image, GoneRemedy
 	PartImageGone        // app, release, image
 	StatusGone           // environment, release, image, GoneRemedy
+	StatusKept           // environment, release, time, command that goes back to it
 	GoneTitle            // app, environment, release
 	GoneStatus           //
 	GoneRemedy           // command that goes to another release
@@ -402,6 +403,7 @@ const (
 	RestsAlready        // piece, why, command that lets it go on
 	FailsAlready        // piece, why
 	PauseAsked          // piece, command that lets it go on, command that gives it up
+	PauseBeside         // piece, command that lets it go on, command that gives it up
 	PauseNotHeld        // names of objects
 	NothingRests        // piece, how it stands
 	RestsForApproval    // piece, command that approves
@@ -418,6 +420,7 @@ const (
 	PausedBy            // login, time
 	RestsUntil          // time, step
 	RestsForResume      // step
+	RestsBeforeTurn     //
 	StepAt              // share of the traffic
 	RollsBy             // strategy
 	AtStep              // step
@@ -625,6 +628,7 @@ var sentences = [keyCount]words{
 	NoImageToRollBackTo:  {"%[1]v can't be rolled back to release %[2]v: its image %[3]v is not in the registry any more. %[4]v", "%[1]v 无法回滚到版本 %[2]v：镜像 %[3]v 已不在镜像仓库中。%[4]v"},
 	PartImageGone:        {"%[1]v is left as it is: it can't be rolled back to release %[2]v, whose image %[3]v is not in the registry any more.", "%[1]v 保持不变：无法回滚到版本 %[2]v，其镜像 %[3]v 已不在镜像仓库中。"},
 	StatusGone:           {"%[1]v can't be rolled back to release %[2]v: its image %[3]v is not in the registry any more. %[4]v", "%[1]v 无法回滚到版本 %[2]v：镜像 %[3]v 已不在镜像仓库中。%[4]v"},
+	StatusKept:           {"%[1]v still runs the pods of release %[2]v without requests, until %[3]v; until then %[4]v turns the traffic back to them at once.", "%[1]v 仍保留版本 %[2]v 的 Pod（不接收流量）至 %[3]v；在此之前发送 %[4]v 可立即将流量切回。"},
 	GoneTitle:            {"%[1]v in %[2]v can't be rolled back to release %[3]v", "%[1]v 在 %[2]v 无法回滚到版本 %[3]v"},
 	GoneStatus:           {"its image is not in the registry any more: deleted, or removed by a retention rule", "镜像已不在镜像仓库中：可能被删除或被保留策略清理"},
 	GoneRemedy:           {"Have the retention rule keep what was deployed. Until the image is back, %[1]v goes to another release, and a pushed revert is built anew.", "请让镜像仓库的保留策略保留部署过的镜像。镜像恢复之前，可发送 %[1]v 回到其他版本，或推送 revert 重新构建。"},
@@ -872,6 +876,7 @@ var sentences = [keyCount]words{
 	RestsAlready:        {"It rests already: %[1]v, %[2]v. %[3]v lets it go on.", "%[1]v 已处于停留：%[2]v。发送 %[3]v 可继续。"},
 	FailsAlready:        {"It has failed and is being taken back: %[1]v, %[2]v.", "%[1]v 已失败，正在恢复：%[2]v。"},
 	PauseAsked:          {"Paused: %[1]v. What is under way in the cluster is held. %[2]v lets it go on, %[3]v gives it up.", "已暂停：%[1]v，集群中正在进行的更新将停住。发送 %[2]v 可继续，发送 %[3]v 可中止。"},
+	PauseBeside:         {"Paused: %[1]v. Pods that are coming up beside what is live still come up, and no further step begins. %[2]v lets it go on, %[3]v gives it up.", "已暂停：%[1]v。正在线上版本旁启动的 Pod 会继续启动，但不会进入下一步骤。发送 %[2]v 可继续，发送 %[3]v 可中止。"},
 	PauseNotHeld:        {"The cluster cannot hold %v, so for that the pause counts from the next step on.", "集群无法停住 %v，对其而言暂停自下一步骤起生效。"},
 	NothingRests:        {"Nothing is left to resume: %[1]v, %[2]v.", "没有可继续的内容：%[1]v，%[2]v。"},
 	RestsForApproval:    {"%[1]v waits for approval, so resuming it is not enough: %[2]v approves it.", "%[1]v 正在等待审批，仅继续并不足够：请发送 %[2]v 批准。"},
@@ -888,6 +893,7 @@ var sentences = [keyCount]words{
 	PausedBy:            {"paused by %[1]v since %[2]v", "已被 %[1]v 自 %[2]v 起暂停"},
 	RestsUntil:          {"rests until %[1]v (%[2]v)", "停留至 %[1]v（%[2]v）"},
 	RestsForResume:      {"rests until somebody resumes it (%v)", "停留中，等待有人继续（%v）"},
+	RestsBeforeTurn:     {"rests until somebody resumes it, before the traffic turns", "停留中，等待有人继续后切换流量"},
 	StepAt:              {"step %v", "阶段 %v"},
 	RollsBy:             {"strategy %v", "策略 %v"},
 	AtStep:              {"at step %v", "步骤：%v"},

@@ -228,7 +228,7 @@ func (l lang) block(b store.Block) template.HTML {
 		case by != "":
 			return l.html("Paused by %s since %s. It rests until somebody resumes it.", by, when(b.Since))
 		case b.Until.IsZero():
-			return l.html("%s: it rests until somebody resumes it.", l.step(b.Text))
+			return l.html("Its strategy rests here until somebody resumes it.")
 		}
 		return l.html("%s: it rests until %s, and then goes on by itself.", l.step(b.Text), when(b.Until))
 	}

@@ -137,6 +137,7 @@ type deploymentView struct {
 	Strategy   string // how it replaces what was live
 	Share      string // of the traffic that a canary has
 	Touched    bool   // it has begun to change what was live before
+	Kept       int    // the release whose pods still run beside it, 0 for none
 	Steps      []store.Step
 	Votes      []store.Approval
 	VotesVoid  bool // some approvals are bound to something else than what would be deployed now
@@ -250,6 +251,11 @@ func readDeployment(tx *store.Tx, who seer, id string) (*deploymentView, error) 
 	_, v.Share = d.Standing(v.Steps)
 	if v.Touched, _, err = tx.Touched(d); err != nil {
 		return nil, err
+	}
+	if v.Live {
+		if v.Kept, err = tx.Kept(d); err != nil {
+			return nil, err
+		}
 	}
 	v.Place, v.Passed = spec.Environment.place, spec.Environment.Approvals.Count > 0
 	if v.Hidden {
