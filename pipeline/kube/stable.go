@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -72,6 +73,8 @@ func specState(live *unstructured.Unstructured) (state, error) {
 		return typed(live, claimState)
 	case "CustomResourceDefinition.apiextensions.k8s.io":
 		return definitionState(live), nil
+	case "Rollout.argoproj.io":
+		return argoState(live), nil
 	default:
 		return conditionState(live), nil
 	}
@@ -242,6 +245,25 @@ func definitionState(crd *unstructured.Unstructured) state {
 		return stable("established")
 	}
 	return waiting("is not established yet")
+}
+
+// argoState reads a Rollout of Argo Rollouts, which says in one word how it is (its API, RolloutStatus: phase and message; the
+// observed generation is a text there).
+func argoState(rollout *unstructured.Unstructured) state {
+	text := func(field string) string {
+		s, _, _ := unstructured.NestedString(rollout.Object, "status", field)
+		return s
+	}
+	switch phase, message := text("phase"), text("message"); {
+	case text("observedGeneration") != fmt.Sprint(rollout.GetGeneration()):
+		return state{unseen: true, text: "its controller has not seen the change yet"}
+	case phase == "Healthy":
+		return stable("healthy")
+	case phase == "Degraded":
+		return failed(phase, message)
+	default:
+		return waiting("%s", oneLine(strings.TrimSuffix("is "+strings.ToLower(cmp.Or(phase, "unknown"))+": "+message, ": ")))
+	}
 }
 
 // conditionState reads an object of a kind that has no rules of its own, by the

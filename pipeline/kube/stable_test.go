@@ -13,6 +13,7 @@ func TestStateOf(t *testing.T) {
 		job         = "apiVersion: batch/v1, kind: Job"
 		replicaSet  = "apiVersion: apps/v1, kind: ReplicaSet"
 		custom      = "apiVersion: example.com/v1, kind: Thing"
+		argo        = "apiVersion: argoproj.io/v1alpha1, kind: Rollout"
 		crd         = "apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition"
 	)
 	all := "replicas: 2, updatedReplicas: 2, readyReplicas: 2, availableReplicas: 2"
@@ -100,6 +101,11 @@ func TestStateOf(t *testing.T) {
 		{"not ready", custom, "", "conditions: [{type: Ready, status: 'False', message: pulling}]", false, "", "is not ready: pulling"},
 		{"ready unknown", custom, "", "conditions: [{type: Ready, status: Unknown, message: hm}]", false, "", "is not ready: hm"},
 		{"reconciling", custom, "", "conditions: [{type: Reconciling, status: 'True', message: busy}, {type: Ready, status: 'True'}]", false, "", "is reconciling: busy"},
+		{"argo, unseen", argo, "", "observedGeneration: '4', phase: Healthy", false, "", "its controller has not seen the change yet"},
+		{"argo, healthy", argo, "", "observedGeneration: '5', phase: Healthy", true, "", "healthy"},
+		{"argo, paused", argo, "", "observedGeneration: '5', phase: Paused, message: CanaryPauseStep", false, "", "is paused: CanaryPauseStep"},
+		{"argo, degraded", argo, "", "observedGeneration: '5', phase: Degraded, message: aborted", false, "Degraded", "aborted"},
+		{"argo, new", argo, "", "", false, "", "its controller has not seen the change yet"},
 		{"stalled", custom, "", "conditions: [{type: Stalled, status: 'True', reason: Bad, message: never}]", false, "Bad", "never"},
 		{"odd conditions", custom, "", "conditions: [5, {type: [a]}]", true, "", "made"},
 	} {
