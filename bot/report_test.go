@@ -452,11 +452,12 @@ func TestMayRepeat(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		fail   func(*lab)
+		again  time.Duration // when it is tried again; after a minute progress may be left out instead
 		repeat bool
 	}{
-		"busy":        {func(l *lab) { l.wecom.FailNext(-1, 1) }, false},
-		"limited":     {func(l *lab) { l.wecom.FailNext(45009, 1) }, false},
-		"bad gateway": {func(l *lab) { l.wecom.Down(true) }, true},
+		"busy":        {func(l *lab) { l.wecom.FailNext(-1, 1) }, 20 * time.Second, false},
+		"limited":     {func(l *lab) { l.wecom.FailNext(45009, 1) }, time.Minute, false},
+		"bad gateway": {func(l *lab) { l.wecom.Down(true) }, 20 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -470,7 +471,7 @@ func TestMayRepeat(t *testing.T) {
 				return nil
 			}))
 			l.wecom.Down(false)
-			must(t, l.Tick(time.Minute))
+			must(t, l.Tick(test.again))
 			must(t, until("it is said", func() error {
 				if len(l.wecom.Messages(robotKey)) == 0 {
 					return errors.New("it is not")
