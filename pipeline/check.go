@@ -237,7 +237,7 @@ func (c *Config) checkAfter(doc *strictyaml.Document, at string, i int) {
 
 func (a *Approvals) check(doc *strictyaml.Document, at string) {
 	if doc.Has(at+".count") && a.Count < 1 {
-		doc.Errorf(at+".count", "must be at least 1; remove approvals where none is needed")
+		doc.Errorf(at+".count", "must be at least 1; remove %s where none is needed", at[strings.LastIndexByte(at, '.')+1:])
 	}
 	if doc.Has(at+".expire") && a.Expire <= 0 {
 		doc.Errorf(at+".expire", "must be more than 0; write for example 72h")

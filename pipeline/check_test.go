@@ -124,6 +124,8 @@ notify:
 		"rollback":                {in(production, "    rollback: never"), `f:8: environments[1].rollback: "never" is not known here; write auto or manual`},
 		"conflicts":               {in(production, "    conflicts: ignore"), `f:8: environments[1].conflicts: "ignore" is not known here; write refuse or force`},
 		"approvals, count":        {in(production, "    approvals: {count: 0}"), `f:8: environments[1].approvals.count: must be at least 1; remove approvals where none is needed`},
+		"approve, count":          {in(production, "    flow: [approve: {count: 0}, deploy]"), `f:8: environments[1].flow[0].approve.count: must be at least 1; remove approve where none is needed`},
+		"strategy, pause":         {in(production, "    strategy: {canary: {steps: [{weight: 10}, {pause: soon}]}}"), `f:8: environments[1].strategy.canary.steps[1].pause: "soon" is no time between 1s and 24h; write for example 5m, or manual, which rests until somebody resumes it`},
 		"approvals, negative":     {in(production, "    approvals: {count: -1}"), `f:8: environments[1].approvals.count: must be at least 1; remove approvals where none is needed`},
 		"approvals, out of reach": {in(production, "    approvals: {count: 2, by: [alice, Alice]}"), `f:8: environments[1].approvals.count: asks for 2 approvals, but by names 1; lower it or name more`},
 		"approvals, expire":       {in(production, "    approvals: {expire: 0s}"), `f:8: environments[1].approvals.expire: must be more than 0; write for example 72h`},

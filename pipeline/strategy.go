@@ -210,7 +210,7 @@ func checkStrategySteps(doc *strictyaml.Document, at string, steps []StrategySte
 			doc.Errorf(here+".header", "needs what reads headers; write traffic: {nginx: …} or traffic: {istio: …}")
 		case doc.Has(here+".value") && s.Header == "":
 			doc.Errorf(here+".value", "is that of no header; write header, too")
-		case s == StrategyStep{}:
+		case s == StrategyStep{} && !doc.Has(here+".pause"): // one that can't be read is told by itself
 			doc.Errorf(here, "is no step; write weight, pause or verify")
 		}
 		if doc.Has(here+".header") && !headerName.MatchString(s.Header) {
